@@ -1,0 +1,163 @@
+//! Raw arguments, as typed.
+
+use std::path::PathBuf;
+
+use asof_connect::TimeUnit;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Features defined once in SQL, as of now and as of then.
+#[derive(Debug, Parser)]
+#[command(name = "asof", version, about, max_term_width = 120)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Parse and validate a project; list its objects and what they read.
+    #[command(after_help = "Example:\n  asof check examples/flights")]
+    Check(CheckArguments),
+    /// Make a training set: the rows of a spine, or every event, with their features as of then.
+    #[command(after_help = "Examples:\n  asof history examples/flights --service delay_v1 --spine examples/flights/spine.parquet --out training.parquet\n  asof history examples/flights --view origin_departures --every-event --out events.parquet")]
+    History(HistoryArguments),
+    #[command(external_subcommand)]
+    Later(Vec<String>),
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `asof check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The project's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: OutputFormat,
+}
+
+/// Arguments of `asof history`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["service", "view"]))]
+#[command(group = clap::ArgGroup::new("rows").required(true).args(["spine", "every_event"]))]
+pub(crate) struct HistoryArguments {
+    /// The project's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// The feature service whose vector is computed.
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Option<String>,
+    /// The feature view whose features are computed.
+    #[arg(long, value_name = "VIEW")]
+    pub(crate) view: Option<String>,
+    /// The rows to compute features for: entity columns, an instant, a label. Parquet, CSV or JSONL by ending.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spine: Option<PathBuf>,
+    /// Compute the view's features as of each used event that is in it.
+    #[arg(long, requires = "view")]
+    pub(crate) every_event: bool,
+    /// With --every-event: further columns of the stream to keep.
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',', requires = "every_event")]
+    pub(crate) keep: Vec<String>,
+    /// Where the rows go. Parquet, CSV or JSONL by ending.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The spine's column that holds the instants.
+    #[arg(long, value_name = "COLUMN", default_value = "ts")]
+    pub(crate) time_column: String,
+    /// The unit of plain integers in it.
+    #[arg(long, value_enum, value_name = "UNIT", requires = "spine")]
+    pub(crate) time_unit: Option<UnitArgument>,
+    /// Every used event with event time up to the instant, or only what had arrived by then.
+    #[arg(long, value_enum, default_value = "event-time")]
+    pub(crate) knowledge: KnowledgeArgument,
+    /// Read as of one microsecond earlier, for a decision that precedes its own event.
+    #[arg(long, requires = "spine")]
+    pub(crate) before: bool,
+    /// Where an expression fails on a row: stop with an error, or write NULL, count and go on.
+    #[arg(long, value_enum, default_value = "fail")]
+    pub(crate) on_error: OnErrorArgument,
+    /// Memory for data that waits, e.g. 2GiB; beyond it, data waits on disk. Default: half of what the machine has.
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    pub(crate) memory_limit: Option<usize>,
+    /// Worker threads. Default: one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// How to print the summary.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: OutputFormat,
+}
+
+/// `--time-unit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnitArgument {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+/// `--knowledge`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KnowledgeArgument {
+    /// Every used event with event time up to the instant.
+    EventTime,
+    /// Of these, what had arrived at the instant: what serving would have answered.
+    AsServed,
+}
+
+/// `--on-error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnErrorArgument {
+    /// Stop at the first failing row.
+    Fail,
+    /// Write NULL, count, go on.
+    Null,
+}
+
+impl From<UnitArgument> for TimeUnit {
+    fn from(unit: UnitArgument) -> TimeUnit {
+        match unit {
+            UnitArgument::S => TimeUnit::Second,
+            UnitArgument::Ms => TimeUnit::Millisecond,
+            UnitArgument::Us => TimeUnit::Microsecond,
+            UnitArgument::Ns => TimeUnit::Nanosecond,
+        }
+    }
+}
+
+/// Commands of the contract that come with a later release.
+const LATER: &[&str] =
+    &["run", "get", "ingest", "plan", "apply", "replay", "audit", "backtest", "explain", "bench", "sql", "export"];
+
+/// The refusal of a command that is not there.
+pub(crate) fn refuse(words: &[String]) -> Failure {
+    let name = words.first().map_or("", String::as_str);
+    if LATER.contains(&name) {
+        return Failure::input_with_hint(
+            format!("`asof {name}` is not supported yet"),
+            "this release has `asof check` and `asof history`",
+        );
+    }
+    let hint = match asof_expression::nearest(name, ["check", "history", "help"].into_iter()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`asof --help` lists the commands".to_owned(),
+    };
+    Failure::input_with_hint(format!("unknown command `{name}`"), hint)
+}

@@ -1,0 +1,109 @@
+//! `asof check`: is the project sound, and what is in it?
+
+use asof_definition::{Connector, FeatureService, FeatureView, Project, Stream};
+use serde_json::{Value, json};
+
+use crate::arguments::{CheckArguments, OutputFormat};
+use crate::failure::Failure;
+use crate::project_folder::ProjectFolder;
+use crate::told;
+
+pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+    let ProjectFolder { project, sources, .. } = ProjectFolder::load(&arguments.folder)?;
+    told::warnings(&project.warnings, &sources);
+    match arguments.format {
+        OutputFormat::Text => show(&project),
+        OutputFormat::Json => told::answer(&described(&project).to_string()),
+    }
+    Ok(())
+}
+
+fn show(project: &Project) {
+    for stream in &project.streams {
+        told::answer(&format!("stream           {}  {}", stream.name, stream_words(stream)));
+    }
+    for view in &project.views {
+        told::answer(&format!("feature view     {}  ← {}  {}", view.name, view.stream.name, view_words(view)));
+    }
+    for service in &project.services {
+        let reads: Vec<&str> = service.joins.iter().map(|join| join.view.name.as_str()).collect();
+        let words = service_words(service);
+        told::answer(&format!("feature service  {}  ← {}  {words}", service.name, reads.join(", ")));
+    }
+    let counts = [
+        counted(project.streams.len(), "stream"),
+        counted(project.views.len(), "feature view"),
+        counted(project.services.len(), "feature service"),
+    ];
+    told::answer(&format!("ok: {}", counts.join(", ")));
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn stream_words(stream: &Stream) -> String {
+    let names = |columns: &[usize]| {
+        columns.iter().map(|&column| stream.columns[column].name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let key = match stream.primary_key.as_slice() {
+        [] => "no primary key".to_owned(),
+        columns => format!("primary key ({})", names(columns)),
+    };
+    let from = match &stream.connector {
+        Connector::Log => "the embedded log".to_owned(),
+        Connector::File(file) => format!("file `{}`", file.path),
+    };
+    format!("{} from {from}, event time {}, {key}", counted(stream.columns.len(), "column"), names(&[stream.time_column]))
+}
+
+fn view_words(view: &FeatureView) -> String {
+    let key: Vec<&str> = view.key.iter().map(|part| part.name.as_str()).collect();
+    format!("{} by ({})", counted(view.features.len(), "feature"), key.join(", "))
+}
+
+fn service_words(service: &FeatureService) -> String {
+    let request: Vec<&str> = service.request.iter().map(|column| column.name.as_str()).collect();
+    format!("request ({}) → {}", request.join(", "), counted(service.features.len(), "feature"))
+}
+
+fn described(project: &Project) -> Value {
+    let sql = |data_type| asof_expression::type_name(data_type);
+    let streams = project.streams.iter().map(|stream| {
+        let columns: Vec<Value> = stream
+            .columns
+            .iter()
+            .map(|column| json!({"name": column.name, "type": sql(&column.data_type), "not_null": column.not_null}))
+            .collect();
+        json!({"kind": "stream", "name": stream.name, "reads": [], "columns": columns})
+    });
+    let views = project.views.iter().map(|view| {
+        let key: Vec<Value> =
+            view.key.iter().map(|part| json!({"name": part.name, "type": sql(part.expression.data_type())})).collect();
+        json!({
+            "kind": "feature view", "name": view.name, "reads": [view.stream.name], "key": key,
+            "features": features(&view.features),
+        })
+    });
+    let services = project.services.iter().map(|service| {
+        let reads: Vec<&str> = service.joins.iter().map(|join| join.view.name.as_str()).collect();
+        let request: Vec<Value> = service
+            .request
+            .iter()
+            .map(|column| json!({"name": column.name, "type": sql(&column.data_type)}))
+            .collect();
+        json!({
+            "kind": "feature service", "name": service.name, "reads": reads, "request": request,
+            "features": features(&service.features),
+        })
+    });
+    let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
+    json!({"objects": streams.chain(views).chain(services).collect::<Vec<_>>(), "warnings": warnings})
+}
+
+fn features(features: &[asof_definition::Feature]) -> Vec<Value> {
+    let one = |feature: &asof_definition::Feature| {
+        json!({"name": feature.name, "type": asof_expression::type_name(feature.expression.data_type())})
+    };
+    features.iter().map(one).collect()
+}

@@ -1,0 +1,154 @@
+//! `asof history`: from raw arguments to a job, and its summary.
+
+use std::time::Instant;
+
+use asof_history::{Job, Knowledge, OnError, RowsOf, SpineRows, Stop, StreamSummary, Summary, Target};
+use serde_json::json;
+
+use crate::arguments::{HistoryArguments, KnowledgeArgument, OnErrorArgument, OutputFormat};
+use crate::failure::Failure;
+use crate::progress_bar::Bars;
+use crate::project_folder::ProjectFolder;
+use crate::{memory, told};
+
+pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
+    let began = Instant::now();
+    let folder = ProjectFolder::load(&arguments.folder)?;
+    told::warnings(&folder.project.warnings, &folder.sources);
+    let job = job(arguments, &folder)?;
+    stop_on_interrupt(&job)?;
+    let bars = Bars::new();
+    let result = asof_history::run(&job, &bars);
+    bars.finish();
+    let summary = result?;
+    match arguments.format {
+        OutputFormat::Text => show(&job, &summary, began.elapsed().as_secs_f64()),
+        OutputFormat::Json => told::answer(&described(&job, &summary, began.elapsed().as_secs_f64()).to_string()),
+    }
+    Ok(())
+}
+
+fn job(arguments: &HistoryArguments, folder: &ProjectFolder) -> Result<Job, Failure> {
+    let unknown = |error: asof_definition::UnknownObject| Failure::input(error.to_string());
+    let target = match (&arguments.service, &arguments.view) {
+        (Some(service), _) => Target::Service(folder.project.service(service).map_err(unknown)?.clone()),
+        (None, Some(view)) => Target::View(folder.project.view(view).map_err(unknown)?.clone()),
+        (None, None) => return Err(Failure::input("name a `--service` or a `--view`")),
+    };
+    let rows = match &arguments.spine {
+        Some(path) => RowsOf::Spine(SpineRows {
+            path: path.clone(),
+            time_column: arguments.time_column.clone(),
+            time_unit: arguments.time_unit.map(Into::into),
+            before: arguments.before,
+        }),
+        None => RowsOf::EveryEvent { keep: arguments.keep.clone() },
+    };
+    let limit = arguments.memory_limit.or(folder.configuration.memory_bytes);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Job {
+        folder: arguments.folder.clone(),
+        target,
+        rows,
+        out: arguments.out.clone(),
+        knowledge: match arguments.knowledge {
+            KnowledgeArgument::EventTime => Knowledge::EventTime,
+            KnowledgeArgument::AsServed => Knowledge::AsServed,
+        },
+        on_error: match arguments.on_error {
+            OnErrorArgument::Fail => OnError::Fail,
+            OnErrorArgument::Null => OnError::Null,
+        },
+        memory_limit_bytes: limit.unwrap_or_else(memory::default_limit_bytes),
+        threads: arguments.threads.map_or(cores, usize::from),
+        shards: None,
+        stop: Stop::default(),
+    })
+}
+
+/// Ctrl-C leaves no half-written output and no temporary files behind.
+fn stop_on_interrupt(job: &Job) -> Result<(), Failure> {
+    let stop = job.stop.clone();
+    ctrlc::set_handler(move || {
+        if stop.ask() {
+            // Asked a second time: the user does not want to wait for the current batches.
+            std::process::exit(2);
+        }
+    })
+    .map_err(|error| Failure::Outside { message: format!("cannot listen for Ctrl-C: {error}") })
+}
+
+fn show(job: &Job, summary: &Summary, seconds: f64) {
+    for stream in &summary.streams {
+        told::remark(&stream_words(stream));
+        for reason in &stream.reasons {
+            told::remark(&format!("    {} first at row {}: {}", reason.name, reason.offset + 1, reason.detail));
+        }
+        for (view, count) in &stream.set_aside {
+            told::remark(&format!("    {count} used events set aside for `{view}`"));
+        }
+        for column in &stream.absent_columns {
+            told::remark(&format!("    column `{column}` is not in the file: read as NULL"));
+        }
+    }
+    if summary.failed_values > 0 {
+        told::remark(&format!("{} values failed and are NULL (--on-error null)", summary.failed_values));
+    }
+    for warning in &summary.warnings {
+        told::remark(&format!("warning: {warning}"));
+    }
+    told::answer(&format!(
+        "{}: {} rows × {} features, {} knowledge, {seconds:.1} s",
+        job.out.display(),
+        summary.rows,
+        summary.features,
+        job.knowledge.name(),
+    ));
+}
+
+fn stream_words(stream: &StreamSummary) -> String {
+    let accounting = &stream.accounting;
+    format!(
+        "{}: {} events in = {} used + {} late + {} duplicate + {} rejected",
+        stream.name,
+        accounting.total(),
+        accounting.used,
+        accounting.late,
+        accounting.duplicate,
+        accounting.rejected(),
+    )
+}
+
+fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
+    let streams = summary.streams.iter().map(|stream| {
+        let accounting = &stream.accounting;
+        let reasons = stream.reasons.iter().map(|reason| {
+            json!({"name": reason.name, "first_row": reason.offset, "detail": reason.detail})
+        });
+        let set_aside = stream.set_aside.iter().map(|(view, count)| json!({"view": view, "events": count}));
+        json!({
+            "name": stream.name,
+            "in": accounting.total(),
+            "used": accounting.used,
+            "late": accounting.late,
+            "duplicate": accounting.duplicate,
+            "rejected": {
+                "unreadable": accounting.unreadable, "not_null": accounting.not_null,
+                "check": accounting.check, "future": accounting.future,
+            },
+            "reasons": reasons.collect::<Vec<_>>(),
+            "set_aside": set_aside.collect::<Vec<_>>(),
+            "absent_columns": stream.absent_columns,
+        })
+    });
+    json!({
+        "out": job.out.display().to_string(),
+        "rows": summary.rows,
+        "features": summary.features,
+        "knowledge": job.knowledge.name(),
+        "failed_values": summary.failed_values,
+        "warnings": summary.warnings,
+        "streams": streams.collect::<Vec<_>>(),
+        "seconds": seconds,
+    })
+}

@@ -1,0 +1,49 @@
+//! The `asof` command: raw arguments in, resolved jobs run, results and errors told.
+//!
+//! Exit codes: 0 done, 1 the user's input is wrong, 2 something outside failed.
+
+mod arguments;
+mod check;
+mod configuration;
+mod failure;
+mod history;
+mod memory;
+mod progress_bar;
+mod project_folder;
+mod size;
+mod told;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::arguments::{Arguments, Command};
+
+/// Threads allocate and free batches all the time; mimalloc halves what that costs beside the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A closed pipe is the reader's choice, not an error.
+            error.print().unwrap_or_default();
+            return ExitCode::from(u8::from(!is_answer));
+        }
+    };
+    let result = match arguments.command {
+        Command::Check(check) => check::run(&check),
+        Command::History(history) => history::run(&history),
+        Command::Later(words) => Err(arguments::refuse(&words)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            told::error(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What can be wrong with a file: each error names the file, what was found there and what to do about it.
+//!
+//! A single bad row is never one of these: it becomes an [`Unreadable`](crate::Unreadable) row of its batch.
+
+use std::path::PathBuf;
+
+use arrow::datatypes::DataType;
+
+use crate::format::Format;
+use crate::time_unit::TimeUnit;
+use crate::type_name::type_name;
+
+/// Why a file cannot be read or written as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The file is missing or may not be opened.
+    #[error("cannot open `{}`: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The path is a folder, a device or a pipe.
+    #[error("`{}` is {found}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead, in words.
+        found: &'static str,
+    },
+    /// The file holds no bytes at all.
+    #[error("`{}` is empty: it holds not even a header or one row", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system failed in the middle of reading.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The bytes are not what the format demands.
+    #[error("`{}` is not a readable {format} file: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The format that it was read as.
+        format: Format,
+        /// What is wrong, and where.
+        detail: String,
+    },
+    /// The file was written to between opening it and reading a part of it.
+    #[error("`{}` changed while it was read; hint: read a finished copy", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file name does not tell the format.
+    #[error("cannot tell the format of `{}` from its name; hint: end it in `.parquet`, `.jsonl` or `.csv`, or name the format", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A format name that does not exist.
+    #[error("unknown format `{name}`; hint: `parquet`, `jsonl` or `csv`")]
+    UnknownFormatName {
+        /// The name given.
+        name: String,
+    },
+    /// A time unit name that does not exist.
+    #[error("unknown time unit `{name}`; hint: `s`, `ms`, `us` or `ns`")]
+    UnknownTimeUnit {
+        /// The name given.
+        name: String,
+    },
+    /// The file has no column of that name.
+    #[error("`{}` has no column `{column}`{hint}", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// Empty, or the nearest name or the names there are, beginning with `; `.
+        hint: String,
+    },
+    /// Two columns of the file have the same name.
+    #[error("`{}` has two columns named `{column}`", path.display())]
+    RepeatedColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
+    /// The file's column can never be read as the declared type.
+    #[error("column `{column}` of `{}` is {}, which cannot be read as {}", path.display(), type_name(found), type_name(declared))]
+    ColumnType {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type in the file.
+        found: DataType,
+        /// The type it was asked for.
+        declared: DataType,
+    },
+    /// An array can never be converted to the wanted type.
+    #[error("{} cannot be read as {}", type_name(found), type_name(declared))]
+    Inconvertible {
+        /// The array's type.
+        found: DataType,
+        /// The type it was asked for.
+        declared: DataType,
+    },
+    /// A column is declared with a type that the language does not have.
+    #[error("column `{column}` is declared as {}, which no event can hold", type_name(declared))]
+    UnsupportedType {
+        /// The column.
+        column: String,
+        /// Its declared type.
+        declared: DataType,
+    },
+    /// The first plain integers of a time column all fall before 1980.
+    #[error("the plain integers in time column `{column}` of `{}` all fall before 1980 when read as microseconds (the first is `{example}`); hint: {}", path.display(), unit_hint(*suggested))]
+    BeforeYear1980 {
+        /// The file.
+        path: PathBuf,
+        /// The time column.
+        column: String,
+        /// The first plain integer.
+        example: i64,
+        /// The unit that puts it between 1980 and 2100, if there is one.
+        suggested: Option<TimeUnit>,
+    },
+    /// A row of a spine is not of the kind of the rest of the file.
+    #[error("row {row} of `{}` (counted from 0): {detail}", path.display())]
+    SpineRow {
+        /// The file.
+        path: PathBuf,
+        /// Its row, counted from 0 without the header.
+        row: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The output cannot be created, written or put in its place.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// The output file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The output could not be encoded.
+    #[error("cannot write `{}` as {format}: {detail}", path.display())]
+    Encode {
+        /// The output file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// What the encoder said.
+        detail: String,
+    },
+    /// The output format has no form for values of this type.
+    #[error("cannot write column `{column}` of type {} as {format}; hint: write Parquet", type_name(data_type))]
+    Unwritable {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+        /// The format asked for.
+        format: Format,
+    },
+}
+
+fn unit_hint(suggested: Option<TimeUnit>) -> String {
+    match suggested {
+        Some(unit) => format!(
+            "they look like {}; set `timestamp_unit = '{unit}'` (`--time-unit {unit}` for a spine)",
+            unit.plural()
+        ),
+        None => "set `timestamp_unit` (`--time-unit` for a spine) to `s`, `ms`, `us` or `ns` to say what they are".to_owned(),
+    }
+}
+
+/// `; did you mean …?` with the nearest of `names`, or `; it has …` with the first few of them.
+pub(crate) fn name_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN_MAX: usize = 12;
+    let names: Vec<&str> = names.collect();
+    let lower = wanted.to_lowercase();
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &lower), *name))
+        .min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + wanted.chars().count() / 4 => {
+            format!("; hint: did you mean `{name}`?")
+        }
+        Some(_) => {
+            let shown: Vec<String> = names.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+            let more = if names.len() > SHOWN_MAX { ", …" } else { "" };
+            format!("; hint: it has {}{more}", shown.join(", "))
+        }
+        None => String::new(),
+    }
+}
+
+impl ConnectError {
+    /// Whether the user's input is at fault, rather than the world outside: a disk that fails or is full.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, ConnectError::Read { .. } | ConnectError::Write { .. })
+    }
+}

@@ -1,0 +1,315 @@
+//! Parquet files in ranges of rows: only the wanted columns, one range at a time in memory, ranges on any thread.
+//!
+//! A reader opens the file anew for each range, because handles that are clones share one cursor. A file whose length or
+//! time of change is another then than at the beginning is refused.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+
+use crate::batch_builder::{Decoded, RAW_BYTES_MAX, Unreadable};
+use crate::column::bounded;
+use crate::convert::{convert, is_convertible};
+use crate::error::ConnectError;
+use crate::format::Format;
+use crate::time_unit::TimeUnit;
+use crate::type_name::type_name;
+use crate::wanted::position_of;
+
+/// The most rows of one range: a few ranges per row group of a million rows, none larger than a thread's share.
+const RANGE_ROWS_MAX: u64 = 131_072;
+/// Rows decoded at a time: ten columns of eight bytes are 1.3 MB, which a core's cache holds.
+const DECODED_ROWS: usize = 16_384;
+
+/// A range of rows of one row group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowRange {
+    pub(crate) first_row: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    row_group: usize,
+    /// Rows of the group before the range.
+    skipped: u64,
+    /// Rows of the whole group.
+    group_rows: u64,
+}
+
+/// A Parquet file that is opened and found whole.
+#[derive(Debug)]
+pub(crate) struct ParquetFile {
+    path: PathBuf,
+    identity: (u64, Option<SystemTime>),
+    metadata: ArrowReaderMetadata,
+}
+
+impl ParquetFile {
+    pub(crate) fn open(path: &Path, file: &File) -> Result<ParquetFile, ConnectError> {
+        let corrupt = |error: ParquetError| corrupt(path, &error);
+        let options = ArrowReaderOptions::new()
+            .with_page_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional);
+        let loaded = ArrowReaderMetadata::load(file, options.clone()).map_err(corrupt)?;
+        let plain = Arc::new(plain_schema(loaded.schema()));
+        let metadata = match plain == *loaded.schema() {
+            true => loaded,
+            false => ArrowReaderMetadata::try_new(loaded.metadata().clone(), options.with_schema(plain))
+                .map_err(corrupt)?,
+        };
+        let identity = identity(path, file)?;
+        Ok(ParquetFile { path: path.to_owned(), identity, metadata })
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
+    /// The file as ranges, in order. `columns` of the schema are read; their share of the file is what `bytes` counts.
+    pub(crate) fn ranges(&self, columns: &[usize]) -> Vec<RowRange> {
+        let mask = self.projection(columns);
+        let mut first_row = 0;
+        let mut ranges = Vec::new();
+        for (row_group, group) in self.metadata.metadata().row_groups().iter().enumerate() {
+            let group_rows = u64::try_from(group.num_rows()).unwrap_or(0);
+            let leaves = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+            let group_bytes: u64 = leaves.map(|(_, leaf)| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum();
+            let parts = group_rows.div_ceil(RANGE_ROWS_MAX);
+            for part in 0..parts {
+                let skipped = group_rows * part / parts;
+                let rows = group_rows * (part + 1) / parts - skipped;
+                let bytes = group_bytes / parts;
+                ranges.push(RowRange { first_row, rows, bytes, row_group, skipped, group_rows });
+                first_row += rows;
+            }
+        }
+        ranges
+    }
+
+    fn projection(&self, columns: &[usize]) -> ProjectionMask {
+        ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied())
+    }
+
+    /// The batches of a range with `columns` of the schema, in the schema's order.
+    fn read(&self, range: RowRange, columns: &[usize]) -> Result<ParquetRecordBatchReader, ConnectError> {
+        let open_error = |source| ConnectError::Open { path: self.path.clone(), source };
+        let file = File::open(&self.path).map_err(open_error)?;
+        if identity(&self.path, &file)? != self.identity {
+            return Err(ConnectError::Changed { path: self.path.clone() });
+        }
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_batch_size(DECODED_ROWS)
+            .with_projection(self.projection(columns))
+            .with_row_groups(vec![range.row_group]);
+        if range.rows < range.group_rows {
+            let selection = [RowSelector::skip(range.skipped as usize), RowSelector::select(range.rows as usize)];
+            builder = builder.with_row_selection(RowSelection::from(selection.to_vec()));
+        }
+        builder.build().map_err(|error| corrupt(&self.path, &error))
+    }
+}
+
+fn identity(path: &Path, file: &File) -> Result<(u64, Option<SystemTime>), ConnectError> {
+    let metadata = file.metadata().map_err(|source| ConnectError::Read { path: path.to_owned(), source })?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+fn corrupt(path: &Path, error: &ParquetError) -> ConnectError {
+    let detail = bounded(&error.to_string(), 300);
+    ConnectError::Corrupt { path: path.to_owned(), format: Format::Parquet, detail }
+}
+
+/// Text and bytes in their plain forms: readers of batches then meet one form each.
+fn plain_schema(schema: &Schema) -> Schema {
+    let plain = |field: &FieldRef| -> FieldRef {
+        let data_type = match field.data_type() {
+            DataType::Dictionary(_, values) => plain_type(values),
+            data_type => plain_type(data_type),
+        };
+        Arc::new(Field::clone(field).with_data_type(data_type))
+    };
+    Schema::new_with_metadata(schema.fields().iter().map(plain).collect::<Vec<_>>(), schema.metadata().clone())
+}
+
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    }
+}
+
+/// Which columns of a file become which of the batch, and how.
+#[derive(Debug)]
+pub(crate) struct ParquetPlan {
+    file: Arc<ParquetFile>,
+    schema: SchemaRef,
+    unit: TimeUnit,
+    /// Columns of the file that are read, ascending.
+    read: Vec<usize>,
+    /// For each column of the batch its place in `read`; `None` is absent from the file.
+    places: Vec<Option<usize>>,
+    /// Whether values are brought to the language's types; a spine keeps its own.
+    converts: bool,
+}
+
+impl ParquetPlan {
+    /// The columns of `schema` by name, converted to its types.
+    pub(crate) fn converting(
+        file: Arc<ParquetFile>,
+        schema: SchemaRef,
+        unit: TimeUnit,
+    ) -> Result<ParquetPlan, ConnectError> {
+        let names = file.schema().fields().iter().map(|field| field.name().as_str());
+        let sources: Vec<Option<usize>> =
+            schema.fields().iter().map(|field| position_of(field.name(), names.clone())).collect();
+        for (field, source) in schema.fields().iter().zip(&sources) {
+            let Some(found) = source.map(|source| file.schema().field(source).data_type()) else { continue };
+            if !is_convertible(found, field.data_type()) {
+                let (path, column) = (file.path.clone(), field.name().clone());
+                let (found, declared) = (found.clone(), field.data_type().clone());
+                return Err(ConnectError::ColumnType { path, column, found, declared });
+            }
+        }
+        let mut read: Vec<usize> = sources.iter().flatten().copied().collect();
+        read.sort_unstable();
+        read.dedup();
+        let places = sources.iter().map(|source| source.and_then(|source| read.binary_search(&source).ok())).collect();
+        Ok(ParquetPlan { file, schema, unit, read, places, converts: true })
+    }
+
+    /// All columns as they are.
+    pub(crate) fn as_it_is(file: Arc<ParquetFile>) -> ParquetPlan {
+        let schema = file.schema().clone();
+        let read: Vec<usize> = (0..schema.fields().len()).collect();
+        let places = read.iter().copied().map(Some).collect();
+        ParquetPlan { file, schema, unit: TimeUnit::Microsecond, read, places, converts: false }
+    }
+
+    /// Other columns of the same file.
+    pub(crate) fn of_columns(&self, schema: SchemaRef) -> Result<ParquetPlan, ConnectError> {
+        ParquetPlan::converting(self.file.clone(), schema, self.unit)
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(crate) fn ranges(&self) -> Vec<RowRange> {
+        self.file.ranges(&self.read)
+    }
+
+    pub(crate) fn is_absent(&self, column: usize) -> bool {
+        self.places[column].is_none()
+    }
+
+    /// The type that a column has in the file.
+    pub(crate) fn type_in_file(&self, column: usize) -> Option<&DataType> {
+        self.places[column].map(|place| self.file.schema().field(self.read[place]).data_type())
+    }
+
+    pub(crate) fn decode<E: From<ConnectError>>(
+        &self,
+        range: RowRange,
+        each: &mut dyn FnMut(Decoded) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = &self.file.path;
+        let mut rows = 0;
+        for batch in self.file.read(range, &self.read)? {
+            let batch = batch.map_err(|error| ConnectError::Corrupt {
+                path: path.clone(),
+                format: Format::Parquet,
+                detail: bounded(&error.to_string(), 300),
+            })?;
+            let first_row = range.first_row + rows;
+            rows += batch.num_rows() as u64;
+            each(self.decoded(&batch, first_row)?)?;
+        }
+        if rows != range.rows {
+            let detail = format!("row group {} holds {rows} of the {} rows it announces", range.row_group, range.rows);
+            return Err(ConnectError::Corrupt { path: path.clone(), format: Format::Parquet, detail }.into());
+        }
+        Ok(())
+    }
+
+    fn decoded(&self, source: &RecordBatch, first_row: u64) -> Result<Decoded, ConnectError> {
+        let mut failed: Vec<(usize, usize)> = Vec::new(); // (row, column) of each value that has no value of its type
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.places.len());
+        for (index, (field, place)) in self.schema.fields().iter().zip(&self.places).enumerate() {
+            columns.push(match place {
+                None => new_null_array(field.data_type(), source.num_rows()),
+                Some(place) if !self.converts => source.column(*place).clone(),
+                Some(place) => {
+                    let (array, rows) = convert(source.column(*place), field.data_type(), Some(self.unit))?;
+                    failed.extend(rows.into_iter().map(|row| (row, index)));
+                    array
+                }
+            });
+        }
+        failed.sort_unstable();
+        failed.dedup_by_key(|(row, _)| *row);
+        let unreadable = self.unreadable(source, &failed)?;
+        if !unreadable.is_empty() {
+            columns = without_rows(&columns, source.num_rows(), &unreadable);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(source.num_rows()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| self.malformed(&error.to_string()))?;
+        Ok(Decoded { first_row, batch, unreadable })
+    }
+
+    fn malformed(&self, detail: &str) -> ConnectError {
+        let (path, detail) = (self.file.path.clone(), bounded(detail, 300));
+        ConnectError::Corrupt { path, format: Format::Parquet, detail }
+    }
+
+    /// What is wrong with each failed value's row, and the row's wanted columns as text.
+    fn unreadable(&self, source: &RecordBatch, failed: &[(usize, usize)]) -> Result<Vec<Unreadable>, ConnectError> {
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let options = FormatOptions::default().with_null("null");
+        let shown: Result<Vec<ArrayFormatter<'_>>, _> =
+            source.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect();
+        let shown = shown.map_err(|error| self.malformed(&error.to_string()))?;
+        let names = source.schema();
+        let row_text = |row: usize| {
+            let values = shown.iter().zip(names.fields());
+            let texts: Vec<String> = values.map(|(value, field)| format!("{}: {}", field.name(), value.value(row))).collect();
+            bounded(&texts.join(", "), RAW_BYTES_MAX - '…'.len_utf8())
+        };
+        let detail = |row: usize, column: usize| {
+            let field = self.schema.field(column);
+            let place = self.places[column].expect("an absent column has no value that fails");
+            let found = bounded(&shown[place].value(row).to_string(), 60);
+            format!("column `{}`: expected {}, found `{found}`", field.name(), type_name(field.data_type()))
+        };
+        Ok(failed
+            .iter()
+            .map(|(row, column)| Unreadable { row: *row, detail: detail(*row, *column), raw: row_text(*row) })
+            .collect())
+    }
+}
+
+/// The columns with NULL in the unreadable rows.
+fn without_rows(columns: &[ArrayRef], rows: usize, unreadable: &[Unreadable]) -> Vec<ArrayRef> {
+    let mut is_unreadable = vec![false; rows];
+    for one in unreadable {
+        is_unreadable[one.row] = true;
+    }
+    let mask = arrow::array::BooleanArray::from(is_unreadable);
+    columns
+        .iter()
+        .map(|column| arrow::compute::nullif(column, &mask).expect("the mask has one value a row"))
+        .collect()
+}

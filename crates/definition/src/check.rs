@@ -1,0 +1,201 @@
+//! From files to a project: read all statements, then check them by layer: streams, views, services.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use asof_expression::fold;
+use asof_expression::sqlparser::ast::Ident;
+use asof_expression::sqlparser::tokenizer::Span;
+
+use crate::error::DefinitionError;
+use crate::project::Project;
+use crate::refusal::Refusal;
+use crate::service::FeatureService;
+use crate::source::{Places, SourceFile};
+use crate::statement::{Statement, split};
+use crate::stream::Stream;
+use crate::view::FeatureView;
+
+/// Parses and checks all files together; objects may be defined in any order. Collects as many errors as it can.
+pub fn check(files: &[SourceFile]) -> Result<Project, Vec<DefinitionError>> {
+    let mut checker = Checker::new(files);
+    let statements = checker.read();
+    let project = checker.check(&statements);
+    if checker.errors.is_empty() {
+        return Ok(Project { warnings: checker.warnings, ..project });
+    }
+    let mut errors = std::mem::take(&mut checker.errors);
+    errors.sort_by_key(|error| (checker.file_order(&error.file), error.span.start));
+    Err(errors)
+}
+
+/// A statement and the file it stands in.
+struct Placed {
+    file: usize,
+    statement: Statement,
+}
+
+struct Checker<'a> {
+    files: &'a [SourceFile],
+    places: Vec<Places<'a>>,
+    errors: Vec<DefinitionError>,
+    warnings: Vec<DefinitionError>,
+    /// Names that unreadable statements would have defined.
+    unreadable: Vec<String>,
+}
+
+/// What a name stands for. A refused object is known by name, so that its readers are not called wrong.
+enum Known<T> {
+    Good(Arc<T>),
+    Refused,
+}
+
+type Registry<T> = BTreeMap<String, Known<T>>;
+
+impl<'a> Checker<'a> {
+    fn new(files: &'a [SourceFile]) -> Checker<'a> {
+        let places = files.iter().map(|file| Places::new(&file.text)).collect();
+        Checker { files, places, errors: Vec::new(), warnings: Vec::new(), unreadable: Vec::new() }
+    }
+
+    fn file_order(&self, name: &str) -> usize {
+        self.files.iter().position(|file| file.name == name).unwrap_or(usize::MAX)
+    }
+
+    fn place(&self, file: usize, refusal: Refusal) -> DefinitionError {
+        DefinitionError::place(refusal, &self.files[file], &self.places[file])
+    }
+
+    fn refuse(&mut self, file: usize, refusals: impl IntoIterator<Item = Refusal>) {
+        for refusal in refusals {
+            let error = self.place(file, refusal);
+            self.errors.push(error);
+        }
+    }
+
+    fn read(&mut self) -> Vec<Placed> {
+        let mut placed = Vec::new();
+        let mut found = 0;
+        for file in 0..self.files.len() {
+            match split(&self.files[file].text) {
+                Err(refusal) => self.refuse(file, [refusal]),
+                Ok(statements) => {
+                    found += statements.len();
+                    for tokens in statements {
+                        let name = tokens.defined_name();
+                        match Statement::parse(tokens) {
+                            Ok(statement) => placed.push(Placed { file, statement }),
+                            Err(refusal) => {
+                                self.unreadable.extend(name);
+                                self.refuse(file, [refusal]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if found == 0 && self.errors.is_empty() {
+            self.errors.push(self.empty_project());
+        }
+        self.refuse_repeated_names(&mut placed);
+        placed
+    }
+
+    fn empty_project(&self) -> DefinitionError {
+        let message = "the project defines nothing".to_owned();
+        let hint = Some("start with CREATE STREAM in a file that ends in .sql".to_owned());
+        let file = self.files.first().map_or_else(|| "(no file)".to_owned(), |file| file.name.clone());
+        DefinitionError { file, line: 1, column: 1, span: Range::default(), message, label: None, hint }
+    }
+
+    /// Names are unique over all kinds of objects; the first definition stays.
+    fn refuse_repeated_names(&mut self, placed: &mut Vec<Placed>) {
+        let mut first: BTreeMap<String, (&'static str, usize, Span)> = BTreeMap::new();
+        let mut repeated = Vec::new();
+        placed.retain(|Placed { file, statement }| {
+            let name = statement.name();
+            match first.get(&fold(name)) {
+                None => {
+                    first.insert(fold(name), (statement.kind(), *file, name.span));
+                    true
+                }
+                Some((kind, first_file, first_span)) => {
+                    repeated.push((*file, name.clone(), *kind, *first_file, *first_span));
+                    false
+                }
+            }
+        });
+        for (file, name, kind, first_file, first_span) in repeated {
+            let (line, column) = self.places[first_file].line_and_column(self.places[first_file].bytes(first_span).start);
+            let place = format!("{}:{line}:{column}", self.files[first_file].name);
+            let message = format!("`{}` is already defined, as a {kind} at {place}", fold(&name));
+            self.refuse(file, [Refusal::new(name.span, message).hint("names are unique in a project")]);
+        }
+    }
+
+    fn check(&mut self, placed: &[Placed]) -> Project {
+        let mut project = Project::default();
+        let lookup = Lookup { placed, unreadable: &self.unreadable.clone() };
+        let mut streams: Registry<Stream> = Registry::new();
+        for Placed { file, statement } in placed {
+            let Statement::Stream(syntax) = statement else { continue };
+            let checked = Stream::check(syntax);
+            self.register(*file, fold(&syntax.name), checked, &mut streams, &mut project.streams);
+        }
+        let mut views: Registry<FeatureView> = Registry::new();
+        for Placed { file, statement } in placed {
+            let Statement::View(syntax) = statement else { continue };
+            let mut warnings = Vec::new();
+            let checked = FeatureView::check(syntax, |name| lookup.find(&streams, "stream", name), &mut warnings);
+            let warnings: Vec<DefinitionError> = warnings.into_iter().map(|warning| self.place(*file, warning)).collect();
+            self.warnings.extend(warnings);
+            self.register(*file, fold(&syntax.name), checked, &mut views, &mut project.views);
+        }
+        let mut services: Registry<FeatureService> = Registry::new();
+        for Placed { file, statement } in placed {
+            let Statement::Service { query, request } = statement else { continue };
+            let checked = FeatureService::check(query, request, |name| lookup.find(&views, "feature view", name));
+            self.register(*file, fold(&query.name), checked, &mut services, &mut project.services);
+        }
+        project
+    }
+
+    fn register<T>(&mut self, file: usize, name: String, checked: Result<T, Vec<Refusal>>, registry: &mut Registry<T>, good: &mut Vec<Arc<T>>) {
+        match checked {
+            Ok(object) => {
+                let object = Arc::new(object);
+                good.push(Arc::clone(&object));
+                registry.insert(name, Known::Good(object));
+            }
+            Err(refusals) => {
+                self.refuse(file, refusals.into_iter().filter(|refusal| !refusal.is_consequence));
+                registry.insert(name, Known::Refused);
+            }
+        }
+    }
+}
+
+/// What else a name may be, where the right kind of object does not have it.
+struct Lookup<'p> {
+    placed: &'p [Placed],
+    unreadable: &'p [String],
+}
+
+impl Lookup<'_> {
+    fn find<T>(&self, registry: &Registry<T>, kind: &str, name: &Ident) -> Result<Arc<T>, Refusal> {
+        let folded = fold(name);
+        match registry.get(&folded) {
+            Some(Known::Good(object)) => return Ok(Arc::clone(object)),
+            Some(Known::Refused) => return Err(Refusal::consequence(name.span)),
+            None if self.unreadable.contains(&folded) => return Err(Refusal::consequence(name.span)),
+            None => {}
+        }
+        let other = self.placed.iter().map(|placed| &placed.statement).find(|statement| fold(statement.name()) == folded);
+        Err(match other {
+            Some(statement) => Refusal::new(name.span, format!("`{folded}` is a {}, not a {kind}", statement.kind())),
+            None => Refusal::new(name.span, format!("unknown {kind} `{folded}`"))
+                .did_you_mean(&folded, registry.keys().map(String::as_str)),
+        })
+    }
+}

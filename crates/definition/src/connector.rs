@@ -1,0 +1,79 @@
+//! Where a stream's events come from.
+
+/// The source of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Connector {
+    /// The embedded durable log, fed over HTTP.
+    Log,
+    /// A file of history or of arrivals.
+    File(FileConnector),
+}
+
+/// `connector = 'file'`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileConnector {
+    /// As written: relative to the project folder, or absolute. `${NAME}` is left for the reader of the environment.
+    pub path: String,
+    /// Declared, or by the path's ending.
+    pub format: FileFormat,
+    /// In which order rows are taken.
+    pub order: FileOrder,
+    /// Whether to wait for rows that are appended; implies [`FileOrder::File`].
+    pub follow: bool,
+    /// The column that holds arrival times.
+    pub arrival_column: Option<String>,
+    /// How fast a running pipeline replays the file.
+    pub rate: Rate,
+}
+
+/// The format of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object per line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// The order in which rows of a file become events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileOrder {
+    /// By event time: history, of which nothing is late.
+    EventTime,
+    /// As they stand: arrivals, with lateness applied.
+    File,
+}
+
+/// The speed of a replay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// As fast as can be.
+    Max,
+    /// `1000x`: so many times real time.
+    TimesRealTime(f64),
+    /// `500/s`: so many events a second.
+    PerSecond(f64),
+}
+
+impl FileFormat {
+    /// The format of that name or file ending.
+    pub fn from_name(name: &str) -> Option<FileFormat> {
+        match name {
+            "parquet" => Some(FileFormat::Parquet),
+            "jsonl" | "ndjson" => Some(FileFormat::Jsonl),
+            "csv" => Some(FileFormat::Csv),
+            _ => None,
+        }
+    }
+
+    /// The name in `format = '…'`.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileFormat::Parquet => "parquet",
+            FileFormat::Jsonl => "jsonl",
+            FileFormat::Csv => "csv",
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The options of `WITH (…)` of a stream: typed, checked, none ignored.
+
+use std::collections::BTreeMap;
+
+use asof_expression::sqlparser::ast::{Expr, Value};
+
+use crate::connector::{Connector, FileConnector, FileFormat, FileOrder, Rate};
+use crate::interval::{duration_us, interval_us};
+use crate::refusal::Refusal;
+use crate::stream::TimestampUnit;
+use crate::stream_syntax::OptionSyntax;
+
+const MINUTE_US: i64 = 60_000_000;
+const DAY_US: i64 = 24 * 60 * MINUTE_US;
+
+/// Options of every stream.
+const STREAM_OPTIONS: &[&str] = &["connector", "ahead_max", "dedup_horizon", "idle_timeout", "timestamp_unit"];
+/// Options of `connector = 'file'`.
+const FILE_OPTIONS: &[&str] = &["path", "format", "order", "follow", "arrival_column", "rate"];
+/// Options that later issues bring.
+const LATER_OPTIONS: &[&str] = &["ack"];
+
+/// The options with their defaults filled in.
+pub(crate) struct Options {
+    pub(crate) ahead_max_us: i64,
+    pub(crate) dedup_horizon_us: i64,
+    pub(crate) idle_timeout_us: i64,
+    pub(crate) timestamp_unit: TimestampUnit,
+    pub(crate) connector: Connector,
+}
+
+type Named<'a> = BTreeMap<&'a str, &'a OptionSyntax>;
+
+/// Checks all options; every refusal is collected.
+pub(crate) fn check(written: &[OptionSyntax], refusals: &mut Vec<Refusal>) -> Options {
+    let named = by_name(written, refusals);
+    let mut take = Taker { named: &named, refusals };
+    Options {
+        ahead_max_us: take.one("ahead_max", duration).unwrap_or(MINUTE_US),
+        dedup_horizon_us: take.one("dedup_horizon", duration).unwrap_or(DAY_US),
+        idle_timeout_us: take.one("idle_timeout", duration).unwrap_or(MINUTE_US),
+        timestamp_unit: take.one("timestamp_unit", timestamp_unit).unwrap_or_default(),
+        connector: connector(&mut take),
+    }
+}
+
+fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Named<'a> {
+    let mut named = Named::new();
+    for option in written {
+        let name = option.name.as_str();
+        let known = STREAM_OPTIONS.contains(&name) || FILE_OPTIONS.contains(&name);
+        if LATER_OPTIONS.contains(&name) {
+            refusals.push(Refusal::new(option.span, format!("option `{name}` is not supported yet")));
+        } else if !known {
+            let all = STREAM_OPTIONS.iter().chain(FILE_OPTIONS).copied();
+            refusals.push(Refusal::new(option.span, format!("unknown option `{name}`")).did_you_mean(name, all));
+        } else if named.insert(name, option).is_some() {
+            refusals.push(Refusal::new(option.span, format!("duplicate option `{name}`")));
+        }
+    }
+    named
+}
+
+/// Reads options by name and collects what is wrong with their values.
+struct Taker<'a, 'r> {
+    named: &'a Named<'a>,
+    refusals: &'r mut Vec<Refusal>,
+}
+
+impl Taker<'_, '_> {
+    fn one<T>(&mut self, name: &str, read: impl Fn(&Expr) -> Result<T, String>) -> Option<T> {
+        let option = self.named.get(name)?;
+        match read(&option.value) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.refusals.push(Refusal::new(option.value_span, format!("option `{name}`: {message}")));
+                None
+            }
+        }
+    }
+}
+
+fn connector(take: &mut Taker) -> Connector {
+    let Some(written) = take.named.get("connector") else {
+        refuse_file_options(take, "needs `connector = 'file'`");
+        return Connector::Log;
+    };
+    match text(&written.value).as_deref() {
+        Ok("file") => file(take),
+        Ok("kafka") => {
+            take.refusals.push(Refusal::new(written.value_span, "connector 'kafka' is not supported yet"));
+            Connector::Log
+        }
+        Ok(other) => {
+            let message = format!("unknown connector '{other}'");
+            let refusal = Refusal::new(written.value_span, message).did_you_mean(other, ["file"]);
+            take.refusals.push(refusal.hint("use connector = 'file', or no connector for the embedded log"));
+            Connector::Log
+        }
+        Err(message) => {
+            take.refusals.push(Refusal::new(written.value_span, format!("option `connector`: {message}")));
+            Connector::Log
+        }
+    }
+}
+
+fn refuse_file_options(take: &mut Taker, why: &str) {
+    for name in FILE_OPTIONS {
+        if let Some(option) = take.named.get(name) {
+            take.refusals.push(Refusal::new(option.span, format!("option `{name}` {why}")));
+        }
+    }
+}
+
+fn file(take: &mut Taker) -> Connector {
+    let path = take.one("path", path);
+    if !take.named.contains_key("path") {
+        let span = take.named["connector"].value_span;
+        take.refusals.push(Refusal::new(span, "connector 'file' needs option `path`").hint("path = 'events.parquet'"));
+    }
+    let format = match take.named.contains_key("format") {
+        true => take.one("format", file_format),
+        false => path.as_deref().and_then(|path| format_of(path, take)),
+    };
+    let follow = take.one("follow", boolean).unwrap_or(false);
+    let order = take.one("order", file_order);
+    if let (true, Some(FileOrder::EventTime)) = (follow, order) {
+        let span = take.named["order"].value_span;
+        take.refusals.push(Refusal::new(span, "`follow = true` takes rows as they arrive: `order` must be 'file'"));
+    }
+    Connector::File(FileConnector {
+        path: path.unwrap_or_default(),
+        format: format.unwrap_or(FileFormat::Parquet),
+        order: if follow { FileOrder::File } else { order.unwrap_or(FileOrder::EventTime) },
+        follow,
+        arrival_column: take.one("arrival_column", text),
+        rate: take.one("rate", rate).unwrap_or(Rate::Max),
+    })
+}
+
+/// The format by the file's ending, where `format` does not say.
+fn format_of(path: &str, take: &mut Taker) -> Option<FileFormat> {
+    let ending = path.rsplit_once('.').map_or("", |(_, ending)| ending).to_lowercase();
+    match FileFormat::from_name(&ending) {
+        Some(format) => Some(format),
+        None => {
+            let span = take.named["path"].value_span;
+            let message = format!("the format of `{path}` cannot be told from its ending");
+            take.refusals.push(Refusal::new(span, message).hint("add format = 'parquet', 'jsonl' or 'csv'"));
+            None
+        }
+    }
+}
+
+fn text(value: &Expr) -> Result<String, String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Ok(text.clone()),
+            other => Err(format!("expected text in single quotes, found `{other}`")),
+        },
+        other => Err(format!("expected text in single quotes, found `{other}`")),
+    }
+}
+
+fn path(value: &Expr) -> Result<String, String> {
+    match text(value)? {
+        path if path.trim().is_empty() => Err("the path is empty".to_owned()),
+        path => Ok(path),
+    }
+}
+
+fn boolean(value: &Expr) -> Result<bool, String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::Boolean(value) => Ok(*value),
+            Value::SingleQuotedString(text) if text == "true" => Ok(true),
+            Value::SingleQuotedString(text) if text == "false" => Ok(false),
+            other => Err(format!("expected true or false, found `{other}`")),
+        },
+        other => Err(format!("expected true or false, found `{other}`")),
+    }
+}
+
+fn duration(value: &Expr) -> Result<i64, String> {
+    match value {
+        Expr::Interval(interval) => interval_us(interval),
+        other => duration_us(&text(other)?),
+    }
+}
+
+fn timestamp_unit(value: &Expr) -> Result<TimestampUnit, String> {
+    let text = text(value)?;
+    TimestampUnit::from_name(&text).ok_or_else(|| format!("expected 's', 'ms', 'us' or 'ns', found '{text}'"))
+}
+
+fn file_format(value: &Expr) -> Result<FileFormat, String> {
+    let text = text(value)?;
+    FileFormat::from_name(&text).ok_or_else(|| format!("expected 'parquet', 'jsonl' or 'csv', found '{text}'"))
+}
+
+fn file_order(value: &Expr) -> Result<FileOrder, String> {
+    match text(value)?.as_str() {
+        "event_time" => Ok(FileOrder::EventTime),
+        "file" => Ok(FileOrder::File),
+        other => Err(format!("expected 'event_time' or 'file', found '{other}'")),
+    }
+}
+
+/// `max`, `1000x` (times real time) or `500/s`.
+fn rate(value: &Expr) -> Result<Rate, String> {
+    let text = text(value)?;
+    let positive = |number: &str| number.parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    let parsed = match text.as_str() {
+        "max" => Some(Rate::Max),
+        text => match (text.strip_suffix('x'), text.strip_suffix("/s")) {
+            (Some(number), _) => positive(number).map(Rate::TimesRealTime),
+            (None, Some(number)) => positive(number).map(Rate::PerSecond),
+            (None, None) => None,
+        },
+    };
+    parsed.ok_or_else(|| format!("expected 'max', '1000x' (times real time) or '500/s', found '{text}'"))
+}

@@ -1,0 +1,116 @@
+//! A checked project: all objects, found by name.
+
+use std::sync::Arc;
+
+use asof_expression::nearest;
+use thiserror::Error;
+
+use crate::error::DefinitionError;
+use crate::service::FeatureService;
+use crate::stream::Stream;
+use crate::view::FeatureView;
+
+/// Everything that the files of a project define, in the order of the files.
+#[derive(Debug, Clone, Default)]
+pub struct Project {
+    /// The streams.
+    pub streams: Vec<Arc<Stream>>,
+    /// The feature views.
+    pub views: Vec<Arc<FeatureView>>,
+    /// The feature services.
+    pub services: Vec<Arc<FeatureService>>,
+    /// What is allowed and perhaps not meant.
+    pub warnings: Vec<DefinitionError>,
+}
+
+/// No object of that kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown {kind} `{name}`{hint}")]
+pub struct UnknownObject {
+    /// `stream`, `feature view` or `feature service`.
+    pub kind: &'static str,
+    /// As asked for.
+    pub name: String,
+    /// Empty, or what to ask for instead, in parentheses.
+    pub hint: String,
+}
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// A stream.
+    Stream,
+    /// A feature view.
+    FeatureView,
+    /// A feature service.
+    FeatureService,
+}
+
+/// An object and what it reads, for `asof check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectSummary {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// The names of the objects that it reads, each once.
+    pub reads: Vec<String>,
+}
+
+impl ObjectKind {
+    /// In words: `stream`, `feature view`, `feature service`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectKind::Stream => "stream",
+            ObjectKind::FeatureView => "feature view",
+            ObjectKind::FeatureService => "feature service",
+        }
+    }
+}
+
+impl Project {
+    /// The stream of that name.
+    pub fn stream(&self, name: &str) -> Result<&Arc<Stream>, UnknownObject> {
+        find(&self.streams, ObjectKind::Stream, name, |stream| &stream.name)
+    }
+
+    /// The feature view of that name.
+    pub fn view(&self, name: &str) -> Result<&Arc<FeatureView>, UnknownObject> {
+        find(&self.views, ObjectKind::FeatureView, name, |view| &view.name)
+    }
+
+    /// The feature service of that name.
+    pub fn service(&self, name: &str) -> Result<&Arc<FeatureService>, UnknownObject> {
+        find(&self.services, ObjectKind::FeatureService, name, |service| &service.name)
+    }
+
+    /// Every object with what it reads: streams, then views, then services.
+    pub fn objects(&self) -> Vec<ObjectSummary> {
+        let summary = |kind, name: &str, reads: Vec<String>| ObjectSummary { kind, name: name.to_owned(), reads };
+        let streams = self.streams.iter().map(|stream| summary(ObjectKind::Stream, &stream.name, Vec::new()));
+        let views = self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, vec![view.stream.name.clone()]));
+        let services = self.services.iter().map(|service| {
+            let mut reads: Vec<String> = Vec::new();
+            for join in &service.joins {
+                if !reads.contains(&join.view.name) {
+                    reads.push(join.view.name.clone());
+                }
+            }
+            summary(ObjectKind::FeatureService, &service.name, reads)
+        });
+        streams.chain(views).chain(services).collect()
+    }
+}
+
+fn find<'a, T>(objects: &'a [Arc<T>], kind: ObjectKind, name: &str, name_of: impl Fn(&T) -> &String) -> Result<&'a Arc<T>, UnknownObject> {
+    if let Some(object) = objects.iter().find(|object| name_of(object) == name) {
+        return Ok(object);
+    }
+    let names: Vec<&str> = objects.iter().map(|object| name_of(object).as_str()).collect();
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!(" (did you mean `{near}`?)"),
+        None if names.is_empty() => format!(" (the project has no {})", kind.name()),
+        None => format!(" (known are `{}`)", names.join("`, `")),
+    };
+    Err(UnknownObject { kind: kind.name(), name: name.to_owned(), hint })
+}

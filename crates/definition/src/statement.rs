@@ -1,0 +1,253 @@
+//! From a file to its statements: tokens cut at `;`, each statement recognised by its first words.
+
+use asof_expression::sqlparser::ast::{Ident, Query};
+use asof_expression::sqlparser::dialect::GenericDialect;
+use asof_expression::sqlparser::keywords::Keyword;
+use asof_expression::sqlparser::parser::Parser;
+use asof_expression::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
+
+use crate::refusal::Refusal;
+use crate::request::RequestSyntax;
+use crate::stream_syntax::StreamSyntax;
+
+const STATEMENTS_HINT: &str = "a project holds CREATE STREAM, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
+/// Deeper expressions than this are refused rather than overflowing the stack.
+const NESTING_MAX: usize = 100;
+
+static DIALECT: GenericDialect = GenericDialect {};
+
+/// A statement as written.
+#[derive(Debug)]
+pub(crate) enum Statement {
+    Stream(StreamSyntax),
+    View(QuerySyntax),
+    Service { query: QuerySyntax, request: RequestSyntax },
+}
+
+/// `CREATE FEATURE VIEW|SERVICE name AS query`
+#[derive(Debug)]
+pub(crate) struct QuerySyntax {
+    pub(crate) name: Ident,
+    pub(crate) query: Box<Query>,
+    /// The tokens of the query, to point at clauses for which the parser keeps no place.
+    pub(crate) tokens: Tokens,
+}
+
+/// Tokens of one statement, without white space and comments.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens(pub(crate) Vec<TokenWithSpan>);
+
+impl Statement {
+    /// The name that the statement defines.
+    pub(crate) fn name(&self) -> &Ident {
+        match self {
+            Statement::Stream(stream) => &stream.name,
+            Statement::View(view) => &view.name,
+            Statement::Service { query, .. } => &query.name,
+        }
+    }
+
+    /// What the statement defines, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Statement::Stream(_) => "stream",
+            Statement::View(_) => "feature view",
+            Statement::Service { .. } => "feature service",
+        }
+    }
+
+    /// Reads one statement.
+    pub(crate) fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
+        let place = tokens.span();
+        let result = parse(tokens.clone());
+        result.map_err(|refusal| {
+            let refusal = refusal.or_at(place);
+            later_construct(&tokens, refusal.span).unwrap_or(refusal)
+        })
+    }
+}
+
+/// Cuts a text into statements. An unfinished text or comment is one error for the whole file.
+pub(crate) fn split(text: &str) -> Result<Vec<Tokens>, Refusal> {
+    let tokens = Tokenizer::new(&DIALECT, text)
+        .tokenize_with_location()
+        .map_err(|error| Refusal::new(Span::new(error.location, error.location), error.message.to_lowercase()))?;
+    let mut statements = vec![Vec::new()];
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon => statements.push(Vec::new()),
+            _ => statements.last_mut().expect("never empty").push(token),
+        }
+    }
+    Ok(statements.into_iter().filter(|tokens| !tokens.is_empty()).map(Tokens).collect())
+}
+
+impl Tokens {
+    /// From the first to the last token.
+    pub(crate) fn span(&self) -> Span {
+        match (self.0.first(), self.0.last()) {
+            (Some(first), Some(last)) => first.span.union(&last.span),
+            _ => Span::empty(),
+        }
+    }
+
+    /// The folded name that a CREATE defines, as far as its first words tell.
+    pub(crate) fn defined_name(&self) -> Option<String> {
+        if !self.has_words_at(0, &["CREATE"]) {
+            return None;
+        }
+        let after_kind = if self.has_words_at(1, &["FEATURE"]) { 3 } else { 2 };
+        match &self.0.get(after_kind)?.token {
+            Token::Word(word) => Some(asof_expression::fold(&word.to_ident(Span::empty()))),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn parser(self) -> Parser<'static> {
+        Parser::new(&DIALECT).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(self.0)
+    }
+
+    /// The place of a clause by its words, outside all parentheses.
+    pub(crate) fn find_clause(&self, words: &[&str]) -> Option<Span> {
+        let mut depth = 0usize;
+        for (index, token) in self.0.iter().enumerate() {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ if depth == 0 && self.has_words_at(index, words) => {
+                    return Some(token.span.union(&self.0[index + words.len() - 1].span));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    pub(crate) fn has_words_at(&self, index: usize, words: &[&str]) -> bool {
+        let found = self.0.get(index..index + words.len());
+        found.is_some_and(|found| found.iter().zip(words).all(|(token, word)| is_word(token, word)))
+    }
+}
+
+/// Whether a token is that word, unquoted, in any case.
+pub(crate) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+}
+
+pub(crate) fn take_word(parser: &mut Parser) -> TokenWithSpan {
+    parser.next_token()
+}
+
+/// Refuses whatever follows a complete statement.
+pub(crate) fn end_of_statement(parser: &mut Parser, statement: &str) -> Result<(), Refusal> {
+    let next = parser.peek_token();
+    if next.token == Token::EOF {
+        return Ok(());
+    }
+    Err(Refusal::new(next.span, format!("`{next}` is not supported at this place of {statement}")).hint("statements end with `;`"))
+}
+
+fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
+    let first = tokens.0[0].clone();
+    if !is_word(&first, "CREATE") {
+        let message = format!("`{first}` is not supported");
+        return Err(Refusal::new(first.span, message).hint(STATEMENTS_HINT));
+    }
+    refuse_other_creates(&tokens)?;
+    let mut parser = tokens.clone().parser();
+    take_word(&mut parser);
+    if is_word(&take_word(&mut parser), "STREAM") {
+        let name = object_name(&mut parser, "stream")?;
+        return Ok(Statement::Stream(StreamSyntax::parse(name, &mut parser)?));
+    }
+    let kind = take_word(&mut parser);
+    let name = object_name(&mut parser, if is_word(&kind, "VIEW") { "feature view" } else { "feature service" })?;
+    parser.expect_keyword(Keyword::AS)?;
+    let body = Tokens(tokens.0[parser_position(&tokens, &mut parser)..].to_vec());
+    if body.0.is_empty() {
+        return Err(Refusal::new(name.span, "expected SELECT after AS, found the end of the statement"));
+    }
+    if is_word(&kind, "VIEW") {
+        return Ok(Statement::View(query(name, body, "CREATE FEATURE VIEW")?));
+    }
+    let (request, body) = RequestSyntax::take(&name, body)?;
+    Ok(Statement::Service { query: query(name, body, "CREATE FEATURE SERVICE")?, request })
+}
+
+/// How many tokens the parser has read.
+fn parser_position(tokens: &Tokens, parser: &mut Parser) -> usize {
+    let next = parser.peek_token();
+    tokens.0.iter().position(|token| token.span == next.span && token.token == next.token).unwrap_or(tokens.0.len())
+}
+
+fn query(name: Ident, tokens: Tokens, statement: &str) -> Result<QuerySyntax, Refusal> {
+    let mut parser = tokens.clone().parser();
+    let query = parser.parse_query()?;
+    end_of_statement(&mut parser, statement)?;
+    Ok(QuerySyntax { name, query, tokens })
+}
+
+fn object_name(parser: &mut Parser, kind: &str) -> Result<Ident, Refusal> {
+    let next = parser.peek_token();
+    if !matches!(next.token, Token::Word(_)) {
+        let found = if next.token == Token::EOF { "the end of the statement".to_owned() } else { format!("`{next}`") };
+        return Err(Refusal::new(next.span, format!("expected the name of a {kind}, found {found}")));
+    }
+    let name = parser.parse_identifier()?;
+    if parser.peek_token_ref().token == Token::Period {
+        return Err(Refusal::new(name.span, format!("the name of a {kind} has no schema")).hint("write one name, without dots"));
+    }
+    Ok(name)
+}
+
+/// Names every other CREATE, and the modifiers that CREATE does not take.
+fn refuse_other_creates(tokens: &Tokens) -> Result<(), Refusal> {
+    let word = |index: usize| match tokens.0.get(index).map(|token| &token.token) {
+        Some(Token::Word(word)) => word.value.to_uppercase(),
+        _ => String::new(),
+    };
+    let span = |last: usize| tokens.0[0].span.union(&tokens.0[last.min(tokens.0.len() - 1)].span);
+    let kind_words = match (word(1).as_str(), word(2).as_str()) {
+        ("OR", "REPLACE") => {
+            let refusal = Refusal::new(span(2), "CREATE OR REPLACE is not supported");
+            return Err(refusal.hint("write CREATE: a project is read as a whole"));
+        }
+        ("STREAM", _) => 1,
+        ("FEATURE", "VIEW" | "SERVICE") => 2,
+        ("FEATURE", _) => {
+            return Err(Refusal::new(span(2), "expected CREATE FEATURE VIEW or CREATE FEATURE SERVICE"));
+        }
+        ("TABLE" | "MODEL" | "SINK", _) => {
+            return Err(Refusal::new(span(1), format!("CREATE {} is not supported yet", word(1))).hint(STATEMENTS_HINT));
+        }
+        ("", _) => return Err(Refusal::new(span(0), "unfinished CREATE").hint(STATEMENTS_HINT)),
+        (other, _) => return Err(Refusal::new(span(1), format!("CREATE {other} is not supported")).hint(STATEMENTS_HINT)),
+    };
+    if tokens.has_words_at(kind_words + 1, &["IF", "NOT", "EXISTS"]) {
+        let place = tokens.0[kind_words + 1].span.union(&tokens.0[kind_words + 3].span);
+        return Err(Refusal::new(place, "IF NOT EXISTS is not supported").hint("a project is read as a whole: names are unique"));
+    }
+    Ok(())
+}
+
+/// Where the parser stumbles over a construct of SQL that it does not know, names that construct.
+fn later_construct(tokens: &Tokens, span: Span) -> Option<Refusal> {
+    let at = tokens.0.iter().position(|token| token.span.start == span.start)?;
+    let token = &tokens.0[at];
+    let named = |construct: &str| Some(Refusal::new(token.span, format!("{construct} is not supported")));
+    let yet = |construct: &str| Some(Refusal::new(token.span, format!("{construct} is not supported yet")));
+    if is_word(token, "EXCLUDE") {
+        return yet("EXCLUDE");
+    }
+    if is_word(token, "MATCH_RECOGNIZE") {
+        return yet("MATCH_RECOGNIZE");
+    }
+    if tokens.has_words_at(at, &["FOR", "SYSTEM_TIME"]) || is_word(token, "SYSTEM_TIME") {
+        return yet("FOR SYSTEM_TIME AS OF");
+    }
+    if is_word(token, "GROUPS") {
+        return named("GROUPS");
+    }
+    None
+}

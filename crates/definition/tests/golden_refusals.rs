@@ -1,0 +1,76 @@
+//! Every refusal with its place and words: `golden_refusals.txt` holds SQL and what is said about it.
+//!
+//! A case is `#### name`, SQL, `----`, the rendered errors (or warnings, or `accepted`). A case that begins with `view`
+//! or `service` on a line of its own is read after the common streams and views below. To take over what the code says
+//! now, run the test with GOLDEN_UPDATE=1 and read the difference.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use asof_definition::{DefinitionError, SourceFile, check};
+
+const STREAMS: &str = "
+CREATE STREAM tx (
+  id VARCHAR NOT NULL, account_id BIGINT NOT NULL, merchant_id BIGINT, amount DOUBLE, country VARCHAR, flag BOOLEAN,
+  ts TIMESTAMP NOT NULL, PRIMARY KEY (id), WATERMARK FOR ts AS ts - INTERVAL '30' SECOND);
+CREATE STREAM bare (account_id BIGINT, amount DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+";
+
+const VIEWS: &str = "
+CREATE FEATURE VIEW activity AS
+SELECT account_id, count(*) OVER w AS n, avg(amount) OVER w AS mean FROM tx WINDOW w AS (PARTITION BY account_id ORDER BY ts);
+CREATE FEATURE VIEW pairs AS
+SELECT account_id, country, count(*) OVER w AS n FROM tx WINDOW w AS (PARTITION BY account_id, country ORDER BY ts);
+";
+
+fn files(sql: &str) -> Vec<SourceFile> {
+    let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), text: text.to_owned() };
+    match sql.split_once('\n') {
+        Some(("view", text)) => vec![file("streams.sql", STREAMS), file("a.sql", text)],
+        Some(("service", text)) => vec![file("streams.sql", STREAMS), file("views.sql", VIEWS), file("a.sql", text)],
+        _ => vec![file("a.sql", sql)],
+    }
+}
+
+fn render(sql: &str) -> String {
+    let files = files(sql);
+    let said = match check(&files) {
+        Ok(project) if project.warnings.is_empty() => return "accepted\n".to_owned(),
+        Ok(project) => project.warnings.iter().map(|warning| format!("warning: {}", underlined(warning, &files))).collect(),
+        Err(errors) => errors.iter().map(|error| underlined(error, &files)).collect::<Vec<_>>(),
+    };
+    said.concat()
+}
+
+fn underlined(error: &DefinitionError, files: &[SourceFile]) -> String {
+    let text = &files.iter().find(|file| file.name == error.file).unwrap().text;
+    let mut rendered = format!("{error}\n");
+    if let Some(line) = text.lines().nth(error.line - 1) {
+        let underlined = text[error.span.clone()].lines().next().unwrap_or_default().chars().count().max(1);
+        let label = error.label.as_deref().map(|label| format!(" {label}")).unwrap_or_default();
+        writeln!(rendered, "  {line}\n  {}{}{label}", " ".repeat(error.column - 1), "^".repeat(underlined)).unwrap();
+    }
+    rendered
+}
+
+#[test]
+fn refusals_are_as_written_down() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_refusals.txt");
+    let golden = std::fs::read_to_string(&path).unwrap();
+    let mut found = String::new();
+    let mut cases = 0;
+    for case in golden.split("#### ").skip(1) {
+        let (name, rest) = case.split_once('\n').unwrap();
+        let sql = rest.split_once("\n----").map_or(rest, |(sql, _)| sql).trim_end();
+        writeln!(found, "#### {name}\n{sql}\n----\n{}", render(sql)).unwrap();
+        cases += 1;
+    }
+    assert!(cases > 100, "only {cases} cases");
+    if std::env::var_os("GOLDEN_UPDATE").is_some() {
+        std::fs::write(&path, &found).unwrap();
+        return;
+    }
+    for (expected, found) in golden.split("#### ").skip(1).zip(found.split("#### ").skip(1)) {
+        assert_eq!(found.trim_end(), expected.trim_end());
+    }
+}

@@ -1,0 +1,24 @@
+//! Why a definition cannot be bound.
+
+use asof_window::ProgramError;
+
+/// A checked definition that still cannot be bound to window state.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// The view needs more than a window program can carry.
+    #[error("feature view `{view}`: {source}")]
+    Program {
+        /// Name of the view.
+        view: String,
+        /// What it exceeds.
+        source: ProgramError,
+    },
+    /// Arrow refused a batch or a key type.
+    #[error("feature view `{view}`: {source}")]
+    Arrow {
+        /// Name of the view.
+        view: String,
+        /// What Arrow says.
+        source: arrow::error::ArrowError,
+    },
+}

@@ -1,0 +1,51 @@
+//! A feature that has no value on a row because its expression failed there.
+
+use asof_expression::{Evaluated, Expression, FailureKind};
+use asof_window::{FailedAnswer, Failure};
+
+/// One feature of one row that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureFailure {
+    /// Row of the read, from 0.
+    pub row: usize,
+    /// Index of the feature in its view or service.
+    pub feature: usize,
+    /// What went wrong, as a public name.
+    pub kind: FailureKind,
+    /// What went wrong, in words.
+    pub detail: String,
+}
+
+impl FeatureFailure {
+    /// A failed aggregate as a failure of the feature that reads it.
+    pub(crate) fn of_aggregate(feature: usize, failed: &FailedAnswer, text: &str) -> FeatureFailure {
+        match failed.failure {
+            Failure::OutOfRange => FeatureFailure {
+                row: failed.row,
+                feature,
+                kind: FailureKind::OutOfRange,
+                detail: format!("`{text}` is outside its type"),
+            },
+        }
+    }
+}
+
+/// The failures of evaluating `expression` as `feature`, together with those it inherits from the columns it reads.
+/// Each row is named once.
+pub(crate) fn failures_of(
+    feature: usize,
+    expression: &Expression,
+    evaluated: &Evaluated,
+    inherited: impl Fn(usize) -> Vec<FeatureFailure>,
+) -> Vec<FeatureFailure> {
+    let mut failures: Vec<FeatureFailure> = expression.columns().into_iter().flat_map(inherited).collect();
+    failures.extend(evaluated.failures.iter().map(|failure| FeatureFailure {
+        row: failure.row,
+        feature,
+        kind: failure.kind,
+        detail: failure.detail.clone(),
+    }));
+    failures.sort_by_key(|failure| failure.row);
+    failures.dedup_by_key(|failure| failure.row);
+    failures
+}

@@ -1,0 +1,22 @@
+//! Feature views and services bound to window programs: what an event brings to a view, what a read gives back, and the
+//! vector of a service.
+//!
+//! Rule kept here: there is one plan for one row and for a million, for live state and for history. A plan is made once
+//! from a definition and only ever sees record batches; it does not know where events come from.
+//!
+//! ```text
+//!   batch of a stream ─▶ StreamPlan (rejections) ─▶ ViewPlan::take_in ─▶ window state
+//!   reads of window state ─▶ ViewPlan::features ─▶ ServicePlan::features ─▶ the vector
+//! ```
+
+mod error;
+mod failure;
+mod service;
+mod stream;
+mod view;
+
+pub use error::FeatureError;
+pub use failure::FeatureFailure;
+pub use service::{JoinKeys, ServicePlan};
+pub use stream::{Rejected, StreamPlan};
+pub use view::{SetAside, TakenIn, ViewAnswers, ViewPlan};

@@ -1,0 +1,232 @@
+//! `--every-event`: each used event that is in the view, with the features as of that event. Shards go straight to the
+//! output; the order of rows is unspecified.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use asof_connect::TableWriter;
+use asof_definition::Stream;
+use asof_feature::{FeatureFailure, ViewPlan};
+use asof_window::{Answers, Cursor, ReadAt, Ring, RingLayout};
+
+use crate::duplicates::Duplicates;
+use crate::error::HistoryError;
+use crate::ingest::ViewEvents;
+use crate::job::{Knowledge, OnError};
+use crate::shard::EntityEvents;
+use crate::spine::TIMESTAMP;
+
+/// Events are answered and written in batches of about this many, cut between entities.
+const ANSWERS_MAX: usize = 131_072;
+
+/// The columns of the output.
+#[derive(Debug)]
+pub(crate) struct EveryEvent {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    /// Columns of the stream that wait with the events.
+    pub(crate) kept: Vec<usize>,
+}
+
+/// Where an output column comes from.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Kept(usize),
+    Key(usize),
+    Time,
+}
+
+impl EveryEvent {
+    /// Primary key, entity key, event time, the columns of `keep`, then the features; a column that is more than one of
+    /// these stands once.
+    pub(crate) fn new(plan: &ViewPlan, keep: &[String]) -> Result<EveryEvent, HistoryError> {
+        let (view, stream) = (plan.view(), plan.view().stream.clone());
+        let mut every = EveryEvent { schema: Arc::new(Schema::empty()), columns: Vec::new(), kept: Vec::new() };
+        let mut fields: Vec<Field> = Vec::new();
+        for &column in &stream.primary_key {
+            every.keep(&stream, column, &mut fields);
+        }
+        for (place, part) in view.key.iter().enumerate() {
+            match part.expression.as_column().filter(|column| stream.columns[*column].name == part.name) {
+                Some(column) if fields.iter().any(|field| *field.name() == stream.columns[column].name) => {}
+                _ => {
+                    fields.push(Field::new(&part.name, part.expression.data_type().clone(), true));
+                    every.columns.push(Column::Key(place));
+                }
+            }
+        }
+        let time = &stream.columns[stream.time_column];
+        if fields.iter().all(|field| *field.name() != time.name) {
+            fields.push(Field::new(&time.name, TIMESTAMP, true));
+            every.columns.push(Column::Time);
+        }
+        for name in keep {
+            let column = stream_column(&stream, name)?;
+            if fields.iter().all(|field| *field.name() != stream.columns[column].name) {
+                every.keep(&stream, column, &mut fields);
+            }
+        }
+        for feature in &view.features {
+            fields.push(Field::new(&feature.name, feature.expression.data_type().clone(), true));
+        }
+        for (place, field) in fields.iter().enumerate() {
+            if fields[..place].iter().any(|other| other.name() == field.name()) {
+                return Err(HistoryError::request_with_hint(
+                    format!("the output would have two columns `{}`", field.name()),
+                    "name the feature or the key part otherwise",
+                ));
+            }
+        }
+        every.schema = Arc::new(Schema::new(fields));
+        Ok(every)
+    }
+
+    fn keep(&mut self, stream: &Stream, column: usize, fields: &mut Vec<Field>) {
+        let declared = &stream.columns[column];
+        fields.push(Field::new(&declared.name, declared.data_type.clone(), true));
+        self.columns.push(Column::Kept(self.kept.len()));
+        self.kept.push(column);
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of columns before the features.
+    pub(crate) fn identity_columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Answers all events of a shard. Returns rows written and values that failed.
+    pub(crate) fn write_shard(
+        &self,
+        view: &ViewEvents,
+        shard: usize,
+        duplicates: &Duplicates,
+        knowledge: Knowledge,
+        on_error: OnError,
+        writer: &TableWriter,
+    ) -> Result<(u64, u64), HistoryError> {
+        let events = EntityEvents::take(view, shard, knowledge, duplicates)?;
+        let program = view.plan.program();
+        let mut cursor = Cursor::new(program);
+        let (mut start, mut failed) = (0, 0);
+        let mut answers = Answers::new(program);
+        let entities = events.entities.len() as u32;
+        for entity in 0..entities {
+            let own = events.rows(Some(entity));
+            let end = own.end;
+            match knowledge {
+                Knowledge::EventTime => read_each(&view.plan, &events, own, &mut cursor, &mut answers),
+                Knowledge::AsServed => score_each(view, &events, own, &mut cursor, &mut answers),
+            }
+            if end - start >= ANSWERS_MAX || (entity + 1 == entities && end > start) {
+                let answered = std::mem::replace(&mut answers, Answers::new(program));
+                let (batch, failures) = self.batch(view, &events, start..end, answered)?;
+                failed += failures.len() as u64;
+                if let (OnError::Fail, Some(first)) = (on_error, failures.iter().min_by_key(|one| one.row)) {
+                    return Err(self.failure(view, &batch, first));
+                }
+                writer.append(&[batch])?;
+                start = end;
+            }
+        }
+        Ok((events.batch.num_rows() as u64, failed))
+    }
+
+    fn batch(
+        &self,
+        view: &ViewEvents,
+        events: &EntityEvents,
+        rows: Range<usize>,
+        answers: Answers,
+    ) -> Result<(RecordBatch, Vec<FeatureFailure>), HistoryError> {
+        let source = events.batch.slice(rows.start, rows.len());
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for column in &self.columns {
+            columns.push(match *column {
+                Column::Kept(place) => view.layout.kept(&source)[place].clone(),
+                Column::Key(place) => view.layout.keys(&source)[place].clone(),
+                Column::Time => {
+                    let times = view.layout.time_array(&source).as_primitive::<Int64Type>();
+                    Arc::new(TimestampMicrosecondArray::new(times.values().clone(), None))
+                }
+            });
+        }
+        let answered = view.plan.features(answers.finish())?;
+        columns.extend(answered.features);
+        Ok((RecordBatch::try_new(self.schema.clone(), columns)?, answered.failures))
+    }
+
+    fn failure(&self, view: &ViewEvents, batch: &RecordBatch, failure: &FeatureFailure) -> HistoryError {
+        let names = self.schema.fields().iter().take(self.identity_columns());
+        let identity: Vec<String> = names
+            .zip(batch.columns())
+            .map(|(field, column)| {
+                let value = arrow::util::display::array_value_to_string(column, failure.row).unwrap_or_default();
+                format!("{} {value}", field.name())
+            })
+            .collect();
+        HistoryError::RowFailed {
+            place: format!("the event with {}", identity.join(", ")),
+            feature: view.plan.view().features[failure.feature].name.clone(),
+            kind: failure.kind.name(),
+            detail: failure.detail.clone(),
+        }
+    }
+}
+
+/// Reads each event of an entity as of itself, over all its events.
+fn read_each(plan: &ViewPlan, events: &EntityEvents, own: Range<usize>, cursor: &mut Cursor, answers: &mut Answers) {
+    let program = plan.program();
+    let run = events.run(own);
+    cursor.reset(program);
+    for index in 0..asof_window::Events::len(&run) {
+        let t_us = asof_window::Events::time_us(&run, index);
+        cursor.read(program, &run, ReadAt { t_us, current: Some(index) }, answers);
+    }
+}
+
+/// Scores each event of an entity as a live run would have: over what was visible once its batch was.
+fn score_each(view: &ViewEvents, events: &EntityEvents, own: Range<usize>, cursor: &mut Cursor, answers: &mut Answers) {
+    let program = view.plan.program();
+    let layout = RingLayout::new(program);
+    let mut ring = Ring::default();
+    let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
+    let run = events.run(own.clone());
+    cursor.reset(program);
+    let mut next = own.start;
+    while next < own.end {
+        let first = next;
+        while next < own.end && arrived[next] == arrived[first] {
+            let tie = EntityEvents::tie(view, &events.batch, next);
+            let index = ring.insert(&layout, &run, next - own.start, tie);
+            cursor.inserted(program, &ring.events(&layout), index);
+            next += 1;
+        }
+        for row in first..next {
+            let t_us = view.layout.times(&events.batch)[row];
+            let visible = ring.events(&layout);
+            let current = visible.position(t_us, EntityEvents::tie(view, &events.batch, row));
+            cursor.read(program, &visible, ReadAt { t_us, current: Some(current) }, answers);
+        }
+    }
+}
+
+fn stream_column(stream: &Stream, name: &str) -> Result<usize, HistoryError> {
+    let exact = stream.columns.iter().position(|column| column.name == name);
+    let found = exact.or_else(|| {
+        let mut alike =
+            (0..stream.columns.len()).filter(|&place| stream.columns[place].name.eq_ignore_ascii_case(name));
+        alike.next().filter(|_| alike.next().is_none())
+    });
+    found.ok_or_else(|| {
+        let message = format!("stream `{}` has no column `{name}` to keep", stream.name);
+        match asof_expression::nearest(name, stream.columns.iter().map(|column| column.name.as_str())) {
+            Some(near) => HistoryError::request_with_hint(message, format!("did you mean `{near}`?")),
+            None => HistoryError::request(message),
+        }
+    })
+}

@@ -1,0 +1,39 @@
+//! Training sets: features of the past, exactly as serving would have given them.
+//!
+//! History drives the same window code as live state does: it sorts stored events by entity and time, walks each entity's
+//! reads in the order of their instants, and asks a cursor. Inputs may be larger than memory: events, reads and results
+//! are scattered into shards by entity key (or block of rows), and shards beyond the memory limit wait on disk.
+//!
+//! ```text
+//!   event files ─▶ judged ─▶ taken in by views ─▶ shards of events ─┐
+//!                                                                  ├▶ shard by shard: sort, read ─▶ blocks of results ─▶ output
+//!   spine ─▶ instants and entity keys ─────────▶ shards of reads  ─┘        (--every-event: straight to the output)
+//! ```
+//! Nothing in the output depends on the number of threads or shards, on batches, or on what went to disk.
+//! Start with [`Job`] and [`run`].
+
+mod assemble;
+mod budget;
+mod duplicates;
+mod error;
+mod every_event;
+mod event_layout;
+mod ingest;
+mod job;
+mod key_filter;
+mod partitions;
+mod progress;
+mod run;
+mod shard;
+mod spine;
+mod spine_reads;
+mod stop;
+mod summary;
+mod turns;
+
+pub use error::HistoryError;
+pub use job::{Job, Knowledge, OnError, RowsOf, SpineRows, Target};
+pub use progress::{Progress, Silent};
+pub use run::run;
+pub use stop::Stop;
+pub use summary::{Reason, StreamSummary, Summary};

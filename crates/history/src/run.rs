@@ -1,0 +1,400 @@
+//! A job from beginning to end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use asof_connect::{EventFile, Format, TableWriter, TimeUnit, Wanted, WantedColumn};
+use asof_definition::{Connector, FeatureView, FileConnector, FileFormat, FileOrder, Stream, TimestampUnit};
+use asof_feature::{ServicePlan, StreamPlan, ViewPlan};
+use tempfile::TempDir;
+
+use crate::assemble::Assembly;
+use crate::budget::Budget;
+use crate::duplicates::{DuplicateSearch, Duplicates};
+use crate::error::HistoryError;
+use crate::event_layout::{EventLayout, Needs};
+use crate::every_event::EveryEvent;
+use crate::ingest::{Ingest, ViewEvents};
+use crate::job::{Job, Knowledge, RowsOf, SpineRows, Target};
+use crate::key_filter::KeyFilter;
+use crate::partitions::Partitions;
+use crate::progress::Progress;
+use crate::shard::EntityEvents;
+use crate::spine::{Asks, Spine, TIMESTAMP, key_encoder};
+use crate::spine_reads::SpineReads;
+use crate::stop::Stop;
+use crate::summary::{StreamSummary, Summary};
+
+/// Shards where everything fits memory, and where it may not.
+const SHARDS_FEW: usize = 64;
+const SHARDS_MANY: usize = 512;
+/// How much larger events are in memory than in a compressed file, for choosing the number of shards.
+const EXPANSION: u64 = 4;
+/// A spine with more reads than this is not made into a filter of its keys: 32 MiB of hashes.
+const FILTER_KEYS_MAX: usize = 4 << 20;
+/// The share of the memory limit that waiting batches may fill; the rest is for the shards being worked on.
+const WAITING_SHARE: usize = 3;
+
+/// Makes the training set of `job`.
+pub fn run(job: &Job, progress: &dyn Progress) -> Result<Summary, HistoryError> {
+    let room = Room::new(job)?;
+    match &job.rows {
+        RowsOf::EveryEvent { keep } => every_event(job, keep, &room, progress),
+        RowsOf::Spine(rows) => spine(job, rows, &room, progress),
+    }
+}
+
+/// Runs `work` for 0..count on `threads` threads; the first error stops the rest.
+pub(crate) fn in_parallel(
+    threads: usize,
+    count: usize,
+    stop: &Stop,
+    work: impl Fn(usize) -> Result<(), HistoryError> + Sync,
+) -> Result<(), HistoryError> {
+    let next = AtomicUsize::new(0);
+    let stopped = AtomicBool::new(false);
+    let worker = || {
+        while !stopped.load(Ordering::Relaxed) {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= count {
+                break;
+            }
+            if let Err(error) = stop.check().and_then(|()| work(place)) {
+                stopped.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    let results: Vec<Result<(), HistoryError>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    results.into_iter().collect()
+}
+
+/// Where batches wait.
+struct Room {
+    budget: Arc<Budget>,
+    folder: Arc<TempDir>,
+}
+
+impl Room {
+    fn new(job: &Job) -> Result<Room, HistoryError> {
+        let folder = TempDir::with_prefix("asof-history-")
+            .map_err(|source| HistoryError::Spill { path: std::env::temp_dir(), source: source.into() })?;
+        let budget = Budget::new(job.memory_limit_bytes / WAITING_SHARE);
+        Ok(Room { budget: Arc::new(budget), folder: Arc::new(folder) })
+    }
+
+    fn partitions(&self, name: &str, schema: SchemaRef, shards: usize) -> Partitions {
+        Partitions::new(name, schema, shards, &self.budget, &self.folder)
+    }
+}
+
+/// A stream's file, opened.
+struct StreamFile {
+    plan: StreamPlan,
+    connector: FileConnector,
+    file: EventFile,
+    arrival_column: Option<usize>,
+}
+
+impl StreamFile {
+    fn open(job: &Job, stream: &Arc<Stream>) -> Result<StreamFile, HistoryError> {
+        let Connector::File(connector) = &stream.connector else {
+            return Err(HistoryError::request_with_hint(
+                format!("stream `{}` is fed by the embedded log, which is not supported yet", stream.name),
+                "give it a file: WITH (connector = 'file', path = '…', format = 'parquet')",
+            ));
+        };
+        if connector.follow {
+            return Err(HistoryError::request_with_hint(
+                format!("stream `{}`: `follow = true` is not supported yet", stream.name),
+                "read the file as it stands: follow = false, with order = 'file' for arrivals",
+            ));
+        }
+        let mut columns: Vec<WantedColumn> = stream
+            .columns
+            .iter()
+            .map(|column| WantedColumn { name: column.name.clone(), data_type: column.data_type.clone() })
+            .collect();
+        let arrival_column = connector.arrival_column.as_ref().map(|name| {
+            let declared = columns.iter().position(|column| column.name == *name);
+            declared.filter(|place| columns[*place].data_type == TIMESTAMP).unwrap_or_else(|| {
+                columns.push(WantedColumn { name: name.clone(), data_type: TIMESTAMP });
+                columns.len() - 1
+            })
+        });
+        let wanted = Wanted { columns, time_unit: time_unit(stream.timestamp_unit) };
+        let format = match connector.format {
+            FileFormat::Parquet => Format::Parquet,
+            FileFormat::Jsonl => Format::Jsonl,
+            FileFormat::Csv => Format::Csv,
+        };
+        let file = EventFile::open(&job.folder.join(&connector.path), format, &wanted)?;
+        let needed = |name: &String| {
+            let declared = stream.columns.iter().find(|column| column.name == *name);
+            declared.is_none_or(|column| column.not_null)
+        };
+        if let Some(name) = file.absent_columns().into_iter().find(needed) {
+            return Err(file.missing_column(&name).into());
+        }
+        Ok(StreamFile { plan: StreamPlan::new(stream.clone()), connector: connector.clone(), file, arrival_column })
+    }
+}
+
+/// `timestamp_unit` as declared; the default is microseconds with the check for another unit.
+fn time_unit(unit: TimestampUnit) -> Option<TimeUnit> {
+    match unit {
+        TimestampUnit::Second => Some(TimeUnit::Second),
+        TimestampUnit::Millisecond => Some(TimeUnit::Millisecond),
+        TimestampUnit::Microsecond => None,
+        TimestampUnit::Nanosecond => Some(TimeUnit::Nanosecond),
+    }
+}
+
+/// Shards for files of this size.
+fn shard_count(job: &Job, input_bytes: u64) -> usize {
+    let fits = input_bytes.saturating_mul(EXPANSION) < job.memory_limit_bytes as u64;
+    job.shards.map_or(if fits { SHARDS_FEW } else { SHARDS_MANY }, |shards| shards.next_power_of_two())
+}
+
+fn view_events(
+    plan: ViewPlan,
+    source: &StreamFile,
+    job: &Job,
+    room: &Room,
+    shards: usize,
+    kept: Vec<usize>,
+) -> Result<ViewEvents, HistoryError> {
+    if job.knowledge == Knowledge::AsServed && source.arrival_column.is_none() {
+        return Err(HistoryError::request_with_hint(
+            format!("`--knowledge as-served` needs the arrival times of stream `{}`", source.plan.stream().name),
+            "name their column: WITH (…, arrival_column = 'arrived')",
+        ));
+    }
+    let stream = plan.view().stream.clone();
+    let follows_order = plan.program().follows_order();
+    let as_served = job.knowledge == Knowledge::AsServed;
+    let searched = source.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
+    let needs = Needs {
+        offset: follows_order || as_served || searched,
+        primary_key: follows_order && !stream.primary_key.is_empty(),
+        arrived: as_served,
+    };
+    let fields: Vec<Field> = kept
+        .iter()
+        .map(|&column| Field::new(&stream.columns[column].name, stream.columns[column].data_type.clone(), true))
+        .collect();
+    let layout = EventLayout::new(&plan, needs, &fields);
+    let events = room.partitions(&format!("events-{}", plan.view().name), layout.schema().clone(), shards);
+    let keys = key_encoder(&plan.key_types())?;
+    Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
+}
+
+/// Reads a stream's file into the shards of `views`.
+fn ingest(
+    job: &Job,
+    source: StreamFile,
+    views: Vec<&ViewEvents>,
+    room: &Room,
+    shards: usize,
+    progress: &dyn Progress,
+) -> Result<(StreamSummary, Duplicates), HistoryError> {
+    let StreamFile { plan, connector, file, arrival_column } = source;
+    let name = format!("keys-{}", plan.stream().name);
+    progress.step(&format!("reading {}", plan.stream().name), file.size_bytes());
+    let search = |horizon_us| DuplicateSearch::new(&name, horizon_us, shards, &room.budget, &room.folder);
+    let ingest = Ingest::new(&plan, connector.order, arrival_column, views, search)?;
+    ingest.run(file, job.threads, &job.stop, progress)
+}
+
+fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress) -> Result<Summary, HistoryError> {
+    let Target::View(view) = &job.target else {
+        return Err(HistoryError::request_with_hint("`--every-event` answers a view, not a service", "use `--view`"));
+    };
+    let plan = ViewPlan::new(view.clone())?;
+    let every = EveryEvent::new(&plan, keep)?;
+    let source = StreamFile::open(job, &view.stream)?;
+    let shards = shard_count(job, source.file.size_bytes());
+    let view = view_events(plan, &source, job, room, shards, every.kept.clone())?;
+    let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
+    let (stream, duplicates) = ingest(job, source, vec![&view], room, shards, progress)?;
+    progress.step("computing features", shards as u64);
+    let (rows, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    in_parallel(job.threads, shards, &job.stop, |shard| {
+        let (written, failures) =
+            every.write_shard(&view, shard, &duplicates, job.knowledge, job.on_error, &writer)?;
+        rows.fetch_add(written, Ordering::Relaxed);
+        failed.fetch_add(failures, Ordering::Relaxed);
+        progress.advance(1);
+        Ok(())
+    })?;
+    writer.finish()?;
+    Ok(Summary {
+        rows: rows.into_inner(),
+        features: view.plan.view().features.len(),
+        streams: vec![stream],
+        failed_values: failed.into_inner(),
+        warnings: Vec::new(),
+    })
+}
+
+/// The views that a target joins, in its order; a view is its own only join.
+fn joined_views(target: &Target) -> Vec<Arc<FeatureView>> {
+    match target {
+        Target::View(view) => vec![view.clone()],
+        Target::Service(service) => service.joins.iter().map(|join| join.view.clone()).collect(),
+    }
+}
+
+/// The columns that a spine must bring as VARCHAR.
+fn text_columns(target: &Target) -> Vec<String> {
+    let columns: Vec<(&String, &DataType)> = match target {
+        Target::View(view) => view.key.iter().map(|part| (&part.name, part.expression.data_type())).collect(),
+        Target::Service(service) => service.request.iter().map(|column| (&column.name, &column.data_type)).collect(),
+    };
+    columns.into_iter().filter(|(_, data_type)| **data_type == DataType::Utf8).map(|(name, _)| name.clone()).collect()
+}
+
+/// A view of a spine job with the reads of all joins of it.
+struct ViewReads {
+    view: ViewEvents,
+    reads: Vec<SpineReads>,
+    /// Hashes of the entity keys asked for, until there are too many to be worth it.
+    hashes: Vec<u64>,
+}
+
+fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> Result<Summary, HistoryError> {
+    let service = match &job.target {
+        Target::Service(service) => Some(ServicePlan::new(service.clone())),
+        Target::View(_) => None,
+    };
+    let joined = joined_views(&job.target);
+    let spine = Spine::new(rows, text_columns(&job.target), |column| match &service {
+        Some(plan) => {
+            let request = plan.service().request.iter().map(|one| column(&one.name, one.data_type.clone()));
+            Ok(Asks::Service { plan, request: request.collect::<Result<_, _>>()? })
+        }
+        None => {
+            let parts = joined.iter().flat_map(|view| &view.key);
+            let key = parts.map(|part| column(&part.name, part.expression.data_type().clone()));
+            Ok(Asks::View { key: key.collect::<Result<_, _>>()? })
+        }
+    })?;
+    let features = match &job.target {
+        Target::View(view) => &view.features,
+        Target::Service(service) => &service.features,
+    };
+    let mut sources = BTreeMap::new();
+    for view in &joined {
+        if !sources.contains_key(&view.stream.name) {
+            sources.insert(view.stream.name.clone(), StreamFile::open(job, &view.stream)?);
+        }
+    }
+    let shards = shard_count(job, sources.values().map(|source| source.file.size_bytes()).sum());
+    let (mut views, joins) = views_of_joins(job, &joined, &sources, room, shards)?;
+    let assembly = |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
+    let schema = assembly(Vec::new()).schema()?;
+    let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
+
+    let spine_rows = scatter_reads(&spine, &mut views, &joins, progress)?;
+    let mut summary = Summary { features: features.len(), ..Summary::default() };
+    let mut duplicates = BTreeMap::new();
+    for (name, source) in sources {
+        let own = views.iter().map(|one| &one.view).filter(|view| view.plan.view().stream.name == name).collect();
+        let (stream, found) = ingest(job, source, own, room, shards, progress)?;
+        summary.streams.push(stream);
+        duplicates.insert(name, found);
+    }
+    progress.step("computing features", (shards * views.len()) as u64);
+    for ViewReads { view, reads, .. } in &views {
+        let duplicates = &duplicates[&view.plan.view().stream.name];
+        in_parallel(job.threads, shards, &job.stop, |shard| {
+            let events = EntityEvents::take(view, shard, job.knowledge, duplicates)?;
+            for reads in reads {
+                reads.answer(view, shard, &events, job.knowledge)?;
+            }
+            progress.advance(1);
+            Ok(())
+        })?;
+    }
+    progress.step("writing rows", spine_rows);
+    let reads = joins.iter().map(|&(view, place)| &views[view].reads[place]).collect();
+    (summary.rows, summary.failed_values) = assembly(reads).write(&writer, &schema, progress)?;
+    writer.finish()?;
+    let at_an_event = views.iter().flat_map(|one| &one.reads).map(SpineReads::at_an_event).max().unwrap_or_default();
+    if !rows.before && at_an_event * 2 > spine_rows {
+        summary.warnings.push(format!(
+            "{at_an_event} of {spine_rows} spine rows stand at an event of their own entity, which their features count; \
+             if the decision precedes that event, use `--before`"
+        ));
+    }
+    Ok(summary)
+}
+
+/// Each distinct view with the reads of its joins, and for each join where its reads are.
+type ViewsOfJoins = (Vec<ViewReads>, Vec<(usize, usize)>);
+
+fn views_of_joins(
+    job: &Job,
+    joined: &[Arc<FeatureView>],
+    sources: &BTreeMap<String, StreamFile>,
+    room: &Room,
+    shards: usize,
+) -> Result<ViewsOfJoins, HistoryError> {
+    let mut views: Vec<ViewReads> = Vec::new();
+    let mut joins = Vec::new();
+    for (join, definition) in joined.iter().enumerate() {
+        let known = views.iter().position(|one| one.view.plan.view().name == definition.name);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let plan = ViewPlan::new(definition.clone())?;
+                let source = &sources[&definition.stream.name];
+                let view = view_events(plan, source, job, room, shards, Vec::new())?;
+                views.push(ViewReads { view, reads: Vec::new(), hashes: Vec::new() });
+                views.len() - 1
+            }
+        };
+        let ViewReads { view, reads, .. } = &mut views[place];
+        reads.push(SpineReads::new(
+            &view.plan,
+            |schema| room.partitions(&format!("reads-{join}"), schema, shards),
+            |schema| room.partitions(&format!("results-{join}"), schema, 1),
+        ));
+        joins.push((place, reads.len() - 1));
+    }
+    Ok((views, joins))
+}
+
+/// Reads the spine once and scatters its reads. Returns its number of rows.
+fn scatter_reads(
+    spine: &Spine<'_>,
+    views: &mut [ViewReads],
+    joins: &[(usize, usize)],
+    progress: &dyn Progress,
+) -> Result<u64, HistoryError> {
+    progress.step("reading the spine", 0);
+    let mut rows = 0;
+    for batch in spine.batches()? {
+        let (first_row, batch) = batch?;
+        rows = first_row + batch.batch.num_rows() as u64;
+        for (&(view, place), parts) in joins.iter().zip(&batch.keys) {
+            let ViewReads { view, reads, hashes } = &mut views[view];
+            let asked = reads[place].add(view, first_row, parts, &batch.instants)?;
+            if hashes.len() <= FILTER_KEYS_MAX {
+                hashes.extend(asked);
+            }
+        }
+    }
+    for ViewReads { view, hashes, .. } in views {
+        if hashes.len() <= FILTER_KEYS_MAX {
+            view.asked = Some(KeyFilter::new(&std::mem::take(hashes)));
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,185 @@
+//! The spine as columns of the types that the job needs: instants, request columns, entity keys. Read twice, in its own
+//! order: once to scatter its reads, once to put their results beside its rows.
+
+use std::path::Path;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use asof_connect::{Format, SpineFile, convert};
+use asof_feature::ServicePlan;
+use asof_window::KeyEncoder;
+
+use crate::error::HistoryError;
+use crate::job::SpineRows;
+
+/// The type of an instant.
+pub(crate) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// How a spine's rows become reads.
+pub(crate) struct Spine<'a> {
+    rows: &'a SpineRows,
+    text_columns: Vec<String>,
+    schema: SchemaRef,
+    time: usize,
+    asks: Asks<'a>,
+}
+
+/// What a spine asks for.
+pub(crate) enum Asks<'a> {
+    /// The entities of one view, by the names of its key parts.
+    View { key: Vec<NamedColumn> },
+    /// A service, by the columns of its REQUEST.
+    Service { plan: &'a ServicePlan, request: Vec<NamedColumn> },
+}
+
+/// A column that the spine must have, and its place there.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedColumn {
+    pub(crate) name: String,
+    pub(crate) data_type: DataType,
+    pub(crate) place: usize,
+}
+
+/// One batch of the spine, read for the job.
+pub(crate) struct SpineBatch {
+    /// The rows as they stand in the file.
+    pub(crate) batch: RecordBatch,
+    /// The as-of instants in microseconds, `--before` applied.
+    pub(crate) instants: Int64Array,
+    /// The REQUEST columns; empty for a view.
+    pub(crate) request: Vec<ArrayRef>,
+    /// For each join of the service (one for a view), the key parts.
+    pub(crate) keys: Vec<Vec<ArrayRef>>,
+}
+
+impl<'a> Spine<'a> {
+    /// Opens the file once to match its columns. `text_columns` are those that the project declares VARCHAR, whatever a
+    /// CSV makes of their looks; `asks` names the columns that the target needs.
+    pub(crate) fn new(
+        rows: &'a SpineRows,
+        text_columns: Vec<String>,
+        asks: impl FnOnce(&dyn Fn(&str, DataType) -> Result<NamedColumn, HistoryError>) -> Result<Asks<'a>, HistoryError>,
+    ) -> Result<Spine<'a>, HistoryError> {
+        let file = open(&rows.path, &text_columns)?;
+        let schema = file.schema();
+        let column = |name: &str, data_type: DataType| {
+            Ok(NamedColumn { name: name.to_owned(), data_type, place: file.column_index(name)? })
+        };
+        let time = file.column_index(&rows.time_column).map_err(|error| {
+            HistoryError::request_with_hint(error.to_string(), "`--time-column` names the column of the as-of instants")
+        })?;
+        if rows.time_unit.is_none() {
+            file.check_time_unit(time).map_err(|error| {
+                HistoryError::request_with_hint(error.to_string(), "`--time-unit` names the unit of the spine's instants")
+            })?;
+        }
+        let asks = asks(&column)?;
+        Ok(Spine { rows, text_columns, time, asks, schema })
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The batches of the file in order, with the number of each one's first row.
+    pub(crate) fn batches(&self) -> Result<impl Iterator<Item = Result<(u64, SpineBatch), HistoryError>>, HistoryError> {
+        let mut file = open(&self.rows.path, &self.text_columns)?;
+        let mut first_row = 0;
+        Ok(std::iter::from_fn(move || {
+            let batch = file.next_batch().transpose()?;
+            let start = first_row;
+            Some(batch.map_err(HistoryError::from).and_then(|batch| {
+                first_row += batch.num_rows() as u64;
+                Ok((start, self.batch(start, batch)?))
+            }))
+        }))
+    }
+
+    fn batch(&self, first_row: u64, batch: RecordBatch) -> Result<SpineBatch, HistoryError> {
+        let instants = self.instants(first_row, &batch)?;
+        let read = |columns: &[NamedColumn]| {
+            columns.iter().map(|column| self.column(first_row, &batch, column)).collect::<Result<Vec<_>, _>>()
+        };
+        let (request, keys) = match &self.asks {
+            Asks::View { key } => {
+                let parts = read(key)?.iter().map(asof_expression::normalize).collect();
+                (Vec::new(), vec![parts])
+            }
+            Asks::Service { plan, request } => {
+                let request = read(request)?;
+                let keys = plan.keys(&request, batch.num_rows())?;
+                if let Some(failure) = keys.failures.first() {
+                    return Err(HistoryError::RowFailed {
+                        place: self.place(first_row + failure.row as u64),
+                        feature: format!("the key of {}", plan.service().joins[failure.feature].alias),
+                        kind: failure.kind.name(),
+                        detail: failure.detail.clone(),
+                    });
+                }
+                (request, keys.keys)
+            }
+        };
+        Ok(SpineBatch { batch, instants, request, keys })
+    }
+
+    fn instants(&self, first_row: u64, batch: &RecordBatch) -> Result<Int64Array, HistoryError> {
+        let values = batch.column(self.time);
+        let name = &self.rows.time_column;
+        let (instants, failed) = convert(values, &TIMESTAMP, self.rows.time_unit).map_err(|error| {
+            HistoryError::request_with_hint(
+                format!("spine `{}`: column `{name}`: {error}", self.rows.path.display()),
+                "an instant is a TIMESTAMP, RFC 3339 text or a whole number (`--time-unit`)",
+            )
+        })?;
+        let bad = failed.first().copied().or_else(|| (0..instants.len()).find(|&row| instants.is_null(row)));
+        if let Some(row) = bad {
+            let what = if values.is_null(row) { "is NULL" } else { "is no instant" };
+            return Err(HistoryError::request_with_hint(
+                format!("{}: `{name}` {what}", self.place(first_row + row as u64)),
+                "every row of a spine needs the instant it is as of",
+            ));
+        }
+        let instants = instants.as_primitive::<TimestampMicrosecondType>().values();
+        let back_us = i64::from(self.rows.before);
+        Ok(instants.iter().map(|t_us| Some(t_us.saturating_sub(back_us))).collect())
+    }
+
+    fn column(&self, first_row: u64, batch: &RecordBatch, column: &NamedColumn) -> Result<ArrayRef, HistoryError> {
+        let values = batch.column(column.place);
+        let (values, failed) = convert(values, &column.data_type, self.rows.time_unit).map_err(|error| {
+            HistoryError::request(format!("spine `{}`: column `{}`: {error}", self.rows.path.display(), column.name))
+        })?;
+        match failed.first() {
+            None => Ok(values),
+            Some(row) => Err(HistoryError::request(format!(
+                "{}: `{}` is no {}",
+                self.place(first_row + *row as u64),
+                column.name,
+                asof_expression::type_name(&column.data_type),
+            ))),
+        }
+    }
+
+    /// A row of the spine in words, counted from 1 as editors count data rows.
+    pub(crate) fn place(&self, row: u64) -> String {
+        format!("spine `{}`, row {}", self.rows.path.display(), row + 1)
+    }
+}
+
+/// Whether no part of a row's key is NULL.
+pub(crate) fn whole_keys(parts: &[ArrayRef], rows: usize) -> Vec<bool> {
+    let mut whole = vec![true; rows];
+    for nulls in parts.iter().filter_map(|part| part.logical_nulls()) {
+        whole.iter_mut().zip(nulls.iter()).for_each(|(whole, valid)| *whole &= valid);
+    }
+    whole
+}
+
+/// An encoder for keys of these parts.
+pub(crate) fn key_encoder(types: &[DataType]) -> Result<KeyEncoder, HistoryError> {
+    Ok(KeyEncoder::new(types)?)
+}
+
+fn open(path: &Path, text_columns: &[String]) -> Result<SpineFile, HistoryError> {
+    Ok(SpineFile::open(path, Format::from_path(path)?, text_columns)?)
+}

@@ -1,0 +1,140 @@
+//! The aggregates of the language: their names, what they take and what they give.
+//!
+//! This is the one list: the definition layer checks SQL against it, the accumulators compute it, the reference page of
+//! the docs is printed from it.
+
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, TimeUnit};
+
+/// An aggregate function over a window frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Function {
+    /// `count(*)` without an argument, `count(x)` with one.
+    Count,
+    /// `count(DISTINCT x)`.
+    CountDistinct,
+    /// `sum(x)`: exact, rounded once.
+    Sum,
+    /// `avg(x)`: the exact sum ÷ count, rounded once.
+    Avg,
+    /// `var_pop(x)`.
+    VarPop,
+    /// `var_samp(x)`.
+    VarSamp,
+    /// `stddev_pop(x)`.
+    StddevPop,
+    /// `stddev_samp(x)`.
+    StddevSamp,
+    /// `min(x)`.
+    Min,
+    /// `max(x)`.
+    Max,
+    /// `first_value(x)`: keeps NULLs.
+    FirstValue,
+    /// `last_value(x)`: keeps NULLs.
+    LastValue,
+    /// `nth_value(x, n)`, n from 1: keeps NULLs.
+    NthValue(u64),
+    /// `array_agg(x)`, over ROWS frames: keeps NULLs.
+    ArrayAgg,
+    /// `bool_and(x)`.
+    BoolAnd,
+    /// `bool_or(x)`.
+    BoolOr,
+    /// `quantile_cont(x, q)`, 0 ≤ q ≤ 1; `median(x)` is q = 0.5.
+    Quantile(f64),
+    /// `mode(x)`: the most frequent, the smallest of ties.
+    Mode,
+    /// `min_by(x, y)`: the x of the least y, the earliest of ties.
+    MinBy,
+    /// `max_by(x, y)`: the x of the greatest y, the earliest of ties.
+    MaxBy,
+}
+
+/// Names as SQL spells them, in the order of the reference page.
+pub const FUNCTION_NAMES: &[&str] = &[
+    "count", "sum", "avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp", "min", "max", "first_value",
+    "last_value", "nth_value", "array_agg", "bool_and", "bool_or", "median", "quantile_cont", "mode", "min_by", "max_by",
+];
+
+/// Aggregates that the language names but does not have yet: refused by name.
+pub const LATER_FUNCTION_NAMES: &[&str] = &[
+    "corr", "covar_pop", "covar_samp", "regr_slope", "approx_count_distinct", "approx_quantile", "histogram",
+    "decayed_sum", "decayed_avg",
+];
+
+impl Function {
+    /// The SQL name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Function::Count | Function::CountDistinct => "count",
+            Function::Sum => "sum",
+            Function::Avg => "avg",
+            Function::VarPop => "var_pop",
+            Function::VarSamp => "var_samp",
+            Function::StddevPop => "stddev_pop",
+            Function::StddevSamp => "stddev_samp",
+            Function::Min => "min",
+            Function::Max => "max",
+            Function::FirstValue => "first_value",
+            Function::LastValue => "last_value",
+            Function::NthValue(_) => "nth_value",
+            Function::ArrayAgg => "array_agg",
+            Function::BoolAnd => "bool_and",
+            Function::BoolOr => "bool_or",
+            Function::Quantile(_) => "quantile_cont",
+            Function::Mode => "mode",
+            Function::MinBy => "min_by",
+            Function::MaxBy => "max_by",
+        }
+    }
+
+    /// Whether the answer depends on the order of events of equal time, so that ties need the primary key (or arrival).
+    pub fn follows_order(&self) -> bool {
+        use Function::*;
+        matches!(self, FirstValue | LastValue | NthValue(_) | ArrayAgg | MinBy | MaxBy)
+    }
+
+    /// Whether `FILTER (WHERE …)` may be written after it.
+    pub fn takes_filter(&self) -> bool {
+        !matches!(self, Function::FirstValue | Function::LastValue | Function::NthValue(_))
+    }
+
+    /// The type of the answer for an argument of type `argument`; `None` if it does not take that type.
+    /// `count(*)` has no argument and is asked with `DataType::Null`. For min_by and max_by `argument` is that of x;
+    /// y may be of any type that `min` takes.
+    pub fn result_type(&self, argument: &DataType) -> Option<DataType> {
+        use Function::*;
+        let numeric = argument.is_numeric();
+        match self {
+            Count | CountDistinct => Some(DataType::Int64),
+            Sum => match argument {
+                DataType::Decimal128(_, scale) => Some(DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale)),
+                DataType::Float32 | DataType::Float64 => Some(DataType::Float64),
+                _ if numeric => Some(DataType::Int64),
+                _ => None,
+            },
+            Avg | VarPop | VarSamp | StddevPop | StddevSamp | Quantile(_) => numeric.then_some(DataType::Float64),
+            Min | Max | FirstValue | LastValue | NthValue(_) | Mode | MinBy | MaxBy => Some(argument.clone()),
+            ArrayAgg => Some(DataType::new_list(argument.clone(), true)),
+            BoolAnd | BoolOr => (*argument == DataType::Boolean).then_some(DataType::Boolean),
+        }
+    }
+}
+
+/// The types that columns, arguments and keys may have once they reach a window.
+pub fn is_event_type(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Decimal128(_, _)
+            | DataType::Utf8
+            | DataType::Binary
+            | DataType::Date32
+            | DataType::Timestamp(TimeUnit::Microsecond, None)
+    )
+}

@@ -1,0 +1,209 @@
+//! The answers of reads, gathered column by column: one Arrow array for each aggregate call of a program.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::program::Program;
+
+/// One answer of an aggregate.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    Null,
+    /// Integers, booleans, dates, instants; the bits of a double where the type of the answer is one.
+    Word(i64),
+    Double(f64),
+    Wide(i128),
+    Text(Box<[u8]>),
+    List(Vec<Answer>),
+}
+
+/// Why an aggregate has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The total does not fit the type of the answer.
+    OutOfRange,
+}
+
+/// An aggregate that failed in one read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedAnswer {
+    /// Which read, from 0.
+    pub row: usize,
+    /// Which call of the program.
+    pub call: usize,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// Answers of many reads, one column for each call of a program.
+#[derive(Debug)]
+pub struct Answers {
+    columns: Vec<AnswerColumn>,
+    failed: Vec<FailedAnswer>,
+    known: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct AnswerColumn {
+    data_type: DataType,
+    valid: Vec<bool>,
+    nulls: usize,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    Words(Vec<i64>),
+    Wides(Vec<i128>),
+    Texts { offsets: Vec<i32>, bytes: Vec<u8> },
+    Lists { offsets: Vec<i32>, items: Box<AnswerColumn> },
+}
+
+impl Answers {
+    /// No answers yet, for the calls of `program`.
+    pub fn new(program: &Program) -> Answers {
+        Answers {
+            columns: program.calls().iter().map(|call| AnswerColumn::new(&call.data_type)).collect(),
+            failed: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// Number of reads answered.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nothing was answered yet.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The finished columns in the order of the program's calls.
+    pub fn finish(self) -> Finished {
+        Finished {
+            columns: self.columns.into_iter().map(AnswerColumn::finish).collect(),
+            failed: self.failed,
+            known: BooleanArray::from(self.known),
+        }
+    }
+
+    pub(crate) fn push(&mut self, call: usize, answer: Result<Answer, Failure>) {
+        let answer = answer.unwrap_or_else(|failure| {
+            self.failed.push(FailedAnswer { row: self.known.len(), call, failure });
+            Answer::Null
+        });
+        self.columns[call].push(answer);
+    }
+
+    /// Ends a read. `known` says whether some frame held an event, FILTER ignored.
+    pub(crate) fn end_row(&mut self, known: bool) {
+        self.known.push(known);
+    }
+}
+
+/// Finished answers.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// One array for each call; rows in the order of the reads.
+    pub columns: Vec<ArrayRef>,
+    /// Answers that failed; their values are NULL.
+    pub failed: Vec<FailedAnswer>,
+    /// For each read, whether some frame of the view held an event as of its instant (FILTER ignored).
+    pub known: BooleanArray,
+}
+
+impl AnswerColumn {
+    fn new(data_type: &DataType) -> AnswerColumn {
+        let values = match data_type {
+            DataType::Decimal128(_, _) => Values::Wides(Vec::new()),
+            DataType::Utf8 | DataType::Binary => Values::Texts { offsets: vec![0], bytes: Vec::new() },
+            DataType::List(item) => {
+                Values::Lists { offsets: vec![0], items: Box::new(AnswerColumn::new(item.data_type())) }
+            }
+            _ => Values::Words(Vec::new()),
+        };
+        AnswerColumn { data_type: data_type.clone(), valid: Vec::new(), nulls: 0, values }
+    }
+
+    #[inline]
+    fn push(&mut self, answer: Answer) {
+        let valid = answer != Answer::Null;
+        self.valid.push(valid);
+        self.nulls += usize::from(!valid);
+        match (&mut self.values, answer) {
+            (Values::Words(words), Answer::Word(word)) => words.push(word),
+            (Values::Words(words), Answer::Double(double)) => words.push(double.to_bits() as i64),
+            (Values::Words(words), _) => words.push(0),
+            (Values::Wides(wides), Answer::Wide(wide)) => wides.push(wide),
+            (Values::Wides(wides), _) => wides.push(0),
+            (Values::Texts { offsets, bytes }, answer) => {
+                if let Answer::Text(text) = answer {
+                    bytes.extend_from_slice(&text);
+                }
+                offsets.push(i32::try_from(bytes.len()).expect("a batch of answers holds less than 2 GiB of text"));
+            }
+            (Values::Lists { offsets, items }, answer) => {
+                if let Answer::List(list) = answer {
+                    list.into_iter().for_each(|item| items.push(item));
+                }
+                offsets.push(i32::try_from(items.valid.len()).expect("a batch of answers holds less than 2^31 items"));
+            }
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        let nulls = (self.nulls > 0).then(|| NullBuffer::from(self.valid));
+        match self.values {
+            Values::Words(words) => words_array(&self.data_type, words, nulls),
+            Values::Wides(wides) => Arc::new(
+                Decimal128Array::new(wides.into(), nulls).with_data_type(self.data_type),
+            ),
+            Values::Texts { offsets, bytes } => {
+                let offsets = OffsetBuffer::new(offsets.into());
+                match self.data_type {
+                    DataType::Utf8 => Arc::new(
+                        StringArray::try_new(offsets, bytes.into(), nulls).expect("text entered as valid UTF-8"),
+                    ),
+                    _ => Arc::new(BinaryArray::new(offsets, bytes.into(), nulls)),
+                }
+            }
+            Values::Lists { offsets, items } => {
+                Arc::new(ListArray::new(item_field(&self.data_type), OffsetBuffer::new(offsets.into()), items.finish(), nulls))
+            }
+        }
+    }
+}
+
+fn item_field(data_type: &DataType) -> FieldRef {
+    match data_type {
+        DataType::List(item) => item.clone(),
+        other => Arc::new(arrow::datatypes::Field::new_list_field(other.clone(), true)),
+    }
+}
+
+fn words_array(data_type: &DataType, words: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
+    match data_type {
+        DataType::Int64 => Arc::new(Int64Array::new(words.into(), nulls)),
+        DataType::Float64 => {
+            let doubles: Vec<f64> = words.into_iter().map(|word| f64::from_bits(word as u64)).collect();
+            Arc::new(Float64Array::new(doubles.into(), nulls))
+        }
+        DataType::Float32 => {
+            let singles: Vec<f32> = words.into_iter().map(|word| f64::from_bits(word as u64) as f32).collect();
+            Arc::new(Float32Array::new(singles.into(), nulls))
+        }
+        DataType::Int32 => Arc::new(Int32Array::new(words.into_iter().map(|word| word as i32).collect(), nulls)),
+        DataType::Int16 => Arc::new(Int16Array::new(words.into_iter().map(|word| word as i16).collect(), nulls)),
+        DataType::Date32 => Arc::new(Date32Array::new(words.into_iter().map(|word| word as i32).collect(), nulls)),
+        DataType::Boolean => Arc::new(BooleanArray::new(words.iter().map(|word| *word != 0).collect(), nulls)),
+        DataType::Timestamp(_, _) => Arc::new(TimestampMicrosecondArray::new(words.into(), nulls)),
+        other => new_null_array(other, words.len()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Event-time logic, and nothing else: judgement of arrivals, window frames, exact aggregates, per-entity event rings.
+//!
+//! Rules kept here:
+//! - pure: no clock, no I/O, no async, no randomness; time comes in as an argument;
+//! - a value is a function of an entity's used events and the as-of instant: equal bits whatever came and went before;
+//! - one implementation of each aggregate, driven by live state and by history alike.
+//!
+//! ```text
+//!   arrivals ─▶ Judge ─▶ used events ─▶ Program::carry ─▶ WindowState (a Ring per entity)  ─┐
+//!                                                   └──▶ SortedEvents (a run per entity)  ─┴▶ Cursor ─▶ Answers
+//! ```
+//! Read [`Program`] first, then [`Cursor`]; `exact.rs` is why subtracting on eviction is allowed here.
+
+mod accumulator;
+mod aggregate;
+mod answers;
+mod bag;
+mod calendar;
+mod carried;
+mod cursor;
+mod events;
+mod exact;
+mod fixed;
+mod frame;
+mod judge;
+mod keys;
+mod program;
+mod ring;
+mod rounding;
+mod state;
+mod tally;
+
+pub use aggregate::{FUNCTION_NAMES, Function, LATER_FUNCTION_NAMES, is_event_type};
+pub use answers::{Answers, FailedAnswer, Failure, Finished};
+pub use calendar::Calendar;
+pub use carried::{SortedEvents, SortedRun};
+pub use cursor::{Cursor, ReadAt};
+pub use events::Events;
+pub use frame::{Extent, Frame};
+pub use judge::{Accounting, Arrival, Judge, Rejection, Rules, Verdict, is_repeat};
+pub use keys::{EntityIndex, KeyEncoder, Keys};
+pub use program::{Call, FLAGS_MAX, Program, ProgramError, Slot};
+pub use ring::{Ring, RingEvents, RingLayout, TieBreak};
+pub use state::WindowState;

@@ -1,0 +1,266 @@
+//! The window program of a feature view: its frames, what each event must carry, and which running accumulators its
+//! aggregates share. Fixed after construction; cursors, rings and sorted runs are laid out by it.
+
+use arrow::datatypes::DataType;
+
+use crate::aggregate::Function;
+use crate::frame::Frame;
+
+/// The most flags (nullable slots and FILTERs) that one view may need: a bound so that an event's flags are one word.
+pub const FLAGS_MAX: usize = 64;
+
+/// One aggregate call, its inputs given as slots of the event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The function.
+    pub function: Function,
+    /// The slot of the argument; `None` only for `count(*)`.
+    pub argument: Option<usize>,
+    /// The slot of y in `min_by(x, y)` and `max_by(x, y)`.
+    pub by: Option<usize>,
+    /// Which of the program's FILTERs guards the call.
+    pub filter: Option<usize>,
+    /// Which of the program's frames it runs over.
+    pub frame: usize,
+    /// The type of the answer.
+    pub data_type: DataType,
+}
+
+/// A value that every event carries for the aggregates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// Type of the value.
+    pub data_type: DataType,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+}
+
+/// Why a program cannot be built.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ProgramError {
+    /// More nullable arguments and FILTERs than an event has flags for.
+    #[error("a feature view may have at most {FLAGS_MAX} nullable arguments and FILTERs together, this one has {found}")]
+    TooManyFlags {
+        /// How many it needs.
+        found: usize,
+    },
+}
+
+/// A view's window program.
+#[derive(Debug, Clone)]
+pub struct Program {
+    frames: Vec<Frame>,
+    slots: Vec<PlacedSlot>,
+    filters: usize,
+    calls: Vec<Call>,
+    /// For each call, where its answer comes from.
+    sources: Vec<Source>,
+    /// The accumulators of each frame.
+    accumulators: Vec<Vec<Input>>,
+    follows_order: bool,
+}
+
+/// A slot and the place where events carry it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PlacedSlot {
+    pub(crate) slot: Slot,
+    pub(crate) storage: Storage,
+    /// Flag that is set where the value is not NULL; `None` if it never is.
+    pub(crate) present: Option<usize>,
+}
+
+/// The storage class of a slot and its place within that class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    Word(usize),
+    Wide(usize),
+    Text(usize),
+}
+
+/// Where the answer of a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Source {
+    /// The length of the frame's run: `count(*)` without FILTER.
+    RunLength,
+    /// The accumulator at this place of the frame.
+    Accumulator(usize),
+    /// The event at a place of the run, read directly.
+    Pick,
+    /// All events of the run, read directly.
+    Collect,
+}
+
+/// What an accumulator takes from each event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Input {
+    pub(crate) kind: Kind,
+    /// Slot of the argument; `None` for counting rows.
+    pub(crate) slot: Option<usize>,
+    /// Slot of y for `min_by` and `max_by`.
+    pub(crate) by: Option<usize>,
+    /// Flag of the FILTER.
+    pub(crate) filter: Option<usize>,
+}
+
+/// Kinds of accumulators, shared by the functions that they can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// count(*) with FILTER, count(x).
+    Count,
+    /// sum and avg.
+    Sum,
+    /// sum, avg and the variances.
+    SumAndSquares,
+    /// min, max, quantiles.
+    Bag,
+    /// count(DISTINCT x).
+    Distinct,
+    /// mode, and count(DISTINCT x) beside it.
+    Mode,
+    /// bool_and, bool_or.
+    Bools,
+    /// min_by: (y, earliest).
+    LeastBy,
+    /// max_by: (y, earliest).
+    GreatestBy,
+}
+
+impl Program {
+    /// Lays out a program. `slots` are the values that calls refer to by index, `filters` the number of FILTERs.
+    pub fn new(frames: Vec<Frame>, slots: Vec<Slot>, filters: usize, calls: Vec<Call>) -> Result<Program, ProgramError> {
+        let flags = filters + slots.iter().filter(|slot| slot.nullable).count();
+        if flags > FLAGS_MAX {
+            return Err(ProgramError::TooManyFlags { found: flags });
+        }
+        let follows_order = calls.iter().any(|call| call.function.follows_order())
+            || frames.iter().any(|frame| matches!(frame.extent, crate::frame::Extent::Rows { .. }));
+        let mut program = Program {
+            accumulators: vec![Vec::new(); frames.len()],
+            frames,
+            slots: place(slots, filters),
+            filters,
+            sources: Vec::new(),
+            calls,
+            follows_order,
+        };
+        for place in 0..program.calls.len() {
+            let source = program.source_of(place);
+            program.sources.push(source);
+        }
+        Ok(program)
+    }
+
+    /// The frames, as given.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The calls, as given.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// The slots, as given.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = &Slot> {
+        self.slots.iter().map(|placed| &placed.slot)
+    }
+
+    /// Number of FILTERs.
+    pub fn filters(&self) -> usize {
+        self.filters
+    }
+
+    /// Whether answers depend on the order of events of equal time, so that events must carry their tie-breakers.
+    pub fn follows_order(&self) -> bool {
+        self.follows_order
+    }
+
+    pub(crate) fn placed(&self) -> &[PlacedSlot] {
+        &self.slots
+    }
+
+    pub(crate) fn slot(&self, index: usize) -> &PlacedSlot {
+        &self.slots[index]
+    }
+
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    pub(crate) fn accumulators(&self) -> &[Vec<Input>] {
+        &self.accumulators
+    }
+
+    /// How many slots of each storage class an event carries: words, wides, texts.
+    pub(crate) fn widths(&self) -> (usize, usize, usize) {
+        self.slots.iter().fold((0, 0, 0), |(words, wides, texts), placed| match placed.storage {
+            Storage::Word(_) => (words + 1, wides, texts),
+            Storage::Wide(_) => (words, wides + 1, texts),
+            Storage::Text(_) => (words, wides, texts + 1),
+        })
+    }
+
+    /// Number of flags that an event carries: FILTERs first, then nullable slots.
+    pub(crate) fn flags(&self) -> usize {
+        self.filters + self.slots.iter().filter(|placed| placed.present.is_some()).count()
+    }
+
+    /// The source of a call's answer, adding the accumulator it needs or sharing one that stands already.
+    fn source_of(&mut self, call: usize) -> Source {
+        use Function::*;
+        let Call { function, argument, by, filter, frame, .. } = self.calls[call].clone();
+        let nullable = argument.is_some_and(|slot| self.slots[slot].present.is_some());
+        let kind = match function {
+            Count if filter.is_none() && !nullable => return Source::RunLength,
+            FirstValue | LastValue | NthValue(_) => return Source::Pick,
+            ArrayAgg => return Source::Collect,
+            Count => Kind::Count,
+            Sum | Avg => Kind::Sum,
+            VarPop | VarSamp | StddevPop | StddevSamp => Kind::SumAndSquares,
+            Min | Max | Quantile(_) => Kind::Bag,
+            CountDistinct => Kind::Distinct,
+            Mode => Kind::Mode,
+            BoolAnd | BoolOr => Kind::Bools,
+            MinBy => Kind::LeastBy,
+            MaxBy => Kind::GreatestBy,
+        };
+        let slot = if kind == Kind::Count && !nullable { None } else { argument };
+        Source::Accumulator(share(&mut self.accumulators[frame], Input { kind, slot, by, filter }))
+    }
+}
+
+/// The place of an accumulator that answers `wanted`: one that stands already, one that is widened to it, or a new one.
+fn share(accumulators: &mut Vec<Input>, wanted: Input) -> usize {
+    let same_input = |other: &Input| Input { kind: wanted.kind, ..*other } == wanted;
+    for (place, other) in accumulators.iter_mut().enumerate().filter(|(_, other)| same_input(other)) {
+        other.kind = match (other.kind, wanted.kind) {
+            (have, want) if have == want => have,
+            (Kind::Sum | Kind::SumAndSquares, Kind::Sum | Kind::SumAndSquares) => Kind::SumAndSquares,
+            (Kind::Distinct | Kind::Mode, Kind::Distinct | Kind::Mode) => Kind::Mode,
+            _ => continue,
+        };
+        return place;
+    }
+    accumulators.push(wanted);
+    accumulators.len() - 1
+}
+
+fn place(slots: Vec<Slot>, filters: usize) -> Vec<PlacedSlot> {
+    let (mut words, mut wides, mut texts, mut flags) = (0, 0, 0, filters);
+    let next = |count: &mut usize| {
+        *count += 1;
+        *count - 1
+    };
+    slots
+        .into_iter()
+        .map(|slot| {
+            let storage = match slot.data_type {
+                DataType::Decimal128(_, _) => Storage::Wide(next(&mut wides)),
+                DataType::Utf8 | DataType::Binary => Storage::Text(next(&mut texts)),
+                _ => Storage::Word(next(&mut words)),
+            };
+            let present = slot.nullable.then(|| next(&mut flags));
+            PlacedSlot { slot, storage, present }
+        })
+        .collect()
+}

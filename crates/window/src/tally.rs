@@ -1,0 +1,148 @@
+//! How often each value occurs in a frame: `count(DISTINCT x)` and `mode(x)`.
+//!
+//! A handful of values is a short list that is scanned; more go into a hash table, and, where the mode is asked for, into
+//! a set ranked by frequency beside it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+
+type Seed = foldhash::fast::FixedState;
+
+const FEW_MAX: usize = 24;
+
+/// Occurrences of values of a frame.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally<K> {
+    ranks: bool,
+    counts: Counts<K>,
+}
+
+#[derive(Debug, Clone)]
+enum Counts<K> {
+    Few(Vec<(K, u64)>),
+    Many { counts: HashMap<K, u64, Seed>, ranked: BTreeSet<(Reverse<u64>, K)> },
+}
+
+impl<K: Ord + Hash + Clone> Tally<K> {
+    /// `ranks` says that [`Tally::mode`] will be asked for.
+    pub(crate) fn new(ranks: bool) -> Self {
+        Tally { ranks, counts: Counts::Few(Vec::new()) }
+    }
+
+    pub(crate) fn enter(&mut self, key: K) {
+        match &mut self.counts {
+            Counts::Few(few) => match few.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, count)) => *count += 1,
+                None => {
+                    few.push((key, 1));
+                    if few.len() > FEW_MAX {
+                        self.spread();
+                    }
+                }
+            },
+            Counts::Many { counts, ranked } => {
+                let count = counts.entry(key.clone()).or_insert(0);
+                *count += 1;
+                if self.ranks {
+                    let count = *count;
+                    ranked.remove(&(Reverse(count - 1), key.clone()));
+                    ranked.insert((Reverse(count), key));
+                }
+            }
+        }
+    }
+
+    /// Takes out one `key`, which must have entered before.
+    pub(crate) fn leave(&mut self, key: &K) {
+        const ENTERED: &str = "what leaves a frame has entered it";
+        match &mut self.counts {
+            Counts::Few(few) => {
+                let at = few.iter().position(|(other, _)| other == key).expect(ENTERED);
+                few[at].1 -= 1;
+                if few[at].1 == 0 {
+                    few.swap_remove(at);
+                }
+            }
+            Counts::Many { counts, ranked } => {
+                let count = counts.get_mut(key).expect(ENTERED);
+                *count -= 1;
+                let count = *count;
+                if count == 0 {
+                    counts.remove(key);
+                }
+                if self.ranks {
+                    ranked.remove(&(Reverse(count + 1), key.clone()));
+                    if count > 0 {
+                        ranked.insert((Reverse(count), key.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        match &mut self.counts {
+            Counts::Few(few) => few.clear(),
+            Counts::Many { .. } => self.counts = Counts::Few(Vec::new()),
+        }
+    }
+
+    /// Number of distinct values.
+    pub(crate) fn distinct(&self) -> usize {
+        match &self.counts {
+            Counts::Few(few) => few.len(),
+            Counts::Many { counts, .. } => counts.len(),
+        }
+    }
+
+    /// The most frequent value, the smallest of ties.
+    pub(crate) fn mode(&self) -> Option<&K> {
+        match &self.counts {
+            Counts::Few(few) => few.iter().min_by_key(|(key, count)| (Reverse(*count), key)).map(|(key, _)| key),
+            Counts::Many { ranked, .. } => ranked.first().map(|(_, key)| key),
+        }
+    }
+
+    fn spread(&mut self) {
+        let Counts::Few(few) = &mut self.counts else { return };
+        let few = std::mem::take(few);
+        let ranked = match self.ranks {
+            true => few.iter().map(|(key, count)| (Reverse(*count), key.clone())).collect(),
+            false => BTreeSet::new(),
+        };
+        self.counts = Counts::Many { counts: few.into_iter().collect(), ranked };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn equals_counting(steps in prop::collection::vec((any::<bool>(), 0u16..60), 0..400)) {
+            let mut tally = Tally::new(true);
+            let mut model = std::collections::BTreeMap::<u16, u64>::new();
+            for (enter, key) in steps {
+                if !enter && model.contains_key(&key) {
+                    tally.leave(&key);
+                    let count = model.get_mut(&key).unwrap();
+                    *count -= 1;
+                    if *count == 0 {
+                        model.remove(&key);
+                    }
+                } else {
+                    tally.enter(key);
+                    *model.entry(key).or_default() += 1;
+                }
+                prop_assert_eq!(tally.distinct(), model.len());
+                let mode = model.iter().min_by_key(|(key, count)| (Reverse(**count), **key)).map(|(key, _)| key);
+                prop_assert_eq!(tally.mode(), mode);
+            }
+        }
+    }
+}
