@@ -11,6 +11,7 @@ use crate::progress_bar::Bars;
 use crate::project_folder::ProjectFolder;
 use crate::{memory, told};
 
+#[allow(clippy::disallowed_methods, reason = "the seconds of the summary; no value depends on them")]
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
     let began = Instant::now();
     let folder = ProjectFolder::load(&arguments.folder)?;
@@ -67,6 +68,7 @@ fn job(arguments: &HistoryArguments, folder: &ProjectFolder) -> Result<Job, Fail
 }
 
 /// Ctrl-C leaves no half-written output and no temporary files behind.
+#[allow(clippy::disallowed_methods, reason = "a second Ctrl-C asks for an end at once, whatever stays behind")]
 fn stop_on_interrupt(job: &Job) -> Result<(), Failure> {
     let stop = job.stop.clone();
     ctrlc::set_handler(move || {

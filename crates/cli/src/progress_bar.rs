@@ -51,6 +51,7 @@ impl Step {
 }
 
 impl Progress for Bars {
+    #[allow(clippy::disallowed_methods, reason = "how long a step took, for people")]
     fn step(&self, name: &str, total: u64) {
         let bar = if self.draws { ProgressBar::new(total) } else { ProgressBar::hidden() };
         let template = if total > 0 { "{msg:32} {bar:40} {percent:>3} %  {eta} left" } else { "{msg:32} {spinner}" };

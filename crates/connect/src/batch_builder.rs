@@ -1,7 +1,7 @@
 //! Rows of text becoming batches: columns grow row by row, an unreadable row keeps its place as NULLs.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::column::{Column, Scalar, bounded};
 use crate::time_unit::TimeUnit;
@@ -88,15 +88,17 @@ impl<'a> BatchBuilder<'a> {
 
     /// The rows so far; the builder goes on with the next row.
     pub(crate) fn take(&mut self) -> Decoded {
-        let fresh = new_columns(self.schema, self.unit, self.rows_expected);
-        let arrays = std::mem::replace(&mut self.columns, fresh).into_iter().map(Column::finish).collect();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let fresh = BatchBuilder::new(self.schema, self.unit, self.first_row + self.rows as u64, self.rows_expected);
+        std::mem::replace(self, fresh).finish()
+    }
+
+    /// The rows so far.
+    pub(crate) fn finish(self) -> Decoded {
+        let arrays = self.columns.into_iter().map(Column::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .expect("every column has the schema's type and one value a row");
-        let first_row = self.first_row;
-        self.first_row += self.rows as u64;
-        self.rows = 0;
-        Decoded { first_row, batch, unreadable: std::mem::take(&mut self.unreadable) }
+        Decoded { first_row: self.first_row, batch, unreadable: self.unreadable }
     }
 }
 
@@ -105,7 +107,7 @@ fn new_columns(schema: &SchemaRef, unit: TimeUnit, rows: usize) -> Vec<Column> {
 }
 
 /// ``column `amount`: expected DOUBLE, found text `abc` ``
-pub(crate) fn mismatch(column: &str, data_type: &arrow::datatypes::DataType, scalar: Scalar<'_>) -> String {
+pub(crate) fn mismatch(column: &str, data_type: &DataType, scalar: Scalar<'_>) -> String {
     format!("column `{column}`: expected {}, found {}", type_name(data_type), scalar.describe())
 }
 

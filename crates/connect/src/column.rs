@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray, StringArray,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
@@ -30,7 +28,10 @@ pub(crate) enum Scalar<'a> {
     /// The digits of an integer beyond 64 bits.
     WideInteger(&'a str),
     Double(f64),
-    Decimal { unscaled: i128, scale: i8 },
+    Decimal {
+        unscaled: i128,
+        scale: i8,
+    },
     Text(&'a str),
     /// An array, an object, or what else no column holds: its text.
     Other(&'a str),
@@ -192,8 +193,7 @@ impl Column {
             Values::Real(values) => primitive::<Float32Type>(values, nulls),
             Values::Double(values) => primitive::<Float64Type>(values, nulls),
             Values::Decimal { values, .. } => Arc::new(
-                PrimitiveArray::<Decimal128Type>::new(ScalarBuffer::from(values), nulls)
-                    .with_data_type(self.data_type),
+                PrimitiveArray::<Decimal128Type>::new(ScalarBuffer::from(values), nulls).with_data_type(self.data_type),
             ),
             Values::Text(values) => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(values.ends));

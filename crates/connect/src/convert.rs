@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit as ArrowTimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit as ArrowTimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 
 use crate::column::{Column, Scalar, normal_double, real_of};
@@ -193,4 +193,3 @@ fn in_microseconds<T: ArrowPrimitiveType<Native = i64>>(array: &ArrayRef, unit: 
         array.as_primitive::<T>().unary_opt(|count| unit.microseconds(count));
     Arc::new(converted)
 }
-

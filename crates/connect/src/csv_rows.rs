@@ -139,8 +139,8 @@ mod tests {
         ];
         for (record, expected) in cases {
             let mut fields = Vec::new();
-            let texts = split_record(record, &mut fields)
-                .map(|()| fields.iter().map(CsvField::text).collect::<Vec<_>>());
+            let texts =
+                split_record(record, &mut fields).map(|()| fields.iter().map(CsvField::text).collect::<Vec<_>>());
             let texts = texts.as_ref().map(|texts| texts.iter().map(Option::as_deref).collect::<Vec<_>>());
             assert_eq!(texts.map_err(|error| *error), expected, "{record}");
         }

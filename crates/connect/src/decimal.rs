@@ -25,9 +25,10 @@ pub(crate) fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128
     let trailing_zeros = (whole.len() + fraction.len() - significant) as i64;
     // value = significant digits · 10^power
     let power = exponent.checked_sub(fraction.len() as i64)?.checked_add(trailing_zeros)?;
-    let unscaled = digits.by_ref().take(significant).try_fold(0_i128, |number, byte| {
-        number.checked_mul(10)?.checked_add(i128::from(byte - b'0'))
-    })?;
+    let unscaled = digits
+        .by_ref()
+        .take(significant)
+        .try_fold(0_i128, |number, byte| number.checked_mul(10)?.checked_add(i128::from(byte - b'0')))?;
     if unscaled == 0 {
         return Some(0);
     }

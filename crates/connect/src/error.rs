@@ -181,7 +181,8 @@ fn unit_hint(suggested: Option<TimeUnit>) -> String {
             "they look like {}; set `timestamp_unit = '{unit}'` (`--time-unit {unit}` for a spine)",
             unit.plural()
         ),
-        None => "set `timestamp_unit` (`--time-unit` for a spine) to `s`, `ms`, `us` or `ns` to say what they are".to_owned(),
+        None => "set `timestamp_unit` (`--time-unit` for a spine) to `s`, `ms`, `us` or `ns` to say what they are"
+            .to_owned(),
     }
 }
 
@@ -190,10 +191,7 @@ pub(crate) fn name_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) 
     const SHOWN_MAX: usize = 12;
     let names: Vec<&str> = names.collect();
     let lower = wanted.to_lowercase();
-    let nearest = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &lower), *name))
-        .min();
+    let nearest = names.iter().map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &lower), *name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + wanted.chars().count() / 4 => {
             format!("; hint: did you mean `{name}`?")

@@ -247,11 +247,8 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, u64), ConnectError> {
 
 /// The names of the header record.
 pub(crate) fn csv_header(path: &Path, cutter: &mut RowCutter) -> Result<Vec<String>, ConnectError> {
-    let corrupt = |detail: &str| ConnectError::Corrupt {
-        path: path.to_owned(),
-        format: Format::Csv,
-        detail: detail.to_owned(),
-    };
+    let corrupt =
+        |detail: &str| ConnectError::Corrupt { path: path.to_owned(), format: Format::Csv, detail: detail.to_owned() };
     let header = cutter.take_header().map_err(|source| ConnectError::Read { path: path.to_owned(), source })?;
     let header = header.ok_or_else(|| corrupt("no header line with the column names in its first 1 MiB"))?;
     let text = std::str::from_utf8(&header).map_err(|_| corrupt("the header line is not UTF-8 text"))?;
@@ -363,5 +360,5 @@ fn decode_text<'t, E: From<ConnectError>>(
             batch.reject_row(format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20), head);
         }
     }
-    if batch.is_empty() { Ok(()) } else { each(batch.take()) }
+    if batch.is_empty() { Ok(()) } else { each(batch.finish()) }
 }

@@ -4,26 +4,26 @@
 //! time of change is another then than at the beginning is refused.
 
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelector,
 };
-use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use crate::batch_builder::{Decoded, RAW_BYTES_MAX, Unreadable};
+use crate::batch_builder::{Decoded, Unreadable, bounded_raw};
 use crate::column::bounded;
 use crate::convert::{convert, is_convertible};
 use crate::error::ConnectError;
 use crate::format::Format;
+use crate::row_text::{TextStyle, row_json, write_value};
 use crate::time_unit::TimeUnit;
 use crate::type_name::type_name;
 use crate::wanted::position_of;
@@ -56,18 +56,19 @@ pub(crate) struct ParquetFile {
 
 impl ParquetFile {
     pub(crate) fn open(path: &Path, file: &File) -> Result<ParquetFile, ConnectError> {
-        let corrupt = |error: ParquetError| corrupt(path, &error);
         let options = ArrowReaderOptions::new()
             .with_page_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional);
-        let loaded = ArrowReaderMetadata::load(file, options.clone()).map_err(corrupt)?;
+        let loaded = guarded(path, || ArrowReaderMetadata::load(file, options.clone()))?;
+        let identity = identity(path, file)?;
+        check_extents(path, loaded.metadata(), identity.0)?;
         let plain = Arc::new(plain_schema(loaded.schema()));
         let metadata = match plain == *loaded.schema() {
             true => loaded,
-            false => ArrowReaderMetadata::try_new(loaded.metadata().clone(), options.with_schema(plain))
-                .map_err(corrupt)?,
+            false => {
+                guarded(path, || ArrowReaderMetadata::try_new(loaded.metadata().clone(), options.with_schema(plain)))?
+            }
         };
-        let identity = identity(path, file)?;
         Ok(ParquetFile { path: path.to_owned(), identity, metadata })
     }
 
@@ -115,7 +116,7 @@ impl ParquetFile {
             let selection = [RowSelector::skip(range.skipped as usize), RowSelector::select(range.rows as usize)];
             builder = builder.with_row_selection(RowSelection::from(selection.to_vec()));
         }
-        builder.build().map_err(|error| corrupt(&self.path, &error))
+        guarded(&self.path, || builder.build())
     }
 }
 
@@ -124,9 +125,33 @@ fn identity(path: &Path, file: &File) -> Result<(u64, Option<SystemTime>), Conne
     Ok((metadata.len(), metadata.modified().ok()))
 }
 
-fn corrupt(path: &Path, error: &ParquetError) -> ConnectError {
-    let detail = bounded(&error.to_string(), 300);
-    ConnectError::Corrupt { path: path.to_owned(), format: Format::Parquet, detail }
+fn corrupt(path: &Path, detail: &str) -> ConnectError {
+    ConnectError::Corrupt { path: path.to_owned(), format: Format::Parquet, detail: bounded(detail, 300) }
+}
+
+/// Runs the Parquet reader, which panics on some damaged files where it should report them.
+fn guarded<T, F>(path: &Path, read: impl FnOnce() -> Result<T, F>) -> Result<T, ConnectError>
+where
+    F: std::fmt::Display,
+{
+    match std::panic::catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|error| corrupt(path, &error.to_string())),
+        Err(_) => Err(corrupt(path, "the reader gave up on damaged bytes")),
+    }
+}
+
+/// Every column chunk lies inside the file.
+fn check_extents(path: &Path, metadata: &ParquetMetaData, size_bytes: u64) -> Result<(), ConnectError> {
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    for chunk in chunks {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        let end = start.checked_add(chunk.compressed_size());
+        let is_inside = start >= 0 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end as u64 <= size_bytes);
+        if !is_inside {
+            return Err(corrupt(path, &format!("column `{}` lies outside of the file", chunk.column_path().string())));
+        }
+    }
+    Ok(())
 }
 
 /// Text and bytes in their plain forms: readers of batches then meet one form each.
@@ -224,20 +249,18 @@ impl ParquetPlan {
         each: &mut dyn FnMut(Decoded) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = &self.file.path;
+        let mut batches = self.file.read(range, &self.read)?;
         let mut rows = 0;
-        for batch in self.file.read(range, &self.read)? {
-            let batch = batch.map_err(|error| ConnectError::Corrupt {
-                path: path.clone(),
-                format: Format::Parquet,
-                detail: bounded(&error.to_string(), 300),
-            })?;
+        while let Some(batch) = guarded(path, || batches.next().transpose())? {
             let first_row = range.first_row + rows;
             rows += batch.num_rows() as u64;
             each(self.decoded(&batch, first_row)?)?;
         }
         if rows != range.rows {
-            let detail = format!("row group {} holds {rows} of the {} rows it announces", range.row_group, range.rows);
-            return Err(ConnectError::Corrupt { path: path.clone(), format: Format::Parquet, detail }.into());
+            let (group, announced) = (range.row_group, range.rows);
+            return Err(
+                corrupt(path, &format!("row group {group} holds {rows} of the {announced} rows it announces")).into()
+            );
         }
         Ok(())
     }
@@ -258,46 +281,29 @@ impl ParquetPlan {
         }
         failed.sort_unstable();
         failed.dedup_by_key(|(row, _)| *row);
-        let unreadable = self.unreadable(source, &failed)?;
+        let unreadable = self.unreadable(source, &failed);
         if !unreadable.is_empty() {
             columns = without_rows(&columns, source.num_rows(), &unreadable);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(source.num_rows()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|error| self.malformed(&error.to_string()))?;
+            .map_err(|error| corrupt(&self.file.path, &error.to_string()))?;
         Ok(Decoded { first_row, batch, unreadable })
     }
 
-    fn malformed(&self, detail: &str) -> ConnectError {
-        let (path, detail) = (self.file.path.clone(), bounded(detail, 300));
-        ConnectError::Corrupt { path, format: Format::Parquet, detail }
-    }
-
-    /// What is wrong with each failed value's row, and the row's wanted columns as text.
-    fn unreadable(&self, source: &RecordBatch, failed: &[(usize, usize)]) -> Result<Vec<Unreadable>, ConnectError> {
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let options = FormatOptions::default().with_null("null");
-        let shown: Result<Vec<ArrayFormatter<'_>>, _> =
-            source.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect();
-        let shown = shown.map_err(|error| self.malformed(&error.to_string()))?;
-        let names = source.schema();
-        let row_text = |row: usize| {
-            let values = shown.iter().zip(names.fields());
-            let texts: Vec<String> = values.map(|(value, field)| format!("{}: {}", field.name(), value.value(row))).collect();
-            bounded(&texts.join(", "), RAW_BYTES_MAX - '…'.len_utf8())
-        };
-        let detail = |row: usize, column: usize| {
+    /// What is wrong with each failed value's row, and the row's wanted columns as JSON.
+    fn unreadable(&self, source: &RecordBatch, failed: &[(usize, usize)]) -> Vec<Unreadable> {
+        let one = |&(row, column): &(usize, usize)| {
             let field = self.schema.field(column);
             let place = self.places[column].expect("an absent column has no value that fails");
-            let found = bounded(&shown[place].value(row).to_string(), 60);
-            format!("column `{}`: expected {}, found `{found}`", field.name(), type_name(field.data_type()))
+            let mut found = Vec::new();
+            write_value(source.column(place), row, TextStyle::Csv, &mut found);
+            let found = bounded(&String::from_utf8_lossy(&found), 60);
+            let detail =
+                format!("column `{}`: expected {}, found `{found}`", field.name(), type_name(field.data_type()));
+            Unreadable { row, detail, raw: bounded_raw(&row_json(source, row)) }
         };
-        Ok(failed
-            .iter()
-            .map(|(row, column)| Unreadable { row: *row, detail: detail(*row, *column), raw: row_text(*row) })
-            .collect())
+        failed.iter().map(one).collect()
     }
 }
 
@@ -308,8 +314,5 @@ fn without_rows(columns: &[ArrayRef], rows: usize, unreadable: &[Unreadable]) ->
         is_unreadable[one.row] = true;
     }
     let mask = arrow::array::BooleanArray::from(is_unreadable);
-    columns
-        .iter()
-        .map(|column| arrow::compute::nullif(column, &mask).expect("the mask has one value a row"))
-        .collect()
+    columns.iter().map(|column| arrow::compute::nullif(column, &mask).expect("the mask has one value a row")).collect()
 }

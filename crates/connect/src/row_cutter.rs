@@ -127,8 +127,7 @@ pub(crate) struct RowCutter {
 
 impl RowCutter {
     pub(crate) fn new(file: File, rule: RowRule) -> std::io::Result<RowCutter> {
-        let mut cutter =
-            RowCutter { file, rule, pending: Vec::new(), bytes_unreported: 0, next_row: 0, at_end: false };
+        let mut cutter = RowCutter { file, rule, pending: Vec::new(), bytes_unreported: 0, next_row: 0, at_end: false };
         cutter.fill(PIECE_BYTES)?;
         if cutter.pending.starts_with(BYTE_ORDER_MARK) {
             cutter.pending.drain(..BYTE_ORDER_MARK.len());

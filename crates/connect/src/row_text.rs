@@ -6,9 +6,10 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type,
+    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 
 use crate::base64::write_base64;
@@ -16,6 +17,8 @@ use crate::civil::{write_date, write_timestamp};
 use crate::decimal::write_decimal;
 use crate::error::ConnectError;
 use crate::format::Format;
+
+const DAY_MS: i64 = 86_400_000;
 
 /// Which text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +31,9 @@ pub(crate) enum TextStyle {
 pub(crate) fn check_writable(schema: &Schema, format: Format) -> Result<(), ConnectError> {
     match schema.fields().iter().find(|field| !has_text(field.data_type())) {
         None => Ok(()),
-        Some(field) => Err(ConnectError::Unwritable {
-            column: field.name().clone(),
-            data_type: field.data_type().clone(),
-            format,
-        }),
+        Some(field) => {
+            Err(ConnectError::Unwritable { column: field.name().clone(), data_type: field.data_type().clone(), format })
+        }
     }
 }
 
@@ -41,8 +42,11 @@ fn has_text(data_type: &DataType) -> bool {
         DataType::List(item) | DataType::LargeList(item) => has_text(item.data_type()),
         DataType::Null
         | DataType::Boolean
+        | DataType::Float16
         | DataType::Float32
         | DataType::Float64
+        | DataType::Decimal32(_, _)
+        | DataType::Decimal64(_, _)
         | DataType::Decimal128(_, _)
         | DataType::Utf8
         | DataType::LargeUtf8
@@ -50,7 +54,9 @@ fn has_text(data_type: &DataType) -> bool {
         | DataType::Binary
         | DataType::LargeBinary
         | DataType::BinaryView
+        | DataType::FixedSizeBinary(_)
         | DataType::Date32
+        | DataType::Date64
         | DataType::Timestamp(_, _) => true,
         other => other.is_integer(),
     }
@@ -65,6 +71,14 @@ pub(crate) fn write_header(schema: &Schema, out: &mut Vec<u8>) {
         write_csv_text(field.name(), out);
     }
     out.push(b'\n');
+}
+
+/// The JSON object of one row, for a message or a dead letter. Every type that can be read has a text.
+pub(crate) fn row_json(batch: &RecordBatch, row: usize) -> Vec<u8> {
+    let names: Vec<Vec<u8>> = batch.schema().fields().iter().map(|field| json_name(field.name())).collect();
+    let mut text = Vec::new();
+    write_json_row(batch.columns(), &names, row, &mut text);
+    text
 }
 
 /// Appends the rows of `batch`, one line each.
@@ -112,7 +126,7 @@ fn write_csv_row(columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends one value. The column's type was found to have a text.
-fn write_value(column: &dyn Array, row: usize, style: TextStyle, out: &mut Vec<u8>) {
+pub(crate) fn write_value(column: &dyn Array, row: usize, style: TextStyle, out: &mut Vec<u8>) {
     if column.is_null(row) || *column.data_type() == DataType::Null {
         if style == TextStyle::Json {
             out.extend_from_slice(b"null");
@@ -129,6 +143,7 @@ fn write_value(column: &dyn Array, row: usize, style: TextStyle, out: &mut Vec<u
         DataType::UInt16 => write_json(out, &column.as_primitive::<UInt16Type>().value(row)),
         DataType::UInt32 => write_json(out, &column.as_primitive::<UInt32Type>().value(row)),
         DataType::UInt64 => write_json(out, &column.as_primitive::<UInt64Type>().value(row)),
+        DataType::Float16 => write_double(f64::from(column.as_primitive::<Float16Type>().value(row)), style, out),
         DataType::Float32 => write_double(f64::from(column.as_primitive::<Float32Type>().value(row)), style, out),
         DataType::Float64 => write_double(column.as_primitive::<Float64Type>().value(row), style, out),
         DataType::Utf8 => write_text(column.as_string::<i32>().value(row), style, out),
@@ -143,8 +158,18 @@ fn write_value(column: &dyn Array, row: usize, style: TextStyle, out: &mut Vec<u
 /// Values whose text has no character that needs an escape, and which JSON holds as text.
 fn write_word(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
     match column.data_type() {
-        DataType::Decimal128(_, scale) => write_decimal(column.as_primitive::<Decimal128Type>().value(row), *scale, out),
+        DataType::Decimal32(_, scale) => {
+            write_decimal(i128::from(column.as_primitive::<Decimal32Type>().value(row)), *scale, out);
+        }
+        DataType::Decimal64(_, scale) => {
+            write_decimal(i128::from(column.as_primitive::<Decimal64Type>().value(row)), *scale, out);
+        }
+        DataType::Decimal128(_, scale) => {
+            write_decimal(column.as_primitive::<Decimal128Type>().value(row), *scale, out)
+        }
         DataType::Date32 => write_date(i64::from(column.as_primitive::<Date32Type>().value(row)), out),
+        DataType::Date64 => write_date(column.as_primitive::<Date64Type>().value(row).div_euclid(DAY_MS), out),
+        DataType::FixedSizeBinary(_) => write_base64(column.as_fixed_size_binary().value(row), out),
         DataType::Binary => write_base64(column.as_binary::<i32>().value(row), out),
         DataType::LargeBinary => write_base64(column.as_binary::<i64>().value(row), out),
         DataType::BinaryView => write_base64(column.as_binary_view().value(row), out),

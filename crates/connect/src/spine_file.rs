@@ -129,7 +129,8 @@ fn each_row(
             return Err(row_error(piece.first_row, format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20)));
         };
         for (row, bytes) in (piece.first_row..).zip(rule.rows(text)) {
-            let text = std::str::from_utf8(bytes).map_err(|_| row_error(row, "the row is not UTF-8 text".to_owned()))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|_| row_error(row, "the row is not UTF-8 text".to_owned()))?;
             each(text).map_err(|detail| row_error(row, detail))?;
         }
     }
@@ -183,7 +184,9 @@ fn csv_columns(path: &Path, text_columns: &[String]) -> Result<Wanted, ConnectEr
             return Err(format!("expected {} fields as in the header, found {}", kinds.len(), fields.len()));
         }
         for (kind, field) in kinds.iter_mut().zip(&fields) {
-            if *kind != Kind::Text && let Some(text) = field.text() {
+            if *kind != Kind::Text
+                && let Some(text) = field.text()
+            {
                 *kind = kind.join(Kind::of_csv(&text));
             }
         }
@@ -260,12 +263,28 @@ mod tests {
     #[test]
     fn bad_spines_are_refused_by_row() {
         for (name, content, expected) in [
-            ("s.csv", "a,b\n1,2\n1\n", "row 1 of `…/s.csv` (counted from 0): expected 2 fields as in the header, found 1"),
+            (
+                "s.csv",
+                "a,b\n1,2\n1\n",
+                "row 1 of `…/s.csv` (counted from 0): expected 2 fields as in the header, found 1",
+            ),
             ("s.csv", "a,a\n1,2\n", "`…/s.csv` has two columns named `a`"),
-            ("s.csv", "\n\n", "`…/s.csv` is not a readable CSV file: no header line with the column names in its first 1 MiB"),
-            ("s.jsonl", "{\"a\":1}\n[]\n", "row 1 of `…/s.jsonl` (counted from 0): no JSON object: invalid type: sequence, expected a JSON object at line 1 column 0"),
+            (
+                "s.csv",
+                "\n\n",
+                "`…/s.csv` is not a readable CSV file: no header line with the column names in its first 1 MiB",
+            ),
+            (
+                "s.jsonl",
+                "{\"a\":1}\n[]\n",
+                "row 1 of `…/s.jsonl` (counted from 0): no JSON object: invalid type: sequence, expected a JSON object at line 1 column 0",
+            ),
             ("s.jsonl", "", "`…/s.jsonl` is empty: it holds not even a header or one row"),
-            ("s.parquet", "PAR1", "`…/s.parquet` is not a readable Parquet file: EOF: Parquet file too small. Size is 4 but need 8"),
+            (
+                "s.parquet",
+                "PAR1",
+                "`…/s.parquet` is not a readable Parquet file: EOF: Parquet file too small. Size is 4 but need 8",
+            ),
         ] {
             assert_eq!(read(name, content).unwrap_err(), expected);
         }

@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -241,10 +241,11 @@ fn parquet_properties(schema: &Schema) -> WriterProperties {
         .set_dictionary_enabled(false)
         .set_created_by("asof".to_owned());
     for field in schema.fields() {
-        let repeats = matches!(
-            field.data_type(),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Date32 | DataType::Int32
-        ) || matches!(field.data_type(), DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16);
+        let repeats =
+            matches!(
+                field.data_type(),
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Date32 | DataType::Int32
+            ) || matches!(field.data_type(), DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16);
         if repeats {
             let path = ColumnPath::new(vec![field.name().clone()]);
             builder = builder.set_column_dictionary_enabled(path, true);

@@ -1,4 +1,5 @@
 //! Events of the three formats: what becomes a value, what makes a row unreadable, and where pieces are cut.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print what they measure")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use asof_connect::{ConnectError, Decoded, EventFile, Format, TableWriter, TimeUn
 const TIMESTAMP: DataType = DataType::Timestamp(ArrowTimeUnit::Microsecond, None);
 
 fn wanted(columns: &[(&str, DataType)], time_unit: Option<TimeUnit>) -> Wanted {
-    let columns = columns.iter().map(|(name, data_type)| WantedColumn { name: (*name).into(), data_type: data_type.clone() });
+    let columns =
+        columns.iter().map(|(name, data_type)| WantedColumn { name: (*name).into(), data_type: data_type.clone() });
     Wanted { columns: columns.collect(), time_unit }
 }
 
@@ -53,7 +55,9 @@ impl Folder {
     }
 
     fn parquet(&self, columns: Vec<(&str, ArrayRef)>) -> PathBuf {
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+                .unwrap();
         let path = self.0.path().join("events.parquet");
         let writer = TableWriter::create(&path, Format::Parquet, batch.schema()).unwrap();
         writer.append(&[batch]).unwrap();
@@ -104,32 +108,83 @@ fn check_json(data_type: DataType, cases: &[(&str, &str)]) {
 
 #[test]
 fn json_values_become_values_of_their_type_or_make_the_row_unreadable() {
-    check_json(DataType::Int64, &[
-        ("1", "1"), ("-9223372036854775808", "-9223372036854775808"), ("9223372036854775808", "!"), ("1.0", "!"),
-        ("\"1\"", "!"), ("true", "!"), ("null", "∅"), ("-0", "0"), ("-0.0", "!"), ("1e3", "!"), ("[1]", "!"), ("{}", "!"),
-        ("123456789012345678901234567890", "!"),
-    ]);
+    check_json(
+        DataType::Int64,
+        &[
+            ("1", "1"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("9223372036854775808", "!"),
+            ("1.0", "!"),
+            ("\"1\"", "!"),
+            ("true", "!"),
+            ("null", "∅"),
+            ("-0", "0"),
+            ("-0.0", "!"),
+            ("1e3", "!"),
+            ("[1]", "!"),
+            ("{}", "!"),
+            ("123456789012345678901234567890", "!"),
+        ],
+    );
     check_json(DataType::Int16, &[("32767", "32767"), ("32768", "!"), ("-32768", "-32768"), ("-32769", "!")]);
     check_json(DataType::Int32, &[("2147483647", "2147483647"), ("2147483648", "!")]);
-    check_json(DataType::Float64, &[
-        ("1", "1.0"), ("0.1", "0.1"), ("\"NaN\"", "NaN"), ("\"Infinity\"", "inf"), ("\"-Infinity\"", "-inf"), ("\"nan\"", "!"),
-        ("\"1\"", "!"), ("-0.0", "0.0"), ("-0", "0.0"), ("1e308", "1e308"), ("false", "!"),
-        ("123456789012345678901234567890", "1.2345678901234568e29"),
-    ]);
-    check_json(DataType::Float32, &[("0.1", "0.1"), ("3.5e38", "!"), ("16777217", "16777216.0"), ("\"NaN\"", "NaN"), ("-0.0", "0.0")]);
-    check_json(DataType::Decimal128(5, 2), &[
-        ("1", "1.00"), ("\"1.25\"", "1.25"), ("1.25", "!"), ("\"1.255\"", "!"), ("\"1.250\"", "1.25"), ("1000", "!"), ("\"x\"", "!"),
-    ]);
-    check_json(DataType::Decimal128(38, 0), &[("12345678901234567890123456789012345678", "12345678901234567890123456789012345678")]);
+    check_json(
+        DataType::Float64,
+        &[
+            ("1", "1.0"),
+            ("0.1", "0.1"),
+            ("\"NaN\"", "NaN"),
+            ("\"Infinity\"", "inf"),
+            ("\"-Infinity\"", "-inf"),
+            ("\"nan\"", "!"),
+            ("\"1\"", "!"),
+            ("-0.0", "0.0"),
+            ("-0", "0.0"),
+            ("1e308", "1e308"),
+            ("false", "!"),
+            ("123456789012345678901234567890", "1.2345678901234568e29"),
+        ],
+    );
+    check_json(
+        DataType::Float32,
+        &[("0.1", "0.1"), ("3.5e38", "!"), ("16777217", "16777216.0"), ("\"NaN\"", "NaN"), ("-0.0", "0.0")],
+    );
+    check_json(
+        DataType::Decimal128(5, 2),
+        &[
+            ("1", "1.00"),
+            ("\"1.25\"", "1.25"),
+            ("1.25", "!"),
+            ("\"1.255\"", "!"),
+            ("\"1.250\"", "1.25"),
+            ("1000", "!"),
+            ("\"x\"", "!"),
+        ],
+    );
+    check_json(
+        DataType::Decimal128(38, 0),
+        &[("12345678901234567890123456789012345678", "12345678901234567890123456789012345678")],
+    );
     check_json(DataType::Boolean, &[("true", "true"), ("1", "!"), ("\"true\"", "!")]);
-    check_json(DataType::Utf8, &[("\"a\"", "a"), ("\"\\u00e9\\n\"", "é\n"), ("1", "!"), ("\"\"", ""), ("\"\\ud800\"", "!")]);
+    check_json(
+        DataType::Utf8,
+        &[("\"a\"", "a"), ("\"\\u00e9\\n\"", "é\n"), ("1", "!"), ("\"\"", ""), ("\"\\ud800\"", "!")],
+    );
     check_json(DataType::Binary, &[("\"Zm9v\"", "666f6f"), ("\"Zm9\"", "!"), ("1", "!")]);
     check_json(DataType::Date32, &[("\"2024-02-29\"", "2024-02-29"), ("\"2023-02-29\"", "!"), ("19000", "!")]);
-    check_json(TIMESTAMP, &[
-        ("\"2024-01-01T00:00:00Z\"", "2024-01-01T00:00:00"), ("\"2024-01-01 01:00:00.5+01:00\"", "2024-01-01T00:00:00.500"),
-        ("\"1969-12-31T23:59:59.9999999Z\"", "1969-12-31T23:59:59.999999"), ("1700000000000000", "2023-11-14T22:13:20"),
-        ("1.5", "!"), ("\"yesterday\"", "!"), ("\"10000-01-01\"", "!"), ("92233720368547758070", "!"),
-    ]);
+    check_json(
+        TIMESTAMP,
+        &[
+            ("\"2024-01-01T00:00:00Z\"", "2024-01-01T00:00:00"),
+            ("\"2024-01-01 01:00:00.5+01:00\"", "2024-01-01T00:00:00.500"),
+            ("\"1969-12-31T23:59:59.9999999Z\"", "1969-12-31T23:59:59.999999"),
+            ("1700000000000000", "2023-11-14T22:13:20"),
+            ("1.5", "!"),
+            ("\"yesterday\"", "!"),
+            ("\"10000-01-01\"", "!"),
+            ("92233720368547758070", "!"),
+        ],
+    );
 }
 
 #[test]
@@ -161,13 +216,20 @@ fn fields_match_exactly_else_by_case_if_unique_and_the_last_of_equal_names_wins(
 #[test]
 fn lines_that_are_no_objects_are_unreadable_rows_and_blank_lines_are_none() {
     let folder = Folder::new();
-    let content = b"\xef\xbb\xbf{\"x\":1}\r\n\n  \n[1]\nnope\n{\"x\":2} 3\n{\"x\":\"\xff\"}\n{\"x\":1\n\"t\"\n{\"x\":4}";
+    let content =
+        b"\xef\xbb\xbf{\"x\":1}\r\n\n  \n[1]\nnope\n{\"x\":2} 3\n{\"x\":\"\xff\"}\n{\"x\":1\n\"t\"\n{\"x\":4}";
     let path = folder.file("e.jsonl", content);
     let decoded = decode_all(&path, &wanted(&[("x", DataType::Int64)], None)).unwrap();
     let shown = shown(&decoded);
     let starts = [
-        "1", "! the line is not a JSON object", "! the line is not JSON", "! invalid JSON: trailing characters",
-        "! the line is not UTF-8 text", "! invalid JSON: EOF", "! the line is not a JSON object", "4",
+        "1",
+        "! the line is not a JSON object",
+        "! the line is not JSON",
+        "! invalid JSON: trailing characters",
+        "! the line is not UTF-8 text",
+        "! invalid JSON: EOF",
+        "! the line is not a JSON object",
+        "4",
     ];
     assert_eq!(shown.len(), starts.len(), "{shown:?}");
     for (found, start) in shown.iter().zip(starts) {
@@ -200,19 +262,35 @@ fn rows_longer_than_the_bound_are_unreadable_and_the_next_ones_are_read() {
 fn csv_fields_become_values_of_their_type() {
     let folder = Folder::new();
     let columns = wanted(
-        &[("id", DataType::Int64), ("amount", DataType::Float64), ("name", DataType::Utf8), ("ts", TIMESTAMP), ("gone", DataType::Date32)],
+        &[
+            ("id", DataType::Int64),
+            ("amount", DataType::Float64),
+            ("name", DataType::Utf8),
+            ("ts", TIMESTAMP),
+            ("gone", DataType::Date32),
+        ],
         Some(TimeUnit::Second),
     );
     let content = "\u{feff}ID,name,amount,ts\r\n1,\"a \"\"b\"\",\n c\",1.5,1700000000\r\n\r\n2,,,2024-01-01T00:00:00Z\r\nx,a,1,0\r\n3,a,1\r\n\"4\",\"\",-0.0,\"\"\r\n5,\"q\"z,1,1\r\n";
     let path = folder.file("e.csv", content);
     let file = EventFile::open(&path, Format::Csv, &columns).unwrap();
     assert_eq!(file.absent_columns(), ["gone"]);
-    assert_eq!(folder.words(&file.missing_column("amout")), "`…/e.csv` has no column `amout`; hint: did you mean `amount`?");
+    assert_eq!(
+        folder.words(&file.missing_column("amout")),
+        "`…/e.csv` has no column `amout`; hint: did you mean `amount`?"
+    );
     let decoded = decode_all(&path, &columns).unwrap();
-    assert_eq!(shown(&decoded), [
-        "1", "2", "! column `id`: expected BIGINT, found text `x`", "! expected 4 fields as in the header, found 3", "4",
-        "! text follows a closing quote",
-    ]);
+    assert_eq!(
+        shown(&decoded),
+        [
+            "1",
+            "2",
+            "! column `id`: expected BIGINT, found text `x`",
+            "! expected 4 fields as in the header, found 3",
+            "4",
+            "! text follows a closing quote",
+        ]
+    );
     let batch = &decoded[0].batch;
     assert_eq!(batch.column(2).as_string::<i32>().value(0), "a \"b\",\n c");
     assert!(batch.column(2).is_null(1) && batch.column(2).is_valid(4));
@@ -225,12 +303,15 @@ fn csv_fields_become_values_of_their_type() {
 fn large_texts_are_cut_into_pieces_at_row_ends() {
     let folder = Folder::new();
     let rows = 200_000;
-    let lines: String = (0..rows).map(|row| format!("{{\"x\":{row},\"pad\":\"a\\n,\\\"b\"}}\n{}", if row % 3 == 0 { "\n" } else { "" })).collect();
+    let lines: String = (0..rows)
+        .map(|row| format!("{{\"x\":{row},\"pad\":\"a\\n,\\\"b\"}}\n{}", if row % 3 == 0 { "\n" } else { "" }))
+        .collect();
     let records: String = (0..rows).map(|row| format!("{row},\"a\n\"\"{}b,\"\n", "\n".repeat(row % 4))).collect();
     for (name, content) in [("e.jsonl", lines), ("e.csv", format!("x,pad\n{records}"))] {
         let path = folder.file(name, content);
         let decoded = decode_all(&path, &wanted(&[("x", DataType::Int64)], None)).unwrap();
-        let values: Vec<i64> = decoded.iter().flat_map(|one| one.batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        let values: Vec<i64> =
+            decoded.iter().flat_map(|one| one.batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
         assert!(values.iter().copied().eq(0..rows as i64), "{name}");
         assert!(decoded.len() > 2, "{name}");
     }
@@ -243,19 +324,55 @@ fn large_texts_are_cut_into_pieces_at_row_ends() {
 fn parquet_columns_convert_by_value_or_are_refused_by_type() {
     let folder = Folder::new();
     let cases: Vec<(ArrayRef, DataType, Vec<&str>)> = vec![
-        (Arc::new(Int64Array::from(vec![Some(1), None, Some(1 << 40)])), DataType::Int32, vec!["1", "∅", "! column `x`: expected INTEGER, found `1099511627776`"]),
+        (
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(1 << 40)])),
+            DataType::Int32,
+            vec!["1", "∅", "! column `x`: expected INTEGER, found `1099511627776`"],
+        ),
         (Arc::new(Int32Array::from(vec![1, -2])), DataType::Int64, vec!["1", "-2"]),
-        (Arc::new(UInt64Array::from(vec![1, u64::MAX])), DataType::Int64, vec!["1", "! column `x`: expected BIGINT, found `18446744073709551615`"]),
+        (
+            Arc::new(UInt64Array::from(vec![1, u64::MAX])),
+            DataType::Int64,
+            vec!["1", "! column `x`: expected BIGINT, found `18446744073709551615`"],
+        ),
         (Arc::new(UInt64Array::from(vec![u64::MAX])), DataType::Decimal128(20, 0), vec!["18446744073709551615"]),
         (Arc::new(Float32Array::from(vec![0.1, -0.0])), DataType::Float64, vec!["0.10000000149011612", "0.0"]),
-        (Arc::new(Float64Array::from(vec![0.1, 1e300])), DataType::Float32, vec!["0.1", "! column `x`: expected REAL, found `1e300`"]),
-        (Arc::new(Float64Array::from(vec![-0.0, f64::from_bits(0xfff8_0000_0000_0001)])), DataType::Float64, vec!["0.0", "NaN"]),
-        (Arc::new(Decimal128Array::from(vec![125, 1250]).with_precision_and_scale(10, 3).unwrap()), DataType::Decimal128(5, 2), vec!["! column `x`: expected DECIMAL(5,2), found `0.125`", "1.25"]),
+        (
+            Arc::new(Float64Array::from(vec![0.1, 1e300])),
+            DataType::Float32,
+            vec!["0.1", "! column `x`: expected REAL, found `1e+300`"],
+        ),
+        (
+            Arc::new(Float64Array::from(vec![-0.0, f64::from_bits(0xfff8_0000_0000_0001)])),
+            DataType::Float64,
+            vec!["0.0", "NaN"],
+        ),
+        (
+            Arc::new(Decimal128Array::from(vec![125, 1250]).with_precision_and_scale(10, 3).unwrap()),
+            DataType::Decimal128(5, 2),
+            vec!["! column `x`: expected DECIMAL(5,2), found `0.125`", "1.25"],
+        ),
         (Arc::new(LargeStringArray::from(vec![Some("a"), None])), DataType::Utf8, vec!["a", "∅"]),
-        (Arc::new(StringArray::from(vec!["2024-01-01", "soon"])), TIMESTAMP, vec!["2024-01-01T00:00:00", "! column `x`: expected TIMESTAMP, found `soon`"]),
-        (Arc::new(TimestampNanosecondArray::from(vec![-1, 1_999])), TIMESTAMP, vec!["1969-12-31T23:59:59.999999", "1970-01-01T00:00:00.000001"]),
-        (Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX]).with_timezone("Europe/Berlin")), TIMESTAMP, vec!["1970-01-01T00:00:00"]),
-        (Arc::new(Int64Array::from(vec![1_700_000_000, i64::MAX])), TIMESTAMP, vec!["2023-11-14T22:13:20", "! column `x`: expected TIMESTAMP, found `9223372036854775807`"]),
+        (
+            Arc::new(StringArray::from(vec!["2024-01-01", "soon"])),
+            TIMESTAMP,
+            vec!["2024-01-01T00:00:00", "! column `x`: expected TIMESTAMP, found `soon`"],
+        ),
+        (
+            Arc::new(TimestampNanosecondArray::from(vec![-1, 1_999])),
+            TIMESTAMP,
+            vec!["1969-12-31T23:59:59.999999", "1970-01-01T00:00:00.000001"],
+        ),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX]).with_timezone("Europe/Berlin")),
+            TIMESTAMP,
+            vec!["1970-01-01T00:00:00", "! column `x`: expected TIMESTAMP, found `+292278994-08-17T07:12:55.807000Z`"],
+        ),
+        (
+            Arc::new(Int64Array::from(vec![1_700_000_000, i64::MAX])),
+            TIMESTAMP,
+            vec!["2023-11-14T22:13:20", "! column `x`: expected TIMESTAMP, found `9223372036854775807`"],
+        ),
     ];
     for (array, declared, expected) in cases {
         let found_type = array.data_type().clone();
@@ -264,6 +381,10 @@ fn parquet_columns_convert_by_value_or_are_refused_by_type() {
         let shown = shown(&decoded);
         assert_eq!(shown[..expected.len()], expected, "{found_type} as {declared}");
     }
+    let path = folder
+        .parquet(vec![("x", Arc::new(Int64Array::from(vec![1 << 40]))), ("t", Arc::new(StringArray::from(vec!["é"])))]);
+    let decoded = decode_all(&path, &wanted(&[("x", DataType::Int32), ("t", DataType::Utf8)], None)).unwrap();
+    assert_eq!(decoded[0].unreadable[0].raw, "{\"x\":1099511627776,\"t\":\"é\"}");
     let path = folder.parquet(vec![("x", Arc::new(StringArray::from(vec!["1"])))]);
     let refused = decode_all(&path, &wanted(&[("X", DataType::Int64)], None)).unwrap_err();
     assert_eq!(folder.words(&refused), "column `X` of `…/events.parquet` is VARCHAR, which cannot be read as BIGINT");
@@ -331,7 +452,11 @@ fn files_that_cannot_be_read_are_named_with_what_was_found() {
     std::fs::create_dir(folder.0.path().join("d.csv")).unwrap();
     let cases: [(&str, &[u8], &str); 7] = [
         ("empty.csv", b"", "`…/empty.csv` is empty"),
-        ("garbage.parquet", &[7; 5_000], "`…/garbage.parquet` is not a readable Parquet file: Parquet error: Invalid Parquet file"),
+        (
+            "garbage.parquet",
+            &[7; 5_000],
+            "`…/garbage.parquet` is not a readable Parquet file: Parquet error: Invalid Parquet file",
+        ),
         ("cut.parquet", &whole[..whole.len() / 2], "`…/cut.parquet` is not a readable Parquet file: Parquet error"),
         ("tail.parquet", &whole[whole.len() - 400..], "`…/tail.parquet` is not a readable Parquet file"),
         ("garbled.parquet", &garbled, "`…/garbled.parquet` is not a readable Parquet file"),
@@ -385,6 +510,7 @@ fn damaged_parquet_never_panics() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it prints how long a million refusals take")]
 fn a_million_bad_lines_are_rows_like_others() {
     let folder = Folder::new();
     let path = folder.file("bad.jsonl", "{\"x\": \"not a number\"}\nnot even json\n".repeat(500_000));

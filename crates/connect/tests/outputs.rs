@@ -1,4 +1,5 @@
 //! Written tables: their text encodings, what reads back equal, and that a file appears whole or not at all.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print what they measure")]
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ fn write(format: Format, name: &str, batch: &RecordBatch) -> (tempfile::TempDir,
 
 #[test]
 fn texts_have_the_encodings_of_every_answer() {
-    let list = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(1.0), None, Some(f64::INFINITY)]), None]);
+    let list =
+        ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(1.0), None, Some(f64::INFINITY)]), None]);
     let mut columns = table().columns().to_vec();
     columns.push(Arc::new(list));
     let mut fields: Vec<Arc<Field>> = table().schema().fields().iter().cloned().collect();
@@ -72,7 +74,8 @@ fn texts_have_the_encodings_of_every_answer() {
 fn written_tables_read_back_equal_in_every_format() {
     let batch = table();
     let fields = batch.schema().fields().clone();
-    let columns = fields.iter().map(|field| WantedColumn { name: field.name().clone(), data_type: field.data_type().clone() });
+    let columns =
+        fields.iter().map(|field| WantedColumn { name: field.name().clone(), data_type: field.data_type().clone() });
     let wanted = Wanted { columns: columns.collect(), time_unit: Some(TimeUnit::Microsecond) };
     for (format, name) in [(Format::Parquet, "t.parquet"), (Format::Jsonl, "t.jsonl"), (Format::Csv, "t.csv")] {
         let (_folder, path) = write(format, name, &batch);
@@ -86,7 +89,11 @@ fn written_tables_read_back_equal_in_every_format() {
         };
         file.decoder().decode(piece, &mut keep).unwrap();
         for (index, field) in fields.iter().enumerate() {
-            assert_eq!(format!("{:?}", read[0].column(index)), format!("{:?}", batch.column(index)), "{format} {field}");
+            assert_eq!(
+                format!("{:?}", read[0].column(index)),
+                format!("{:?}", batch.column(index)),
+                "{format} {field}"
+            );
         }
     }
 }
@@ -102,7 +109,8 @@ fn a_spine_of_parquet_keeps_its_types() {
     let missing = spine.column_index("tsx").unwrap_err().to_string();
     assert!(missing.ends_with("has no column `tsx`; hint: did you mean `ts`?"), "{missing}");
     spine.check_time_unit(9).unwrap();
-    let seconds = RecordBatch::try_from_iter([("ts", Arc::new(Int64Array::from(vec![1_700_000_000])) as ArrayRef)]).unwrap();
+    let seconds =
+        RecordBatch::try_from_iter([("ts", Arc::new(Int64Array::from(vec![1_700_000_000])) as ArrayRef)]).unwrap();
     let (_folder, path) = write(Format::Csv, "t.csv", &seconds);
     let spine = SpineFile::open(&path, Format::Csv, &[]).unwrap();
     let refused = spine.check_time_unit(0).unwrap_err().to_string();
@@ -157,7 +165,8 @@ fn outputs_that_cannot_be_written_are_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let nested = RecordBatch::try_from_iter([(
         "s",
-        Arc::new(StructArray::from(vec![(Arc::new(Field::new("a", DataType::Int64, true)), table().column(2).clone())])) as ArrayRef,
+        Arc::new(StructArray::from(vec![(Arc::new(Field::new("a", DataType::Int64, true)), table().column(2).clone())]))
+            as ArrayRef,
     )])
     .unwrap();
     let refused = TableWriter::create(&folder.path().join("t.csv"), Format::Csv, nested.schema()).unwrap_err();

@@ -1,11 +1,15 @@
 //! How fast files decode and are written: printed, so that a change that halves it is seen (`-- --nocapture`).
 //! `ASOF_SPEED_ROWS` sets the number of events, 200,000 unless told.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panic and print what they measure")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, TimeUnit as ArrowTimeUnit};
 use asof_connect::{ConnectError, EventFile, Format, TableWriter, Wanted, WantedColumn};
 
@@ -16,14 +20,18 @@ fn rows() -> usize {
 /// Ten columns of a card transaction.
 fn wide_events(rows: usize) -> RecordBatch {
     let hash = |row: usize, salt: u64| (row as u64 ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    let integers = |salt, modulo: u64| Int64Array::from_iter_values((0..rows).map(|row| (hash(row, salt) % modulo) as i64));
+    let integers =
+        |salt, modulo: u64| Int64Array::from_iter_values((0..rows).map(|row| (hash(row, salt) % modulo) as i64));
     let ts = (0..rows).map(|row| 1_700_000_000_000_000 + row as i64 * 1_000);
     let columns: [(&str, ArrayRef); 10] = [
         ("id", Arc::new(integers(1, u64::MAX))),
         ("account_id", Arc::new(integers(2, 1_000_000))),
         ("merchant_id", Arc::new(integers(3, 10_000))),
         ("device_id", Arc::new(integers(4, 500_000))),
-        ("amount", Arc::new(Float64Array::from_iter_values((0..rows).map(|row| (hash(row, 5) % 100_000) as f64 / 100.0)))),
+        (
+            "amount",
+            Arc::new(Float64Array::from_iter_values((0..rows).map(|row| (hash(row, 5) % 100_000) as f64 / 100.0))),
+        ),
         ("fee", Arc::new(Float64Array::from_iter_values((0..rows).map(|row| (hash(row, 6) % 100) as f64 / 100.0)))),
         ("country", Arc::new(StringArray::from_iter_values((0..rows).map(|row| ["GB", "DE", "US"][row % 3])))),
         ("channel", Arc::new(Int32Array::from_iter_values((0..rows).map(|row| (row % 5) as i32)))),
@@ -35,7 +43,10 @@ fn wide_events(rows: usize) -> RecordBatch {
 
 fn wanted_of(batch: &RecordBatch) -> Wanted {
     let schema = batch.schema();
-    let columns = schema.fields().iter().map(|field| WantedColumn { name: field.name().clone(), data_type: field.data_type().clone() });
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| WantedColumn { name: field.name().clone(), data_type: field.data_type().clone() });
     Wanted { columns: columns.collect(), time_unit: None }
 }
 
@@ -88,17 +99,31 @@ fn decoding_and_writing_are_timed() {
     let line = |row: usize| {
         format!(
             "{{\"transaction_id\":\"tx-{row:010}\",\"account_id\":{},\"merchant_id\":{},\"amount\":{}.{:02},\"country\":\"GB\",\"ts\":\"2026-01-01T{:02}:{:02}:{:02}.{:06}Z\"}}\n",
-            100_000 + row * 7 % 899_999, 1_000 + row % 8_999, 100 + row % 800, row % 100,
-            row / 3_600 % 24, row / 60 % 60, row % 60, row % 1_000_000,
+            100_000 + row * 7 % 899_999,
+            1_000 + row % 8_999,
+            100 + row % 800,
+            row % 100,
+            row / 3_600 % 24,
+            row / 60 % 60,
+            row % 60,
+            row % 1_000_000,
         )
     };
     std::fs::write(&path, (0..rows).map(line).collect::<String>()).unwrap();
     let columns = [
-        ("transaction_id", DataType::Utf8), ("account_id", DataType::Int64), ("merchant_id", DataType::Int64),
-        ("amount", DataType::Float64), ("country", DataType::Utf8), ("ts", DataType::Timestamp(ArrowTimeUnit::Microsecond, None)),
+        ("transaction_id", DataType::Utf8),
+        ("account_id", DataType::Int64),
+        ("merchant_id", DataType::Int64),
+        ("amount", DataType::Float64),
+        ("country", DataType::Utf8),
+        ("ts", DataType::Timestamp(ArrowTimeUnit::Microsecond, None)),
     ];
-    let columns = columns.into_iter().map(|(name, data_type)| WantedColumn { name: name.to_owned(), data_type }).collect();
+    let columns =
+        columns.into_iter().map(|(name, data_type)| WantedColumn { name: name.to_owned(), data_type }).collect();
     let wanted = Wanted { columns, time_unit: None };
     let (one, two) = (decode(&path, &wanted, 1, rows), decode(&path, &wanted, 2, rows));
-    println!("JSONL, 6 columns, {} bytes a row: decoded in {one:.0} ns a row by one thread, {two:.0} by two", line(7).len());
+    println!(
+        "JSONL, 6 columns, {} bytes a row: decoded in {one:.0} ns a row by one thread, {two:.0} by two",
+        line(7).len()
+    );
 }

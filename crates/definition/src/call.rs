@@ -14,7 +14,8 @@ use crate::refusal::Refusal;
 use crate::scalar::{name_of, plan, plan_condition, unknown_function};
 
 /// Window functions of SQL that are no aggregates.
-const WINDOW_FUNCTION_NAMES: &[&str] = &["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead"];
+const WINDOW_FUNCTION_NAMES: &[&str] =
+    &["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead"];
 
 /// A call, checked.
 pub(crate) struct Call {
@@ -62,7 +63,8 @@ impl Call {
         let (function, values) = read_arguments(call, &name, arguments)?;
         check_frame(function, frame, call)?;
         let [argument, by] = values;
-        let plan_one = |written: &Option<&Expr>| written.map(|written| plan(written, context.scope, "an aggregate")).transpose();
+        let plan_one =
+            |written: &Option<&Expr>| written.map(|written| plan(written, context.scope, "an aggregate")).transpose();
         let (planned, planned_by) = (plan_one(&argument)?, plan_one(&by)?);
         let data_type = check_types(function, call, &planned, &planned_by)?;
         let canonical = |written: &Option<&Expr>| written.map(|written| Canonical::of(written, context.qualifier));
@@ -104,7 +106,16 @@ fn check_name(call: &FunctionCall) -> Result<String, Refusal> {
 
 /// Refuses everything but `name([DISTINCT] arguments)`, and gives the argument list.
 fn check_form<'a>(call: &'a FunctionCall, name: &str) -> Result<&'a FunctionArgumentList, Refusal> {
-    let FunctionCall { name: written, uses_odbc_syntax, parameters, args, filter: _, null_treatment, over: _, within_group } = call;
+    let FunctionCall {
+        name: written,
+        uses_odbc_syntax,
+        parameters,
+        args,
+        filter: _,
+        null_treatment,
+        over: _,
+        within_group,
+    } = call;
     let refuse = |construct: &str| Refusal::at(written, format!("{construct} is not supported"));
     if *uses_odbc_syntax || !matches!(parameters, FunctionArguments::None) {
         return Err(refuse(&format!("this form of calling `{name}`")));
@@ -126,7 +137,11 @@ fn check_form<'a>(call: &'a FunctionCall, name: &str) -> Result<&'a FunctionArgu
             other => format!("`{other}`"),
         };
         let refusal = refuse(&format!("{construct} inside `{name}(…)`"));
-        return Err(if construct == "ORDER BY" { refusal.hint("the order of events is fixed: event time, then primary key") } else { refusal });
+        return Err(if construct == "ORDER BY" {
+            refusal.hint("the order of events is fixed: event time, then primary key")
+        } else {
+            refusal
+        });
     }
     match list.duplicate_treatment {
         None => {}
@@ -141,9 +156,14 @@ fn check_form<'a>(call: &'a FunctionCall, name: &str) -> Result<&'a FunctionArgu
 type Values<'a> = [Option<&'a Expr>; 2];
 
 /// The function with its constant arguments, and the arguments that events feed.
-fn read_arguments<'a>(call: &'a FunctionCall, name: &str, list: &'a FunctionArgumentList) -> Result<(Function, Values<'a>), Refusal> {
+fn read_arguments<'a>(
+    call: &'a FunctionCall,
+    name: &str,
+    list: &'a FunctionArgumentList,
+) -> Result<(Function, Values<'a>), Refusal> {
     let distinct = list.duplicate_treatment.is_some();
-    let wrong_count = |expected: &str| Refusal::at(&call.name, format!("`{name}` takes {expected}, found `{}`", call_text(call)));
+    let wrong_count =
+        |expected: &str| Refusal::at(&call.name, format!("`{name}` takes {expected}, found `{}`", call_text(call)));
     let mut values = Vec::new();
     for argument in &list.args {
         match argument {
@@ -153,7 +173,10 @@ fn read_arguments<'a>(call: &'a FunctionCall, name: &str, list: &'a FunctionArgu
             }
             FunctionArg::Unnamed(_) => return Err(wrong_count("an expression")),
             FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => {
-                return Err(Refusal::at(&call.name, format!("the named argument `{argument}` of `{name}` is not supported")));
+                return Err(Refusal::at(
+                    &call.name,
+                    format!("the named argument `{argument}` of `{name}` is not supported"),
+                ));
             }
         }
     }
@@ -210,7 +233,8 @@ fn number_of(written: &Expr) -> Option<String> {
 fn nth(written: &Expr) -> Result<u64, Refusal> {
     let n = number_of(written).and_then(|digits| digits.parse::<u64>().ok()).filter(|n| *n >= 1);
     n.ok_or_else(|| {
-        Refusal::at(written, format!("`nth_value` takes a whole number from 1, found `{written}`")).hint("rows count from 1")
+        Refusal::at(written, format!("`nth_value` takes a whole number from 1, found `{written}`"))
+            .hint("rows count from 1")
     })
 }
 
@@ -230,7 +254,12 @@ fn check_frame(function: Function, frame: &Frame, call: &FunctionCall) -> Result
     }
 }
 
-fn check_types(function: Function, call: &FunctionCall, argument: &Option<Expression>, by: &Option<Expression>) -> Result<DataType, Refusal> {
+fn check_types(
+    function: Function,
+    call: &FunctionCall,
+    argument: &Option<Expression>,
+    by: &Option<Expression>,
+) -> Result<DataType, Refusal> {
     let found = argument.as_ref().map_or(&DataType::Null, Expression::data_type);
     if let Some(by) = by
         && !is_event_type(by.data_type())

@@ -127,7 +127,8 @@ impl<'a> Checker<'a> {
             }
         });
         for (file, name, kind, first_file, first_span) in repeated {
-            let (line, column) = self.places[first_file].line_and_column(self.places[first_file].bytes(first_span).start);
+            let (line, column) =
+                self.places[first_file].line_and_column(self.places[first_file].bytes(first_span).start);
             let place = format!("{}:{line}:{column}", self.files[first_file].name);
             let message = format!("`{}` is already defined, as a {kind} at {place}", fold(&name));
             self.refuse(file, [Refusal::new(name.span, message).hint("names are unique in a project")]);
@@ -148,7 +149,8 @@ impl<'a> Checker<'a> {
             let Statement::View(syntax) = statement else { continue };
             let mut warnings = Vec::new();
             let checked = FeatureView::check(syntax, |name| lookup.find(&streams, "stream", name), &mut warnings);
-            let warnings: Vec<DefinitionError> = warnings.into_iter().map(|warning| self.place(*file, warning)).collect();
+            let warnings: Vec<DefinitionError> =
+                warnings.into_iter().map(|warning| self.place(*file, warning)).collect();
             self.warnings.extend(warnings);
             self.register(*file, fold(&syntax.name), checked, &mut views, &mut project.views);
         }
@@ -161,7 +163,14 @@ impl<'a> Checker<'a> {
         project
     }
 
-    fn register<T>(&mut self, file: usize, name: String, checked: Result<T, Vec<Refusal>>, registry: &mut Registry<T>, good: &mut Vec<Arc<T>>) {
+    fn register<T>(
+        &mut self,
+        file: usize,
+        name: String,
+        checked: Result<T, Vec<Refusal>>,
+        registry: &mut Registry<T>,
+        good: &mut Vec<Arc<T>>,
+    ) {
         match checked {
             Ok(object) => {
                 let object = Arc::new(object);
@@ -191,7 +200,8 @@ impl Lookup<'_> {
             None if self.unreadable.contains(&folded) => return Err(Refusal::consequence(name.span)),
             None => {}
         }
-        let other = self.placed.iter().map(|placed| &placed.statement).find(|statement| fold(statement.name()) == folded);
+        let other =
+            self.placed.iter().map(|placed| &placed.statement).find(|statement| fold(statement.name()) == folded);
         Err(match other {
             Some(statement) => Refusal::new(name.span, format!("`{folded}` is a {}, not a {kind}", statement.kind())),
             None => Refusal::new(name.span, format!("unknown {kind} `{folded}`"))

@@ -10,6 +10,7 @@ use asof_window::{Calendar, Extent, Frame};
 use crate::interval::interval_us;
 use crate::key::{Canonical, calendar_part};
 use crate::refusal::Refusal;
+use crate::statement::Tokens;
 
 /// A window, read.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(crate) struct WindowContext<'a> {
     pub(crate) time: &'a str,
     /// The alias (or name) of the stream, folded.
     pub(crate) qualifier: &'a str,
+    /// The tokens of the query, to point at words for which the parser keeps no place.
+    pub(crate) tokens: &'a Tokens,
 }
 
 impl Window {
@@ -42,7 +45,10 @@ impl Window {
         check_order(order_by, place, context)?;
         let extent = match window_frame {
             None => Frame::LIFETIME.extent,
-            Some(frame) => extent_of(frame, place)?,
+            Some(frame) => {
+                let units = context.tokens.find_word_from(place, &frame.units.to_string()).unwrap_or(place);
+                extent_of(frame, units, context.tokens)?
+            }
         };
         Ok(Window { frame: Frame { extent, calendar }, key, place })
     }
@@ -57,7 +63,10 @@ fn split_partition(partition_by: &[Expr], place: Span, context: WindowContext) -
         let canonical = Canonical::of(part, context.qualifier);
         if let Some(bucket) = calendar_part(part, &canonical, context.time)? {
             if calendar.replace(bucket).is_some() {
-                return Err(Refusal::at(part, "a window has at most one calendar part: a second date_trunc in PARTITION BY"));
+                return Err(Refusal::at(
+                    part,
+                    "a window has at most one calendar part: a second date_trunc in PARTITION BY",
+                ));
             }
         } else if key.iter().any(|(_, other)| *other == canonical) {
             return Err(Refusal::at(part, format!("duplicate `{part}` in PARTITION BY")));
@@ -84,13 +93,19 @@ fn check_order(order_by: &[OrderByExpr], place: Span, context: WindowContext) ->
             Some(second) => Refusal::at(&second.expr, "a second ORDER BY expression is not supported").hint(hint),
         });
     };
-    let is_time = matches!(Canonical::of(expr, context.qualifier).expression(), Expr::Identifier(ident) if fold(ident) == time);
+    let is_time =
+        matches!(Canonical::of(expr, context.qualifier).expression(), Expr::Identifier(ident) if fold(ident) == time);
     if !is_time {
-        return Err(Refusal::at(expr, format!("ORDER BY `{expr}` is not supported: it must be the event time `{time}`")).hint(hint));
+        return Err(Refusal::at(
+            expr,
+            format!("ORDER BY `{expr}` is not supported: it must be the event time `{time}`"),
+        )
+        .hint(hint));
     }
     let OrderByOptions { asc, nulls_first } = options;
     if *asc == Some(false) {
-        return Err(Refusal::at(expr, "ORDER BY … DESC is not supported: time runs forward").hint(hint));
+        let span = context.tokens.find_word_from(expr.span(), "DESC").unwrap_or(expr.span());
+        return Err(Refusal::new(span, "ORDER BY … DESC is not supported: time runs forward").hint(hint));
     }
     if nulls_first.is_some() || with_fill.is_some() {
         return Err(Refusal::at(expr, "NULLS FIRST, NULLS LAST and WITH FILL are not supported").hint(hint));
@@ -98,18 +113,22 @@ fn check_order(order_by: &[OrderByExpr], place: Span, context: WindowContext) ->
     Ok(())
 }
 
-fn extent_of(frame: &WindowFrame, place: Span) -> Result<Extent, Refusal> {
+/// `place` is that of RANGE, ROWS or GROUPS.
+fn extent_of(frame: &WindowFrame, place: Span, tokens: &Tokens) -> Result<Extent, Refusal> {
     let WindowFrame { units, start_bound, end_bound } = frame;
     for bound in [Some(start_bound), end_bound.as_ref()].into_iter().flatten() {
-        if let WindowFrameBound::Following(distance) = bound {
-            let span = distance.as_ref().map_or(place, |distance| distance.span());
-            return Err(Refusal::new(span, format!("{bound} is not supported")).or_at(place).hint("a feature sees no future: end the frame at CURRENT ROW"));
+        if let WindowFrameBound::Following(_) = bound {
+            let span = tokens.find_word_from(place, "FOLLOWING").unwrap_or(place);
+            return Err(Refusal::new(span, format!("{bound} is not supported"))
+                .hint("a feature sees no future: end the frame at CURRENT ROW"));
         }
     }
     match units {
         WindowFrameUnits::Range => range_of(start_bound, end_bound.as_ref(), place),
         WindowFrameUnits::Rows => rows_of(start_bound, end_bound.as_ref(), place),
-        WindowFrameUnits::Groups => Err(Refusal::new(place, "GROUPS is not supported").hint("use RANGE (time) or ROWS (a number of events)")),
+        WindowFrameUnits::Groups => {
+            Err(Refusal::new(place, "GROUPS is not supported").hint("use RANGE (time) or ROWS (a number of events)"))
+        }
     }
 }
 
@@ -128,7 +147,9 @@ fn range_of(start: &WindowFrameBound, end: Option<&WindowFrameBound>, place: Spa
             let lag_us = distance_us(distance, place)?;
             if preceding_us.is_some_and(|preceding_us| lag_us > preceding_us) {
                 let message = format!("the frame ends before it starts: {start} AND {} PRECEDING", distance);
-                return Err(Refusal::at(&**distance, message).or_at(place).hint("the second interval is at most the first"));
+                return Err(Refusal::at(&**distance, message)
+                    .or_at(place)
+                    .hint("the second interval is at most the first"));
             }
             lag_us
         }
@@ -147,12 +168,14 @@ fn rows_of(start: &WindowFrameBound, end: Option<&WindowFrameBound>, place: Span
                 .hint("for a lifetime write RANGE UNBOUNDED PRECEDING"));
         }
         WindowFrameBound::CurrentRow | WindowFrameBound::Following(_) => {
-            return Err(Refusal::new(place, format!("a ROWS frame that starts at {start} is not supported")).hint("write ROWS 0 PRECEDING"));
+            return Err(Refusal::new(place, format!("a ROWS frame that starts at {start} is not supported"))
+                .hint("write ROWS 0 PRECEDING"));
         }
     };
     match end {
         None | Some(WindowFrameBound::CurrentRow) => Ok(Extent::Rows { preceding }),
-        Some(other) => Err(Refusal::new(place, format!("a ROWS frame that ends at {other} is not supported")).hint("end it at CURRENT ROW")),
+        Some(other) => Err(Refusal::new(place, format!("a ROWS frame that ends at {other} is not supported"))
+            .hint("end it at CURRENT ROW")),
     }
 }
 
@@ -172,5 +195,6 @@ fn count_of(count: &Expr, place: Span) -> Result<u64, Refusal> {
         },
         _ => None,
     };
-    parsed.ok_or_else(|| Refusal::at(count, format!("ROWS takes a whole number of events, found `{count}`")).or_at(place))
+    parsed
+        .ok_or_else(|| Refusal::at(count, format!("ROWS takes a whole number of events, found `{count}`")).or_at(place))
 }

@@ -110,12 +110,14 @@ fn unit_us(unit: &str) -> Result<i128, String> {
         "h" | "hour" | "hours" => Ok(3_600_000_000),
         "d" | "day" | "days" => Ok(86_400_000_000),
         "w" | "week" | "weeks" => Ok(604_800_000_000),
-        "mon" | "month" | "months" => Err("an interval of MONTHs has no fixed length; write days".to_owned()),
-        "y" | "year" | "years" => Err("an interval of YEARs has no fixed length; write days".to_owned()),
+        "mon" | "month" | "months" => Err("a MONTH has no fixed length; write days".to_owned()),
+        "y" | "year" | "years" => Err("a YEAR has no fixed length; write days".to_owned()),
         "quarter" | "quarters" | "decade" | "decades" | "century" | "centuries" | "millennium" | "millennia" => {
-            Err(format!("an interval in {} has no fixed length; write days", unit.to_uppercase()))
+            Err(format!("a {} has no fixed length; write days", unit.to_uppercase()))
         }
-        _ => Err(format!("unknown unit of time `{unit}`; known are microsecond, millisecond, second, minute, hour, day, week")),
+        _ => Err(format!(
+            "unknown unit of time `{unit}`; known are microsecond, millisecond, second, minute, hour, day, week"
+        )),
     }
 }
 

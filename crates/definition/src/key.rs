@@ -66,7 +66,9 @@ pub(crate) fn calendar_part(written: &Expr, canonical: &Canonical, time: &str) -
     let FunctionArguments::List(list) = &function.args else {
         return Ok(None);
     };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(unit)), FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = &list.args[..] else {
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(unit)), FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] =
+        &list.args[..]
+    else {
         return Ok(None);
     };
     let over_time = matches!(argument, Expr::Identifier(ident) if ident.value == time);

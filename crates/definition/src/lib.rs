@@ -11,7 +11,8 @@
 //!                                                            ├──▶ query ─────────▶ view ─────┼──▶ Project
 //!                                                            └──▶ query, request ▶ service ──┘
 //! ```
-//! Start with [`check`] and [`Project`]; `view` is where most of the language lives, `frame` and `call` are its parts.
+//! Start with [`check`] and [`Project`]; `view_builder` is where most of the language lives, `frame`,
+//! `key` and `call` are its parts.
 
 mod call;
 mod check;
@@ -32,6 +33,7 @@ mod statement;
 mod stream;
 mod stream_syntax;
 mod view;
+mod view_builder;
 
 pub use check::check;
 pub use connector::{Connector, FileConnector, FileFormat, FileOrder, Rate};

@@ -88,7 +88,8 @@ impl Project {
     pub fn objects(&self) -> Vec<ObjectSummary> {
         let summary = |kind, name: &str, reads: Vec<String>| ObjectSummary { kind, name: name.to_owned(), reads };
         let streams = self.streams.iter().map(|stream| summary(ObjectKind::Stream, &stream.name, Vec::new()));
-        let views = self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, vec![view.stream.name.clone()]));
+        let views =
+            self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, vec![view.stream.name.clone()]));
         let services = self.services.iter().map(|service| {
             let mut reads: Vec<String> = Vec::new();
             for join in &service.joins {
@@ -102,7 +103,12 @@ impl Project {
     }
 }
 
-fn find<'a, T>(objects: &'a [Arc<T>], kind: ObjectKind, name: &str, name_of: impl Fn(&T) -> &String) -> Result<&'a Arc<T>, UnknownObject> {
+fn find<'a, T>(
+    objects: &'a [Arc<T>],
+    kind: ObjectKind,
+    name: &str,
+    name_of: impl Fn(&T) -> &String,
+) -> Result<&'a Arc<T>, UnknownObject> {
     if let Some(object) = objects.iter().find(|object| name_of(object) == name) {
         return Ok(object);
     }

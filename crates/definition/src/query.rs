@@ -5,9 +5,9 @@
 
 use asof_expression::fold;
 use asof_expression::sqlparser::ast::{
-    GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
+    Expr, GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
+    TableWithJoins,
 };
-use asof_expression::sqlparser::ast::{Expr, Spanned};
 use asof_expression::sqlparser::tokenizer::Span;
 
 use crate::refusal::Refusal;
@@ -35,7 +35,8 @@ impl Relation {
 /// The SELECT, if it is all there is.
 pub(crate) fn select_of(syntax: &QuerySyntax) -> Result<&Select, Refusal> {
     let tokens = &syntax.tokens;
-    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } = &*syntax.query;
+    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
+        &*syntax.query;
     let refused = [
         (with.is_some(), "WITH", &["WITH"][..]),
         (order_by.is_some(), "ORDER BY", &["ORDER", "BY"]),
@@ -152,7 +153,8 @@ pub(crate) fn items<'a>(select: &'a Select, tokens: &Tokens) -> Result<Vec<Item<
         SelectItem::ExprWithAliases { expr, .. } => Err(refuse("a list of aliases", expr.span())),
         SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
             let span = if item.span() == Span::empty() { place(tokens, &["SELECT"]) } else { item.span() };
-            Err(Refusal::new(span, format!("SELECT {item} is not supported")).hint("name every column: the order is the model's"))
+            Err(Refusal::new(span, format!("SELECT {item} is not supported"))
+                .hint("name every column: the order is the model's"))
         }
     };
     select.projection.iter().map(item).collect()
@@ -173,11 +175,27 @@ pub(crate) fn from_of<'a>(select: &'a Select, tokens: &Tokens, name: &Ident) -> 
 /// A relation that is a name with an optional alias, and nothing more.
 pub(crate) fn relation_of(factor: &TableFactor, tokens: &Tokens) -> Result<Relation, Refusal> {
     let whole = if factor.span() == Span::empty() { place(tokens, &["FROM"]) } else { factor.span() };
-    let TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } = factor else {
-        return Err(refuse(&format!("{} in FROM", name_of(factor)), whole));
+    let TableFactor::Table {
+        name,
+        alias,
+        args,
+        with_hints,
+        version,
+        with_ordinality,
+        partitions,
+        json_path,
+        sample,
+        index_hints,
+    } = factor
+    else {
+        return Err(match factor {
+            TableFactor::MatchRecognize { .. } => Refusal::new(whole, "MATCH_RECOGNIZE is not supported yet"),
+            _ => refuse(&format!("{} in FROM", name_of(factor)), whole),
+        });
     };
     if version.is_some() {
-        return Err(Refusal::new(whole, "FOR SYSTEM_TIME AS OF is not supported yet").hint("joins with versioned tables come later"));
+        return Err(Refusal::new(whole, "FOR SYSTEM_TIME AS OF is not supported yet")
+            .hint("joins with versioned tables come later"));
     }
     let refused = [
         (args.is_some(), "a table function"),
@@ -192,7 +210,8 @@ pub(crate) fn relation_of(factor: &TableFactor, tokens: &Tokens) -> Result<Relat
         return Err(refuse(&format!("{construct} in FROM"), whole));
     }
     let [part] = &name.0[..] else {
-        return Err(Refusal::new(whole, format!("the qualified name `{name}` is not supported")).hint("objects have one name, without dots"));
+        return Err(Refusal::new(whole, format!("the qualified name `{name}` is not supported"))
+            .hint("objects have one name, without dots"));
     };
     let Some(name) = part.as_ident() else {
         return Err(refuse(&format!("`{name}` in FROM"), whole));
@@ -211,7 +230,6 @@ fn alias_of(alias: &TableAlias) -> Result<Ident, Refusal> {
 fn name_of(factor: &TableFactor) -> &'static str {
     match factor {
         TableFactor::Derived { .. } => "a subquery",
-        TableFactor::MatchRecognize { .. } => "MATCH_RECOGNIZE",
         TableFactor::NestedJoin { .. } => "a join in parentheses",
         TableFactor::Pivot { .. } => "PIVOT",
         TableFactor::Unpivot { .. } => "UNPIVOT",

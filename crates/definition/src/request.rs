@@ -34,7 +34,8 @@ impl RequestSyntax {
         match tokens.0.get(at + 1) {
             Some(next) if !is_word(next, REQUEST) => return Err(missing(next.span)),
             Some(next) if !opens(at + 2) => {
-                return Err(Refusal::new(next.span, "REQUEST needs its columns").hint("write FROM REQUEST (account_id BIGINT) AS r"));
+                return Err(Refusal::new(next.span, "REQUEST needs its columns")
+                    .hint("write FROM REQUEST (account_id BIGINT) AS r"));
             }
             Some(_) => {}
             None => return Err(missing(from)),

@@ -82,7 +82,17 @@ impl FeatureService {
         let items = items(select, tokens).map_err(one)?;
         let mut refusals = Vec::new();
         let request = check_request(request, &mut refusals);
-        let mut service = FeatureService { name: fold(&syntax.name), request_alias, request, joins: Vec::new(), features: Vec::new() };
+        if !refusals.is_empty() {
+            // Joins over refused columns would only repeat the refusals.
+            return Err(refusals);
+        }
+        let mut service = FeatureService {
+            name: fold(&syntax.name),
+            request_alias,
+            request,
+            joins: Vec::new(),
+            features: Vec::new(),
+        };
         let request_scope = service.request_scope();
         let mut views_are_known = true;
         for clause in &from.joins {
@@ -172,7 +182,10 @@ fn check_join(
             JoinConstraint::Natural => return Err(on_hint(Refusal::new(span, "NATURAL JOIN is not supported"))),
             JoinConstraint::None => return Err(on_hint(Refusal::new(span, "the JOIN has no ON"))),
         },
-        other => return Err(Refusal::new(span, format!("{} is not supported", join_name(other))).hint("use LEFT JOIN: a view answers every key")),
+        other => {
+            return Err(Refusal::new(span, format!("{} is not supported", join_name(other)))
+                .hint("use LEFT JOIN: a view answers every key"));
+        }
     };
     if fold(&relation.name).eq_ignore_ascii_case(REQUEST) {
         return Err(Refusal::new(span, "REQUEST stands first in FROM, once"));
@@ -182,7 +195,8 @@ fn check_join(
     let taken = alias == service.request_alias || service.joins.iter().any(|join| join.alias == alias);
     if taken {
         let span = relation.alias.as_ref().map_or(span, |alias| alias.span);
-        return Err(Refusal::new(span, format!("duplicate alias `{alias}`")).hint("give each join its own: LEFT JOIN view AS name"));
+        return Err(Refusal::new(span, format!("duplicate alias `{alias}`"))
+            .hint("give each join its own: LEFT JOIN view AS name"));
     }
     let key = check_key(condition, &alias, &view, request_scope, span)?;
     Ok(Join { alias, view, key })
@@ -206,16 +220,26 @@ fn join_name(operator: &JoinOperator) -> &'static str {
 }
 
 /// ON: one equality for each key part, in any order; back in the order of the view's key.
-fn check_key(condition: &Expr, alias: &str, view: &FeatureView, scope: &Scope, span: Span) -> Result<Vec<Expression>, Refusal> {
+fn check_key(
+    condition: &Expr,
+    alias: &str,
+    view: &FeatureView,
+    scope: &Scope,
+    span: Span,
+) -> Result<Vec<Expression>, Refusal> {
     let mut values: Vec<Option<Expression>> = vec![None; view.key.len()];
     for equality in conjuncts(condition) {
         let (ident, value) = sides(equality, alias).ok_or_else(|| {
-            on_hint(Refusal::at(equality, format!("`{equality}` is not supported in ON: it takes `{alias}.key = value` for each key part")))
+            on_hint(Refusal::at(
+                equality,
+                format!("`{equality}` is not supported in ON: it takes `{alias}.key = value` for each key part"),
+            ))
         })?;
         let name = fold(ident);
         let Some(part) = view.key.iter().position(|part| part.name == name) else {
             let keys = view.key.iter().map(|part| part.name.as_str());
-            return Err(Refusal::new(ident.span, format!("`{name}` is no key part of feature view `{}`", view.name)).did_you_mean(&name, keys));
+            return Err(Refusal::new(ident.span, format!("`{name}` is no key part of feature view `{}`", view.name))
+                .did_you_mean(&name, keys));
         };
         if values[part].is_some() {
             return Err(Refusal::at(equality, format!("key part `{name}` is joined twice")));
@@ -225,8 +249,11 @@ fn check_key(condition: &Expr, alias: &str, view: &FeatureView, scope: &Scope, s
     let missing: Vec<&str> =
         view.key.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(part, _)| part.name.as_str()).collect();
     if !missing.is_empty() {
-        return Err(Refusal::new(span, format!("the join with `{}` misses key part `{}`", view.name, missing.join("`, `")))
-            .hint("a join takes the full entity key"));
+        return Err(Refusal::new(
+            span,
+            format!("the join with `{}` misses key part `{}`", view.name, missing.join("`, `")),
+        )
+        .hint("a join takes the full entity key"));
     }
     Ok(values.into_iter().flatten().collect())
 }
@@ -269,11 +296,11 @@ fn key_value(written: &Expr, target: &DataType, name: &str, scope: &Scope) -> Re
         let message = format!("key part `{name}` is {}, `{written}` is {}", type_name(target), type_name(found));
         return Err(Refusal::at(written, message).hint(format!("declare the REQUEST column as {}", type_name(target))));
     }
-    let mut parser = Parser::new(&GenericDialect {})
-        .try_with_sql(&type_name(target))
-        .expect("the name of a type is readable");
+    let mut parser =
+        Parser::new(&GenericDialect {}).try_with_sql(&type_name(target)).expect("the name of a type is readable");
     let data_type = parser.parse_data_type().expect("the name of a type is a type");
-    let cast = Expr::Cast { kind: CastKind::Cast, expr: Box::new(written.clone()), data_type, array: false, format: None };
+    let cast =
+        Expr::Cast { kind: CastKind::Cast, expr: Box::new(written.clone()), data_type, array: false, format: None };
     plan(&cast, scope, "ON")
 }
 
@@ -296,7 +323,9 @@ fn check_features(items: &[Item], scope: &Scope, refusals: &mut Vec<Refusal>) ->
         match check_feature(item, scope) {
             Ok(feature) if features.iter().any(|other| other.name == feature.name) => {
                 let span = item.alias.map_or_else(|| item.expression.span(), |alias| alias.span);
-                refusals.push(Refusal::new(span, format!("duplicate output name `{}`", feature.name)).hint("rename one with AS"));
+                refusals.push(
+                    Refusal::new(span, format!("duplicate output name `{}`", feature.name)).hint("rename one with AS"),
+                );
             }
             Ok(feature) => features.push(feature),
             Err(refusal) => refusals.push(refusal),
@@ -313,7 +342,8 @@ fn check_feature(item: &Item, scope: &Scope) -> Result<Feature, Refusal> {
         (None, Expr::Identifier(ident)) => fold(ident),
         (None, Expr::CompoundIdentifier(parts)) => fold(parts.last().expect("a compound name has parts")),
         (None, _) => {
-            return Err(Refusal::at(written, format!("feature `{written}` needs a name")).hint(format!("write `{written} AS name`")));
+            return Err(Refusal::at(written, format!("feature `{written}` needs a name"))
+                .hint(format!("write `{written} AS name`")));
         }
     };
     Ok(Feature { name, expression, text: written.to_string() })

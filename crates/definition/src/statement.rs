@@ -58,10 +58,10 @@ impl Statement {
 
     /// Reads one statement.
     pub(crate) fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
-        let place = tokens.span();
         let result = parse(tokens.clone());
         result.map_err(|refusal| {
-            let refusal = refusal.or_at(place);
+            // The parser knows no place for the end of the statement.
+            let refusal = refusal.or_at(tokens.0.last().map_or(Span::empty(), |last| last.span));
             later_construct(&tokens, refusal.span).unwrap_or(refusal)
         })
     }
@@ -124,6 +124,11 @@ impl Tokens {
         None
     }
 
+    /// The place of the first such word from the start of `place` on.
+    pub(crate) fn find_word_from(&self, place: Span, word: &str) -> Option<Span> {
+        self.0.iter().find(|token| token.span.start >= place.start && is_word(token, word)).map(|token| token.span)
+    }
+
     pub(crate) fn has_words_at(&self, index: usize, words: &[&str]) -> bool {
         let found = self.0.get(index..index + words.len());
         found.is_some_and(|found| found.iter().zip(words).all(|(token, word)| is_word(token, word)))
@@ -145,7 +150,8 @@ pub(crate) fn end_of_statement(parser: &mut Parser, statement: &str) -> Result<(
     if next.token == Token::EOF {
         return Ok(());
     }
-    Err(Refusal::new(next.span, format!("`{next}` is not supported at this place of {statement}")).hint("statements end with `;`"))
+    Err(Refusal::new(next.span, format!("`{next}` is not supported at this place of {statement}"))
+        .hint("statements end with `;`"))
 }
 
 fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
@@ -196,7 +202,9 @@ fn object_name(parser: &mut Parser, kind: &str) -> Result<Ident, Refusal> {
     }
     let name = parser.parse_identifier()?;
     if parser.peek_token_ref().token == Token::Period {
-        return Err(Refusal::new(name.span, format!("the name of a {kind} has no schema")).hint("write one name, without dots"));
+        return Err(
+            Refusal::new(name.span, format!("the name of a {kind} has no schema")).hint("write one name, without dots")
+        );
     }
     Ok(name)
 }
@@ -222,11 +230,14 @@ fn refuse_other_creates(tokens: &Tokens) -> Result<(), Refusal> {
             return Err(Refusal::new(span(1), format!("CREATE {} is not supported yet", word(1))).hint(STATEMENTS_HINT));
         }
         ("", _) => return Err(Refusal::new(span(0), "unfinished CREATE").hint(STATEMENTS_HINT)),
-        (other, _) => return Err(Refusal::new(span(1), format!("CREATE {other} is not supported")).hint(STATEMENTS_HINT)),
+        (other, _) => {
+            return Err(Refusal::new(span(1), format!("CREATE {other} is not supported")).hint(STATEMENTS_HINT));
+        }
     };
     if tokens.has_words_at(kind_words + 1, &["IF", "NOT", "EXISTS"]) {
         let place = tokens.0[kind_words + 1].span.union(&tokens.0[kind_words + 3].span);
-        return Err(Refusal::new(place, "IF NOT EXISTS is not supported").hint("a project is read as a whole: names are unique"));
+        return Err(Refusal::new(place, "IF NOT EXISTS is not supported")
+            .hint("a project is read as a whole: names are unique"));
     }
     Ok(())
 }

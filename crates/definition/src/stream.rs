@@ -1,7 +1,5 @@
 //! A stream: its columns, its event time, how its arrivals are judged and where they come from.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use asof_expression::sqlparser::ast::{DataType as SqlType, Expr, Ident, Interval, Spanned};
 use asof_expression::sqlparser::tokenizer::Span;
@@ -138,15 +136,7 @@ impl Stream {
             checks: Vec::new(),
         };
         stream.checks = check_conditions(syntax, &stream, &mut refusals);
-        if let Connector::File(file) = &stream.connector
-            && let Some(column) = &file.arrival_column
-            && let Some(index) = stream.column_index(&column.to_lowercase()).or_else(|| stream.column_index(column))
-            && !matches!(stream.columns[index].data_type, DataType::Timestamp(_, _))
-        {
-            let found = type_name(&stream.columns[index].data_type);
-            let span = syntax.options.iter().find(|option| option.name == "arrival_column").map_or(syntax.name.span, |option| option.span);
-            refusals.push(Refusal::new(span, format!("`arrival_column` must be a TIMESTAMP, found `{column}` {found}")));
-        }
+        refusals.extend(mistyped_arrival(syntax, &stream));
         if refusals.is_empty() { Ok(stream) } else { Err(refusals) }
     }
 }
@@ -201,7 +191,8 @@ fn check_watermark(syntax: &StreamSyntax, columns: &[Column]) -> Result<(usize, 
     match &column.data_type {
         DataType::Timestamp(TimeUnit::Microsecond, None) | DataType::Null => {}
         other => {
-            let message = format!("the WATERMARK column `{}` must be a TIMESTAMP, found {}", column.name, type_name(other));
+            let message =
+                format!("the WATERMARK column `{}` must be a TIMESTAMP, found {}", column.name, type_name(other));
             return Err(Refusal::new(watermark.column.span, message).label(type_name(other)));
         }
     }
@@ -212,13 +203,14 @@ fn check_watermark(syntax: &StreamSyntax, columns: &[Column]) -> Result<(usize, 
 fn lateness_us(watermark: &WatermarkSyntax) -> Result<i64, Refusal> {
     let time = fold(&watermark.column);
     let is_time = |expression: &Expr| matches!(expression, Expr::Identifier(ident) if fold(ident) == time);
-    let form = |span| {
-        Refusal::new(span, format!("WATERMARK FOR {time} must be `{time}` or `{time} - INTERVAL '…' SECOND`"))
-    };
+    let form =
+        |span| Refusal::new(span, format!("WATERMARK FOR {time} must be `{time}` or `{time} - INTERVAL '…' SECOND`"));
     match &watermark.expression {
         expression if is_time(expression) => Ok(0),
         Expr::BinaryOp { left, op, right } if is_time(left) && op.to_string() == "-" => match &**right {
-            Expr::Interval(interval) => lateness_of(interval, right.span()).map_err(|refusal| refusal.or_at(left.span())),
+            Expr::Interval(interval) => {
+                lateness_of(interval, right.span()).map_err(|refusal| refusal.or_at(left.span()))
+            }
             other => Err(form(other.span())),
         },
         other => Err(form(other.span())),
@@ -246,10 +238,27 @@ fn check_primary_key(syntax: &StreamSyntax, columns: &[Column], refusals: &mut V
     indexes
 }
 
+/// An arrival column that is declared must be a time; one that is not declared is the file's own affair.
+fn mistyped_arrival(syntax: &StreamSyntax, stream: &Stream) -> Option<Refusal> {
+    let Connector::File(file) = &stream.connector else {
+        return None;
+    };
+    let name = file.arrival_column.as_ref()?;
+    let column = stream.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))?;
+    if matches!(column.data_type, DataType::Timestamp(_, _)) {
+        return None;
+    }
+    let option = syntax.options.iter().find(|option| option.name == "arrival_column")?;
+    let found = type_name(&column.data_type);
+    Some(Refusal::new(option.value_span, format!("`arrival_column` must be a TIMESTAMP, found {found}")).label(found))
+}
+
 fn check_conditions(syntax: &StreamSyntax, stream: &Stream, refusals: &mut Vec<Refusal>) -> Vec<Check> {
     let scope = stream.scope();
     let mut checks = Vec::new();
-    for (column, written) in syntax.columns.iter().flat_map(|column| column.checks.iter().map(move |check| (column, check))) {
+    for (column, written) in
+        syntax.columns.iter().flat_map(|column| column.checks.iter().map(move |check| (column, check)))
+    {
         if let Some(expression) = keep(plan_condition(written, &scope, "CHECK"), refusals) {
             checks.push(Check { column: fold(&column.name), expression, text: written.to_string() });
         }
@@ -258,7 +267,7 @@ fn check_conditions(syntax: &StreamSyntax, stream: &Stream, refusals: &mut Vec<R
 }
 
 impl TimestampUnit {
-    /// Microseconds of one unit; `None` for nanoseconds, of which a thousand make a microsecond.
+    /// The same unit in Arrow's types.
     pub fn arrow_unit(self) -> TimeUnit {
         match self {
             TimestampUnit::Second => TimeUnit::Second,
@@ -285,6 +294,3 @@ impl TimestampUnit {
             .find(|unit| unit.name() == name)
     }
 }
-
-/// A stream shared by the views that read it.
-pub(crate) type SharedStream = Arc<Stream>;

@@ -59,8 +59,13 @@ pub(crate) struct OptionSyntax {
 impl StreamSyntax {
     /// Reads on after `CREATE STREAM name`.
     pub(crate) fn parse(name: Ident, parser: &mut Parser) -> Result<StreamSyntax, Refusal> {
-        let mut syntax =
-            StreamSyntax { name, columns: Vec::new(), primary_keys: Vec::new(), watermarks: Vec::new(), options: Vec::new() };
+        let mut syntax = StreamSyntax {
+            name,
+            columns: Vec::new(),
+            primary_keys: Vec::new(),
+            watermarks: Vec::new(),
+            options: Vec::new(),
+        };
         if parser.peek_token_ref().token == Token::EOF {
             let message = format!("stream `{}` has no columns", fold(&syntax.name));
             return Err(Refusal::new(syntax.name.span, message).hint("write CREATE STREAM name (column type, …)"));
@@ -79,7 +84,9 @@ impl StreamSyntax {
                 break;
             }
             let found = parser.peek_token();
-            return Err(Refusal::new(found.span, format!("expected `,` or `)`, found `{found}`")));
+            let words =
+                if found.token == Token::EOF { "the end of the statement".to_owned() } else { format!("`{found}`") };
+            return Err(Refusal::new(found.span, format!("expected `,` or `)`, found {words}")));
         }
         if parser.parse_keyword(Keyword::WITH) {
             syntax.parse_options(parser)?;
@@ -97,9 +104,12 @@ impl StreamSyntax {
             return self.parse_watermark(parser);
         }
         if is_word(&first, "CHECK") && second.token == Token::LParen {
-            return Err(Refusal::new(first.span, "CHECK outside a column is not supported").hint("write it after a column's type"));
+            return Err(Refusal::new(first.span, "CHECK outside a column is not supported")
+                .hint("write it after a column's type"));
         }
-        for (word, next) in [("UNIQUE", None), ("CONSTRAINT", None), ("FOREIGN", Some("KEY")), ("LIKE", None), ("PERIOD", Some("FOR"))] {
+        for (word, next) in
+            [("UNIQUE", None), ("CONSTRAINT", None), ("FOREIGN", Some("KEY")), ("LIKE", None), ("PERIOD", Some("FOR"))]
+        {
             let followed = match next {
                 Some(next) => is_word(&second, next),
                 None => second.token == Token::LParen || word == "CONSTRAINT",
@@ -152,7 +162,8 @@ impl StreamSyntax {
                 }
                 Token::EOF => return Err(Refusal::new(next.span, "expected `)`, found the end of the statement")),
                 _ => {
-                    let message = format!("`{next}` is not supported after the type of column `{}`", fold(&column.name));
+                    let message =
+                        format!("`{next}` is not supported after the type of column `{}`", fold(&column.name));
                     return Err(Refusal::new(next.span, message).hint("a column takes NOT NULL and CHECK (…)"));
                 }
             }
@@ -196,7 +207,9 @@ pub(crate) fn parse_type(column: &Ident, parser: &mut Parser) -> Result<(DataTyp
 fn parse_not_enforced(parser: &mut Parser) -> Result<bool, Refusal> {
     let next = parser.peek_token();
     if is_word(&next, "ENFORCED") {
-        return Err(Refusal::new(next.span, "`ENFORCED` is what a PRIMARY KEY is without it").hint("leave the word out"));
+        return Err(
+            Refusal::new(next.span, "`ENFORCED` is what a PRIMARY KEY is without it").hint("leave the word out")
+        );
     }
     if is_word(&next, "NOT") && is_word(&parser.peek_nth_token(1), "ENFORCED") {
         take_word(parser);

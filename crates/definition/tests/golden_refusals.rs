@@ -36,7 +36,9 @@ fn render(sql: &str) -> String {
     let files = files(sql);
     let said = match check(&files) {
         Ok(project) if project.warnings.is_empty() => return "accepted\n".to_owned(),
-        Ok(project) => project.warnings.iter().map(|warning| format!("warning: {}", underlined(warning, &files))).collect(),
+        Ok(project) => {
+            project.warnings.iter().map(|warning| format!("warning: {}", underlined(warning, &files))).collect()
+        }
         Err(errors) => errors.iter().map(|error| underlined(error, &files)).collect::<Vec<_>>(),
     };
     said.concat()

@@ -27,7 +27,8 @@ fn every_case_is_accepted() {
             continue;
         }
         for case in cases(&path) {
-            let project = check(&source(&case["sql"])).unwrap_or_else(|errors| panic!("{}: {} {errors:#?}", path.display(), case["name"]));
+            let project = check(&source(&case["sql"]))
+                .unwrap_or_else(|errors| panic!("{}: {} {errors:#?}", path.display(), case["name"]));
             let features = case["view"]["features"].as_object().unwrap();
             let view = &project.views[0];
             let found: Vec<&String> = view.features.iter().map(|feature| &feature.name).collect();

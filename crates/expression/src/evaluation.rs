@@ -119,13 +119,15 @@ impl Program {
     }
 
     fn fail_all(&self, rows: usize, error: &ArrowError) -> Evaluated {
-        let failure = |row| Failure { row, kind: FailureKind::Other, detail: format!("the batch cannot be held: {error}") };
+        let failure =
+            |row| Failure { row, kind: FailureKind::Other, detail: format!("the batch cannot be held: {error}") };
         Evaluated { values: new_null_array(&self.data_type, rows), failures: (0..rows).map(failure).collect() }
     }
 
     /// The rows where `rows` is true; the others are not evaluated and come back NULL.
     pub(crate) fn evaluate_some(&self, batch: &RecordBatch, rows: &BooleanArray) -> Evaluated {
-        let wanted: Vec<u64> = (0..rows.len()).filter(|&row| rows.is_valid(row) && rows.value(row)).map(|row| row as u64).collect();
+        let wanted: Vec<u64> =
+            (0..rows.len()).filter(|&row| rows.is_valid(row) && rows.value(row)).map(|row| row as u64).collect();
         if wanted.len() == batch.num_rows() {
             return self.evaluate(batch);
         }
@@ -141,7 +143,13 @@ impl Program {
         Evaluated { values: scatter(&values, &indices, batch.num_rows()), failures }
     }
 
-    fn evaluate_rows(&self, batch: &RecordBatch, first_row: usize, segments: &mut Vec<ArrayRef>, failures: &mut Vec<Failure>) {
+    fn evaluate_rows(
+        &self,
+        batch: &RecordBatch,
+        first_row: usize,
+        segments: &mut Vec<ArrayRef>,
+        failures: &mut Vec<Failure>,
+    ) {
         let rows = batch.num_rows();
         match self.evaluate_whole(batch) {
             Ok(values) => segments.push(values),
@@ -201,8 +209,15 @@ fn scatter(values: &ArrayRef, indices: &UInt64Array, rows: usize) -> ArrayRef {
     take(values, &UInt64Array::from(places), None).expect("indices of rows of these values")
 }
 
-/// The public kind of an error of a kernel, and its words without the library's own framing.
+/// The public kind of an error of a kernel, and its words on one line without the library's own framing.
 pub(crate) fn explain(error: &DataFusionError) -> (FailureKind, String) {
+    let (kind, words) = explain_root(error);
+    let words = words.strip_prefix("Execution error: ").unwrap_or(&words);
+    let lines = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('~'));
+    (kind, lines.collect::<Vec<_>>().join(" "))
+}
+
+fn explain_root(error: &DataFusionError) -> (FailureKind, String) {
     match error.find_root() {
         DataFusionError::ArrowError(error, _) => explain_arrow(error),
         DataFusionError::External(error) => match error.downcast_ref::<ArrowError>() {
@@ -219,7 +234,9 @@ fn explain_arrow(error: &ArrowError) -> (FailureKind, String) {
         ArrowError::ArithmeticOverflow(detail) => (FailureKind::OutOfRange, detail.clone()),
         ArrowError::DivideByZero => (FailureKind::DivisionByZero, "division by zero".to_owned()),
         ArrowError::CastError(detail) | ArrowError::ParseError(detail) => (FailureKind::BadCast, detail.clone()),
-        ArrowError::ComputeError(detail) | ArrowError::InvalidArgumentError(detail) => (kind_of_words(detail), detail.clone()),
+        ArrowError::ComputeError(detail) | ArrowError::InvalidArgumentError(detail) => {
+            (kind_of_words(detail), detail.clone())
+        }
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(error) => explain(error),
             None => (FailureKind::Other, inner.to_string()),
@@ -235,6 +252,8 @@ fn kind_of_words(detail: &str) -> FailureKind {
         FailureKind::OutOfRange
     } else if words.contains("divide by zero") || words.contains("division by zero") {
         FailureKind::DivisionByZero
+    } else if words.starts_with("cannot cast") {
+        FailureKind::BadCast
     } else {
         FailureKind::Other
     }

@@ -60,7 +60,9 @@ impl Expression {
     pub fn column(index: usize, scope: &Scope) -> Expression {
         let data_type = scope.data_type(index).clone();
         let nullable = scope.nullable(index);
-        Expression { inner: Arc::new(Inner { program: None, data_type, nullable, columns: vec![index], can_fail: false }) }
+        Expression {
+            inner: Arc::new(Inner { program: None, data_type, nullable, columns: vec![index], can_fail: false }),
+        }
     }
 
     pub(crate) fn from_planned(planned: Planned) -> Expression {

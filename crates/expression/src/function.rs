@@ -7,15 +7,44 @@ use datafusion_expr::{ScalarUDF, Volatility};
 
 /// Functions whose value would depend on something other than the event or the request: the clock, chance, the program.
 const UNREPEATABLE: &[&str] = &[
-    "now", "current_timestamp", "current_date", "current_time", "today", "localtime", "localtimestamp", "random", "rand",
-    "uuid", "gen_random_uuid", "version", "input_file_name", "file_row_index",
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "today",
+    "localtime",
+    "localtimestamp",
+    "random",
+    "rand",
+    "uuid",
+    "gen_random_uuid",
+    "version",
+    "input_file_name",
+    "file_row_index",
 ];
 
 /// Functions that speak of DataFusion's types and internals, or give types that the language does not have.
 const FOREIGN: &[&str] = &[
-    "arrow_cast", "arrow_try_cast", "arrow_typeof", "arrow_field", "arrow_metadata", "with_metadata", "cast_to_type",
-    "try_cast_to_type", "get_field", "struct", "row", "named_struct", "union_extract", "union_tag", "regexp_match",
-    "make_time", "to_time", "to_local_time", "to_char", "date_format",
+    "arrow_cast",
+    "arrow_try_cast",
+    "arrow_typeof",
+    "arrow_field",
+    "arrow_metadata",
+    "with_metadata",
+    "cast_to_type",
+    "try_cast_to_type",
+    "get_field",
+    "struct",
+    "row",
+    "named_struct",
+    "union_extract",
+    "union_tag",
+    "regexp_match",
+    "make_time",
+    "to_time",
+    "to_local_time",
+    "to_char",
+    "date_format",
 ];
 
 /// What is known about a function name.
@@ -67,7 +96,9 @@ mod tests {
     #[test]
     fn names_hold_the_usual_functions_and_nothing_unrepeatable() {
         let names = function_names();
-        for expected in ["abs", "coalesce", "nullif", "lower", "date_trunc", "date_part", "regexp_replace", "substr", "greatest"] {
+        for expected in
+            ["abs", "coalesce", "nullif", "lower", "date_trunc", "date_part", "regexp_replace", "substr", "greatest"]
+        {
             assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
         }
         for refused in UNREPEATABLE.iter().chain(FOREIGN) {

@@ -5,7 +5,8 @@
 
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Spanned, TrimWhereField, UnaryOperator, Value,
+    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Spanned, TrimWhereField, UnaryOperator,
+    Value,
 };
 
 use crate::error::{PlanError, PlanErrorKind};
@@ -65,7 +66,8 @@ fn walk(expression: &mut Expr, scope: &Scope) -> Checked {
             walk(expr, scope)?;
             list.iter_mut().try_for_each(|item| walk(item, scope))
         }
-        Expr::Like { negated: _, any, expr, pattern, escape_char } | Expr::ILike { negated: _, any, expr, pattern, escape_char } => {
+        Expr::Like { negated: _, any, expr, pattern, escape_char }
+        | Expr::ILike { negated: _, any, expr, pattern, escape_char } => {
             if *any {
                 return Err(refused("LIKE ANY"));
             }
@@ -102,9 +104,11 @@ fn walk(expression: &mut Expr, scope: &Scope) -> Checked {
         Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
             walk(expr, scope)?;
             substring_from.iter_mut().chain(substring_for.iter_mut()).try_for_each(|part| walk(part, scope))?;
-            let start = substring_from.take().map_or_else(|| Expr::value(Value::Number("1".to_owned(), false)), |from| *from);
+            let start =
+                substring_from.take().map_or_else(|| Expr::value(Value::Number("1".to_owned(), false)), |from| *from);
             let text = std::mem::replace(&mut **expr, Expr::value(Value::Null));
-            *expression = function_call("substr", [Some(text), Some(start), substring_for.take().map(|length| *length)]);
+            *expression =
+                function_call("substr", [Some(text), Some(start), substring_for.take().map(|length| *length)]);
             Ok(())
         }
         Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
@@ -131,7 +135,8 @@ fn column(index: usize) -> Expr {
 
 /// A call of a function that has a syntax of its own in SQL.
 fn function_call(name: &str, arguments: [Option<Expr>; 3]) -> Expr {
-    let args = arguments.into_iter().flatten().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
+    let args =
+        arguments.into_iter().flatten().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
     Expr::Function(Function {
         name: ObjectName::from(Ident::new(name)),
         uses_odbc_syntax: false,
@@ -184,7 +189,9 @@ fn unary(operator: UnaryOperator, operand: &mut Expr, scope: &Scope) -> Checked 
 fn check_operator(operator: &BinaryOperator) -> Checked {
     use BinaryOperator::*;
     match operator {
-        Plus | Minus | Multiply | Divide | Modulo | StringConcat | Gt | Lt | GtEq | LtEq | Eq | NotEq | And | Or => Ok(()),
+        Plus | Minus | Multiply | Divide | Modulo | StringConcat | Gt | Lt | GtEq | LtEq | Eq | NotEq | And | Or => {
+            Ok(())
+        }
         other => Err(refused(&format!("operator `{other}`"))),
     }
 }
@@ -208,7 +215,8 @@ fn check_call(function: &mut Function, scope: &Scope) -> Checked {
     let Function { name, uses_odbc_syntax, parameters, args, filter, null_treatment, over, within_group } = function;
     let folded = function_name(name)?;
     if over.is_some() {
-        return Err(refused(&format!("`{folded}(…) OVER …`")).with_hint("window functions stand in the SELECT list of a feature view"));
+        return Err(refused(&format!("`{folded}(…) OVER …`"))
+            .with_hint("window functions stand in the SELECT list of a feature view"));
     }
     match lookup(&folded) {
         Lookup::Known(_) => {}
@@ -267,8 +275,10 @@ fn check_length(function: &str, argument: Option<&FunctionArg>) -> Checked {
     };
     match constant {
         Some(constant) if constant <= LENGTH_MAX => Ok(()),
-        _ => Err(PlanError::new(format!("the second argument of `{function}` must be a whole number up to {LENGTH_MAX}, found `{length}`"))
-            .at(length)),
+        _ => Err(PlanError::new(format!(
+            "the second argument of `{function}` must be a whole number up to {LENGTH_MAX}, found `{length}`"
+        ))
+        .at(length)),
     }
 }
 

@@ -28,7 +28,6 @@ mod plan;
 mod scope;
 mod sql_type;
 
-
 pub use error::{PlanError, PlanErrorKind};
 pub use evaluation::{Evaluated, EvaluationError, Failure, FailureKind};
 pub use expression::Expression;

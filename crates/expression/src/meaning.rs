@@ -28,7 +28,8 @@ use crate::normal::Normalize;
 
 static NORMALIZE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(Normalize::new())));
 static NEGATE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(CheckedNegation::new())));
-static DECIMAL_IN_RANGE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(CheckedDecimal::new())));
+static DECIMAL_IN_RANGE: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(CheckedDecimal::new())));
 
 /// Functions that DataFusion only has as a rewriting to CASE.
 const REWRITTEN_TO_CASE: &[&str] = &["coalesce", "nvl", "nvl2"];
@@ -46,7 +47,8 @@ pub(crate) fn give_meaning(expression: Expr, schema: &DFSchemaRef) -> Result<Exp
 
 /// The physical form, with overflow checks.
 pub(crate) fn physical(expression: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    let physical = create_physical_expr(expression, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+    let physical =
+        create_physical_expr(expression, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
     fail_on_overflow(physical)
 }
 
@@ -160,7 +162,21 @@ pub(crate) fn can_fail(expression: &Expr, schema: &DFSchema) -> bool {
 }
 
 /// Functions of ours or of DataFusion's that have a value for every argument of their types.
-const TOTAL: &[&str] = &["normalize", "nullif", "greatest", "least", "isnan", "iszero", "nanvl", "lower", "upper", "character_length", "starts_with", "ends_with", "contains"];
+const TOTAL: &[&str] = &[
+    "normalize",
+    "nullif",
+    "greatest",
+    "least",
+    "isnan",
+    "iszero",
+    "nanvl",
+    "lower",
+    "upper",
+    "character_length",
+    "starts_with",
+    "ends_with",
+    "contains",
+];
 
 fn node_can_fail(node: &Expr, schema: &DFSchema) -> bool {
     match node {
@@ -182,7 +198,9 @@ fn node_can_fail(node: &Expr, schema: &DFSchema) -> bool {
         | Expr::Case(_) => false,
         // Integers went to `negate`; what is left are floats, decimals and intervals.
         Expr::Negative(operand) => !is_float(operand, schema),
-        Expr::BinaryExpr(binary) if is_comparison(binary.op) || matches!(binary.op, Operator::And | Operator::Or) => false,
+        Expr::BinaryExpr(binary) if is_comparison(binary.op) || matches!(binary.op, Operator::And | Operator::Or) => {
+            false
+        }
         Expr::BinaryExpr(binary) => !(is_float(&binary.left, schema) && is_float(&binary.right, schema)),
         Expr::Like(like) => !matches!(*like.pattern, Expr::Literal(..)),
         Expr::Cast(cast) => match cast.expr.get_type(schema) {

@@ -9,7 +9,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(slips, candidate)| *slips <= slips_max && *slips < candidate.chars().count().max(name.chars().count()))
+        .filter(|(slips, candidate)| {
+            *slips <= slips_max && *slips < candidate.chars().count().max(name.chars().count())
+        })
         .min_by_key(|(slips, candidate)| (*slips, std::cmp::Reverse(letters_alike(&name, candidate))))
         .map(|(_, candidate)| candidate)
 }

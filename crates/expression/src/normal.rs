@@ -21,7 +21,7 @@ pub fn normalize(values: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Every NaN the same NaN; −0.0 stays. What an expression gives is the same bits on every machine.
+/// Every NaN the same NaN; −0.0 stays. The sign of a NaN that arithmetic makes differs between machines and compilers.
 pub(crate) fn canonical_nan(values: ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float64 => replace::<Float64Type>(&values, f64::is_nan, |_| f64::NAN),
@@ -98,9 +98,11 @@ mod tests {
 
     #[test]
     fn one_zero_and_one_nan() {
-        let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(-0.0), Some(-f64::NAN), None, Some(1.5), Some(f64::INFINITY)]));
+        let values: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(-0.0), Some(-f64::NAN), None, Some(1.5), Some(f64::INFINITY)]));
         let normal = normalize(&values);
-        let bits: Vec<Option<u64>> = normal.as_primitive::<Float64Type>().iter().map(|value| value.map(f64::to_bits)).collect();
+        let bits: Vec<Option<u64>> =
+            normal.as_primitive::<Float64Type>().iter().map(|value| value.map(f64::to_bits)).collect();
         let expected = [Some(0.0), Some(f64::NAN), None, Some(1.5), Some(f64::INFINITY)];
         assert_eq!(bits, expected.map(|value: Option<f64>| value.map(f64::to_bits)));
     }

@@ -83,7 +83,9 @@ fn typed(resolved: ast::Expr, schema: &DFSchemaRef) -> DataFusionResult<Expr> {
 fn result_type(found: &DataType) -> Result<DataType, PlanError> {
     use DataType::*;
     match found {
-        Boolean | Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _) | Utf8 | Binary | Date32 => Ok(found.clone()),
+        Boolean | Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _) | Utf8 | Binary | Date32 => {
+            Ok(found.clone())
+        }
         Int8 => Ok(Int16),
         UInt8 | UInt16 | UInt32 | UInt64 => Ok(Int64),
         Float16 => Ok(Float32),
@@ -96,13 +98,23 @@ fn result_type(found: &DataType) -> Result<DataType, PlanError> {
             Err(PlanError::new("the expression gives an INTERVAL, which is no type of the language")
                 .with_hint("for the seconds between two times, subtract date_part('epoch', …) of each"))
         }
-        other => Err(PlanError::new(format!("the expression gives {}, which is no type of the language", type_name(other)))),
+        other => {
+            Err(PlanError::new(format!("the expression gives {}, which is no type of the language", type_name(other))))
+        }
     }
 }
 
 fn is_plain_change(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
-    from == to || matches!((from, to), (Int8, Int16) | (UInt8 | UInt16 | UInt32, Int64) | (Float16, Float32) | (Utf8View, Utf8) | (BinaryView, Binary))
+    from == to
+        || matches!(
+            (from, to),
+            (Int8, Int16)
+                | (UInt8 | UInt16 | UInt32, Int64)
+                | (Float16, Float32)
+                | (Utf8View, Utf8)
+                | (BinaryView, Binary)
+        )
 }
 
 fn in_words(error: &DataFusionError, scope: &Scope) -> PlanError {
@@ -130,7 +142,8 @@ fn named(detail: &str, scope: &Scope) -> String {
     for index in (0..scope.len()).rev() {
         let internal = internal_name(index);
         if message.contains(&internal) {
-            message = message.replace(&format!("\"{internal}\""), &internal).replace(&internal, &scope.display_name(index));
+            message =
+                message.replace(&format!("\"{internal}\""), &internal).replace(&internal, &scope.display_name(index));
         }
     }
     for (library, language) in [

@@ -99,7 +99,8 @@ impl Scope {
             [index] => Ok(index),
             [] => Err(self.unknown(qualifier.as_deref(), &name).at_idents(parts)),
             _ => {
-                let candidates: Vec<String> = found.iter().map(|&index| format!("`{}`", self.display_name(index))).collect();
+                let candidates: Vec<String> =
+                    found.iter().map(|&index| format!("`{}`", self.display_name(index))).collect();
                 Err(PlanError::new(format!("column `{name}` is ambiguous"))
                     .with_hint(format!("write {}", candidates.join(" or ")))
                     .at_idents(parts))
@@ -135,9 +136,14 @@ impl Scope {
         if displayed.is_empty() {
             return error.with_hint("there are no columns here");
         }
-        if displayed.len() <= LISTED_COLUMNS_MAX {
-            return error.with_hint(format!("the columns are `{}`", displayed.join("`, `")));
+        if displayed.len() > LISTED_COLUMNS_MAX {
+            return error;
         }
-        error
+        let of_one_relation = self.columns.iter().all(|column| column.qualifier == self.columns[0].qualifier);
+        let listed = match qualifier {
+            None if of_one_relation => self.columns.iter().map(|column| column.name.clone()).collect(),
+            _ => displayed,
+        };
+        error.with_hint(format!("the columns are `{}`", listed.join("`, `")))
     }
 }

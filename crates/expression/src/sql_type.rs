@@ -33,7 +33,9 @@ pub fn sql_type(written: &SqlType) -> Result<DataType, PlanError> {
 fn decimal(precision: u64, scale: i64) -> Result<DataType, PlanError> {
     let in_range = |precision: &u8| (1..=DECIMAL128_MAX_PRECISION).contains(precision);
     match (u8::try_from(precision).ok().filter(in_range), i8::try_from(scale)) {
-        (Some(precision), Ok(scale)) if scale >= 0 && scale <= precision as i8 => Ok(DataType::Decimal128(precision, scale)),
+        (Some(precision), Ok(scale)) if scale >= 0 && scale <= precision as i8 => {
+            Ok(DataType::Decimal128(precision, scale))
+        }
         _ => Err(PlanError::new(format!("type `DECIMAL({precision},{scale})` is not supported"))
             .with_hint("in DECIMAL(p,s) the precision p is from 1 to 38 and the scale s from 0 to p")),
     }
@@ -61,7 +63,9 @@ fn instead_of(written: &SqlType) -> Option<&'static str> {
             Some("write TIMESTAMP: it is UTC, in microseconds")
         }
         SqlType::Array(_) => Some("arrays come later: an event's columns hold single values"),
-        SqlType::Struct(..) | SqlType::Map(..) | SqlType::JSON => Some("nested types come later: use a column for each field"),
+        SqlType::Struct(..) | SqlType::Map(..) | SqlType::JSON => {
+            Some("nested types come later: use a column for each field")
+        }
         _ => None,
     }
 }
@@ -103,8 +107,18 @@ mod tests {
     #[test]
     fn types_by_name() {
         for name in [
-            "BOOLEAN", "SMALLINT", "INTEGER", "BIGINT", "REAL", "DOUBLE", "DECIMAL(10,2)", "DECIMAL(38,38)", "VARCHAR",
-            "VARBINARY", "DATE", "TIMESTAMP",
+            "BOOLEAN",
+            "SMALLINT",
+            "INTEGER",
+            "BIGINT",
+            "REAL",
+            "DOUBLE",
+            "DECIMAL(10,2)",
+            "DECIMAL(38,38)",
+            "VARCHAR",
+            "VARBINARY",
+            "DATE",
+            "TIMESTAMP",
         ] {
             check(name, Ok(name));
         }

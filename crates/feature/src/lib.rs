@@ -11,12 +11,14 @@
 
 mod error;
 mod failure;
+mod online;
 mod service;
 mod stream;
 mod view;
 
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
+pub use online::{Arrivals, OnlineStream, Outcome};
 pub use service::{JoinKeys, ServicePlan};
 pub use stream::{Rejected, StreamPlan};
 pub use view::{SetAside, TakenIn, ViewAnswers, ViewPlan};

@@ -43,10 +43,12 @@ impl WindowState {
         }
     }
 
-    /// Reads one entity as of an instant. An entity never seen answers like one with no events.
-    pub fn read(&self, keys: &Keys, row: usize, t_us: i64, cursor: &mut Cursor, answers: &mut Answers) {
+    /// Reads the entity of a key, given as a row of keys, as of an instant. An entity never seen, and no key at all (one
+    /// with a NULL part), answer like an entity with no events.
+    pub fn read(&self, key: Option<(&Keys, usize)>, t_us: i64, cursor: &mut Cursor, answers: &mut Answers) {
         let empty = Ring::default();
-        let ring = self.entities.find(keys, row).map_or(&empty, |number| &self.rings[number as usize]);
+        let number = key.and_then(|(keys, row)| self.entities.find(keys, row));
+        let ring = number.map_or(&empty, |number| &self.rings[number as usize]);
         cursor.reset(&self.program);
         cursor.read(&self.program, &ring.events(&self.layout), ReadAt { t_us, current: None }, answers);
     }

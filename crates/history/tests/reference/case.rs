@@ -1,0 +1,156 @@
+//! A case as the reference writes it, and how its values are compared.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use asof_connect::{EventFile, Format, TableWriter, TimeUnit, Wanted, WantedColumn};
+use asof_definition::{Project, SourceFile};
+use arrow::array::{ArrayRef, RecordBatch};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+#[derive(Debug, Deserialize)]
+pub struct Case {
+    pub name: String,
+    pub sql: String,
+    pub events: Vec<Event>,
+    #[serde(default)]
+    pub judged: Vec<String>,
+    #[serde(default)]
+    pub set_aside: Vec<usize>,
+    #[serde(default)]
+    pub reads: Vec<Read>,
+    pub every_event: Option<Vec<Answered>>,
+    pub every_event_as_served: Option<Vec<Answered>>,
+    pub stream: Value,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Event {
+    pub columns: Box<RawValue>,
+    #[serde(default)]
+    pub partition: u32,
+    pub arrived: Option<Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Read {
+    pub key: Map<String, Value>,
+    pub as_of: Value,
+    pub position: Option<usize>,
+    #[serde(default = "event_time")]
+    pub knowledge: String,
+    pub expect: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Answered {
+    pub event: usize,
+    pub expect: Map<String, Value>,
+}
+
+fn event_time() -> String {
+    "event-time".to_owned()
+}
+
+impl Case {
+    pub fn read_all(path: &Path) -> Vec<Case> {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut cases: Vec<Case> =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = path.file_stem().unwrap().to_string_lossy().into_owned();
+        cases.iter_mut().for_each(|case| case.name = format!("{file}/{}", case.name));
+        cases
+    }
+
+    pub fn project(&self, sql: &str) -> Project {
+        let file = SourceFile { name: "case.sql".to_owned(), text: sql.to_owned() };
+        asof_definition::check(&[file]).unwrap_or_else(|errors| panic!("{}: {}\n{sql}", self.name, errors[0]))
+    }
+
+    /// Arrival times in microseconds: given, or else the event time, never decreasing. Taken from the reference's rule.
+    pub fn arrivals_us(&self, times: &[Option<i64>]) -> Vec<i64> {
+        let mut arrived_us = None;
+        let arrivals = self.events.iter().zip(times).map(|(event, own)| {
+            let given = event.arrived.as_ref().map(instant_us).or(*own);
+            arrived_us = arrived_us.max(given);
+            arrived_us.unwrap_or(0)
+        });
+        arrivals.collect()
+    }
+}
+
+/// RFC 3339 text or whole microseconds.
+pub fn instant_us(value: &Value) -> i64 {
+    match value {
+        Value::Number(number) => number.as_i64().unwrap(),
+        other => {
+            let column: ArrayRef = Arc::new(arrow::array::StringArray::from(vec![other.as_str().unwrap()]));
+            let timestamp = arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+            let (converted, failed) = asof_connect::convert(&column, &timestamp, None).unwrap();
+            assert!(failed.is_empty(), "{other} is an instant");
+            arrow::array::AsArray::as_primitive::<arrow::datatypes::TimestampMicrosecondType>(&converted).value(0)
+        }
+    }
+}
+
+/// JSON objects as typed columns, by the same decoder that files have; unreadable rows beside.
+pub fn decode(folder: &Path, columns: &[(String, arrow::datatypes::DataType)], lines: &[String]) -> (RecordBatch, Vec<usize>) {
+    let wanted = Wanted {
+        columns: columns.iter().map(|(name, data_type)| WantedColumn { name: name.clone(), data_type: data_type.clone() }).collect(),
+        time_unit: Some(TimeUnit::Microsecond),
+    };
+    let path = folder.join("decoded.jsonl");
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let mut file = EventFile::open(&path, Format::Jsonl, &wanted).unwrap();
+    let decoder = file.decoder();
+    let mut found = None;
+    while let Some(piece) = file.next_piece().unwrap() {
+        decoder
+            .decode(piece, &mut |decoded| {
+                assert!(found.is_none(), "a case fits one batch");
+                found = Some((decoded.batch, decoded.unreadable.iter().map(|one| one.row).collect()));
+                Ok::<_, asof_connect::ConnectError>(())
+            })
+            .unwrap();
+    }
+    found.unwrap()
+}
+
+/// Rows of columns as JSON objects, written by the same encoder that outputs have.
+pub fn rows(folder: &Path, batch: &RecordBatch) -> Vec<Map<String, Value>> {
+    if batch.num_rows() == 0 {
+        return Vec::new();
+    }
+    let path = folder.join("rows.jsonl");
+    let writer = TableWriter::create(&path, Format::Jsonl, batch.schema()).unwrap();
+    writer.append(&[batch.clone()]).unwrap();
+    writer.finish().unwrap();
+    read_rows(&path)
+}
+
+pub fn read_rows(path: &Path) -> Vec<Map<String, Value>> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Differences of one answer; features in `failed` are errors of the kind beside them.
+pub fn differences(
+    what: &str,
+    expect: &Map<String, Value>,
+    found: &Map<String, Value>,
+    failed: &[(String, &'static str)],
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (name, wanted) in expect {
+        let failure = failed.iter().find(|(feature, _)| feature == name).map(|(_, kind)| serde_json::json!({"error": kind}));
+        let got = failure.or_else(|| found.get(name).cloned());
+        let same = got.as_ref().is_some_and(|got| got.to_string() == wanted.to_string());
+        if !same {
+            let got = got.map_or("(absent)".to_owned(), |got| got.to_string());
+            differences.push(format!("{what}: {name}: expected {wanted}, found {got}"));
+        }
+    }
+    differences
+}

@@ -1,0 +1,198 @@
+//! A case through the live engine object.
+
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use asof_feature::{Arrivals, OnlineStream, StreamPlan, ViewPlan};
+use asof_window::Verdict;
+use tempfile::TempDir;
+
+use crate::case::{Case, Read, decode, differences, instant_us, rows};
+
+/// A case bound to the engine.
+struct Bound<'a> {
+    case: &'a Case,
+    folder: TempDir,
+    stream: StreamPlan,
+    view: ViewPlan,
+    batch: RecordBatch,
+    unreadable: Vec<usize>,
+    arrivals_us: Vec<i64>,
+}
+
+impl<'a> Bound<'a> {
+    fn new(case: &'a Case) -> Bound<'a> {
+        let project = case.project(&case.sql);
+        let view = project.views[0].clone();
+        let stream = view.stream.clone();
+        let folder = TempDir::new().unwrap();
+        let columns: Vec<_> = stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
+        let lines: Vec<String> = case.events.iter().map(|event| event.columns.get().replace('\n', " ")).collect();
+        let (batch, unreadable) = decode(folder.path(), &columns, &lines);
+        let times = batch.column(stream.time_column).as_primitive::<TimestampMicrosecondType>();
+        let times: Vec<Option<i64>> = times.iter().collect();
+        let arrivals_us = case.arrivals_us(&times);
+        let view = ViewPlan::new(view).unwrap();
+        Bound { case, folder, stream: StreamPlan::new(stream), view, batch, unreadable, arrivals_us }
+    }
+
+    fn engine(&self) -> OnlineStream {
+        OnlineStream::new(self.stream.clone(), vec![self.view.clone()]).unwrap()
+    }
+
+    /// Sends the events with these indexes, each as a batch of its own or in runs of equal partition and arrival.
+    fn send(&self, engine: &mut OnlineStream, indexes: &[usize], batched: bool) -> (Vec<String>, Vec<usize>) {
+        let (mut judged, mut set_aside) = (Vec::new(), Vec::new());
+        let together = |one: &usize, other: &usize| {
+            batched
+                && *other == one + 1
+                && self.arrivals_us[*one] == self.arrivals_us[*other]
+                && self.case.events[*one].partition == self.case.events[*other].partition
+        };
+        for run in indexes.chunk_by(together) {
+            let first = run[0];
+            let unreadable: Vec<usize> = self.unreadable.iter().filter_map(|row| row.checked_sub(first)).filter(|row| *row < run.len()).collect();
+            let outcome = engine
+                .arrive(Arrivals {
+                    partition: self.case.events[first].partition,
+                    arrived_us: self.arrivals_us[first],
+                    batch: &self.batch.slice(first, run.len()),
+                    unreadable: &unreadable,
+                })
+                .unwrap();
+            judged.extend(outcome.verdicts.iter().map(words));
+            set_aside.extend(outcome.set_aside[0].iter().map(|one| first + one.row));
+        }
+        (judged, set_aside)
+    }
+
+    fn read(&self, engine: &OnlineStream, read: &Read) -> Vec<String> {
+        let key = self.view.view().key.clone();
+        let columns: Vec<_> = key.iter().map(|part| (part.name.clone(), part.expression.data_type().clone())).collect();
+        let line = serde_json::Value::Object(read.key.clone()).to_string();
+        let (keys, unreadable) = decode(self.folder.path(), &columns, &[line]);
+        assert!(unreadable.is_empty(), "{}: key {:?}", self.case.name, read.key);
+        let answers = engine.read(0, keys.columns(), &[instant_us(&read.as_of)]).unwrap();
+        let names = self.view.view().features.iter().map(|feature| feature.name.clone());
+        let batch = RecordBatch::try_from_iter(names.zip(answers.features)).unwrap();
+        let failed: Vec<_> = answers
+            .failures
+            .iter()
+            .map(|failure| (self.view.view().features[failure.feature].name.clone(), failure.kind.name()))
+            .collect();
+        let what = format!("read {:?} as of {} at {:?} {}", read.key, read.as_of, read.position, read.knowledge);
+        differences(&what, &read.expect, &rows(self.folder.path(), &batch)[0], &failed)
+    }
+
+    /// How many of the first arrivals a read sees.
+    fn seen(&self, read: &Read) -> usize {
+        let position = read.position.unwrap_or(self.case.events.len());
+        if read.knowledge == "event-time" {
+            return position;
+        }
+        let t_us = instant_us(&read.as_of);
+        self.arrivals_us[..position].iter().filter(|arrived_us| **arrived_us <= t_us).count()
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Used => "used".to_owned(),
+        Verdict::Duplicate => "duplicate".to_owned(),
+        Verdict::Late => "late".to_owned(),
+        Verdict::Rejected(rejection) => format!("rejected: {}", rejection.name()),
+    }
+}
+
+pub fn in_arrival_order(case: &Case) -> Vec<String> {
+    let bound = Bound::new(case);
+    let all: Vec<usize> = (0..case.events.len()).collect();
+    let mut differing = Vec::new();
+    for batched in [false, true] {
+        let mut engine = bound.engine();
+        let (judged, set_aside) = bound.send(&mut engine, &all, batched);
+        if !case.judged.is_empty() && judged != case.judged {
+            differing.push(format!("judged: expected {:?}, found {judged:?}", case.judged));
+        }
+        if set_aside != case.set_aside {
+            differing.push(format!("set aside: expected {:?}, found {set_aside:?}", case.set_aside));
+        }
+        assert_eq!(engine.accounting().total() as usize, case.events.len(), "in = rejected + duplicate + late + used");
+    }
+    for read in &case.reads {
+        let mut engine = bound.engine();
+        bound.send(&mut engine, &all[..bound.seen(read)], true);
+        differing.extend(bound.read(&engine, read));
+    }
+    differing
+}
+
+/// A first engine takes half of the arrivals; a second one is given them again, then the rest.
+pub fn with_a_restart(case: &Case) -> Vec<String> {
+    let bound = Bound::new(case);
+    let all: Vec<usize> = (0..case.events.len()).collect();
+    let half = all.len() / 2;
+    let mut differing = Vec::new();
+    let mut before = bound.engine();
+    let (judged_before, _) = bound.send(&mut before, &all[..half], true);
+    drop(before);
+    for read in &case.reads {
+        let seen = bound.seen(read);
+        let mut after = bound.engine();
+        let (mut judged, _) = bound.send(&mut after, &all[..half.min(seen)], false);
+        if judged[..] != judged_before[..judged.len()] {
+            differing.push(format!("judged again: {judged:?} after {judged_before:?}"));
+        }
+        judged.extend(bound.send(&mut after, &all[half.min(seen)..seen], true).0);
+        if !case.judged.is_empty() && judged[..] != case.judged[..seen] {
+            differing.push(format!("judged after a restart: expected {:?}, found {judged:?}", case.judged));
+        }
+        differing.extend(bound.read(&after, read));
+    }
+    differing
+}
+
+/// The used events in another order of arrival in which they are all used still: the values are the same.
+pub fn shuffled(case: &Case) -> Vec<String> {
+    let bound = Bound::new(case);
+    let primary_key = case.stream.get("primary_key").is_some();
+    if bound.view.program().follows_order() && !primary_key {
+        return Vec::new(); // Ties follow arrival: the case allows no other order.
+    }
+    let all: Vec<usize> = (0..case.events.len()).collect();
+    let mut engine = bound.engine();
+    let (judged, _) = bound.send(&mut engine, &all, false);
+    let used: Vec<usize> = all.into_iter().filter(|index| judged[*index] == "used").collect();
+    let mut random = Random(case.name.len() as u64 + used.len() as u64);
+    let mut differing = Vec::new();
+    for attempt in 0..8 {
+        let mut order = used.clone();
+        // From a full shuffle to ever smaller moves: what the lateness allows differs from case to case.
+        order.chunks_mut(used.len().max(1) >> attempt.min(6) | 1).for_each(|part| random.shuffle(part));
+        let mut engine = bound.engine();
+        let (judged, _) = bound.send(&mut engine, &order, false);
+        if judged.iter().any(|verdict| verdict != "used") {
+            continue;
+        }
+        for read in case.reads.iter().filter(|read| read.position.is_none() && read.knowledge == "event-time") {
+            differing.extend(bound.read(&engine, read));
+        }
+    }
+    differing
+}
+
+
+/// splitmix64: the same shuffles in every run.
+struct Random(u64);
+
+impl Random {
+    fn shuffle(&mut self, items: &mut [usize]) {
+        for last in (1..items.len()).rev() {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            items.swap(last, ((z ^ z >> 31) % (last as u64 + 1)) as usize);
+        }
+    }
+}

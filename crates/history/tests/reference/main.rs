@@ -1,0 +1,77 @@
+//! Every case of the reference through the real engine, live and in history, bit for bit.
+//!
+//! - live, in arrival order; in other batch sizes; with a restart in the middle (a new engine given the log of arrivals
+//!   again); with the used events shuffled as far as the case allows;
+//! - history, from a file of the case's arrivals: `--every-event` and spines, both knowledges, over shards, threads and a
+//!   memory limit that sends everything to disk.
+//!
+//! Cases: `tests/reference/cases` of the repository, and the random ones named by `ASOF_RANDOM_CASES` (a JSON file that
+//! `tests/reference/random_cases.py` wrote), which then must be there.
+
+mod case;
+mod from_files;
+mod live;
+
+use std::path::{Path, PathBuf};
+
+use case::Case;
+
+fn cases_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/cases")
+}
+
+fn golden_cases() -> Vec<Case> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(cases_folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("refusals.json"));
+    paths.sort();
+    let cases: Vec<Case> = paths.iter().flat_map(|path| Case::read_all(path)).collect();
+    assert!(cases.len() > 80, "the golden cases are there: {}", cases.len());
+    cases
+}
+
+fn random_cases() -> Vec<Case> {
+    std::env::var_os("ASOF_RANDOM_CASES").map(|path| Case::read_all(Path::new(&path))).unwrap_or_default()
+}
+
+/// Runs `check` on every case and fails with all differences at once.
+fn check_all(cases: &[Case], check: impl Fn(&Case) -> Vec<String>) {
+    let mut differences = Vec::new();
+    for case in cases {
+        differences.extend(check(case).into_iter().map(|difference| format!("{}: {difference}", case.name)));
+    }
+    let shown = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{} differences in {} cases:\n{shown}", differences.len(), cases.len());
+}
+
+#[test]
+fn golden_live_in_arrival_order() {
+    check_all(&golden_cases(), live::in_arrival_order);
+}
+
+#[test]
+fn golden_live_with_a_restart() {
+    check_all(&golden_cases(), live::with_a_restart);
+}
+
+#[test]
+fn golden_live_shuffled() {
+    check_all(&golden_cases(), live::shuffled);
+}
+
+#[test]
+fn golden_history() {
+    check_all(&golden_cases(), from_files::check);
+}
+
+#[test]
+fn random_live() {
+    let cases = random_cases();
+    check_all(&cases, live::in_arrival_order);
+    check_all(&cases, live::with_a_restart);
+    check_all(&cases, live::shuffled);
+}
+
+#[test]
+fn random_history() {
+    check_all(&random_cases(), from_files::check);
+}
