@@ -22,7 +22,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  asof check examples/flights")]
     Check(CheckArguments),
     /// Make a training set: the rows of a spine, or every event, with their features as of then.
-    #[command(after_help = "Examples:\n  asof history examples/flights --service delay_v1 --spine examples/flights/spine.parquet --out training.parquet\n  asof history examples/flights --view origin_departures --every-event --out events.parquet")]
+    #[command(
+        after_help = "Examples:\n  asof history examples/flights --service delay_v1 --spine examples/flights/spine.parquet --out training.parquet\n  asof history examples/flights --view origin_departures --every-event --out events.parquet"
+    )]
     History(HistoryArguments),
     #[command(external_subcommand)]
     Later(Vec<String>),

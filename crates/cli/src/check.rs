@@ -54,7 +54,11 @@ fn stream_words(stream: &Stream) -> String {
         Connector::Log => "the embedded log".to_owned(),
         Connector::File(file) => format!("file `{}`", file.path),
     };
-    format!("{} from {from}, event time {}, {key}", counted(stream.columns.len(), "column"), names(&[stream.time_column]))
+    format!(
+        "{} from {from}, event time {}, {key}",
+        counted(stream.columns.len(), "column"),
+        names(&[stream.time_column])
+    )
 }
 
 fn view_words(view: &FeatureView) -> String {
@@ -87,11 +91,8 @@ fn described(project: &Project) -> Value {
     });
     let services = project.services.iter().map(|service| {
         let reads: Vec<&str> = service.joins.iter().map(|join| join.view.name.as_str()).collect();
-        let request: Vec<Value> = service
-            .request
-            .iter()
-            .map(|column| json!({"name": column.name, "type": sql(&column.data_type)}))
-            .collect();
+        let request: Vec<Value> =
+            service.request.iter().map(|column| json!({"name": column.name, "type": sql(&column.data_type)})).collect();
         json!({
             "kind": "feature service", "name": service.name, "reads": reads, "request": request,
             "features": features(&service.features),
@@ -102,8 +103,6 @@ fn described(project: &Project) -> Value {
 }
 
 fn features(features: &[asof_definition::Feature]) -> Vec<Value> {
-    let one = |feature: &asof_definition::Feature| {
-        json!({"name": feature.name, "type": asof_expression::type_name(feature.expression.data_type())})
-    };
+    let one = |feature: &asof_definition::Feature| json!({"name": feature.name, "type": asof_expression::type_name(feature.expression.data_type())});
     features.iter().map(one).collect()
 }

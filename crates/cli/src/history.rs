@@ -124,9 +124,10 @@ fn stream_words(stream: &StreamSummary) -> String {
 fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
     let streams = summary.streams.iter().map(|stream| {
         let accounting = &stream.accounting;
-        let reasons = stream.reasons.iter().map(|reason| {
-            json!({"name": reason.name, "first_row": reason.offset, "detail": reason.detail})
-        });
+        let reasons = stream
+            .reasons
+            .iter()
+            .map(|reason| json!({"name": reason.name, "first_row": reason.offset, "detail": reason.detail}));
         let set_aside = stream.set_aside.iter().map(|(view, count)| json!({"view": view, "events": count}));
         json!({
             "name": stream.name,

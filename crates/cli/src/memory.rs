@@ -9,7 +9,8 @@ const ASSUMED_BYTES: usize = 4 << 30;
 
 /// Half of the memory that the process may use, in bytes.
 pub(crate) fn default_limit_bytes() -> usize {
-    let group = own_group_limit_bytes().into_iter().chain(GROUP_LIMITS.iter().filter_map(|path| read_bytes(path))).min();
+    let group =
+        own_group_limit_bytes().into_iter().chain(GROUP_LIMITS.iter().filter_map(|path| read_bytes(path))).min();
     let machine = machine_bytes().unwrap_or(ASSUMED_BYTES);
     group.map_or(machine, |group| group.min(machine)) / 2
 }

@@ -223,7 +223,7 @@ impl Values {
             (Values::Integer(values), Scalar::Integer(value)) => set(values, i32::try_from(value).ok()),
             (Values::BigInt(values), Scalar::Integer(value)) => set(values, Some(value)),
             (Values::Double(values), scalar) => set(values, double_of(scalar).map(normal_double)),
-            (Values::Real(values), scalar) => set(values, double_of(scalar).and_then(real_of)),
+            (Values::Real(values), scalar) => set(values, double_of(scalar).map(real_of)),
             (Values::Decimal { values, precision, scale }, scalar) => {
                 set(values, decimal_of(scalar, *precision, *scale))
             }
@@ -277,13 +277,10 @@ pub(crate) fn normal_double(value: f64) -> f64 {
     if value.is_nan() { f64::NAN } else { value + 0.0 }
 }
 
-/// The nearest single, normalised; `None` if a finite value is beyond the largest.
-pub(crate) fn real_of(value: f64) -> Option<f32> {
+/// The nearest single, normalised; beyond the largest it is an infinity, as IEEE 754 rounds.
+pub(crate) fn real_of(value: f64) -> f32 {
     let single = value as f32;
-    if single.is_infinite() && value.is_finite() {
-        return None;
-    }
-    Some(if single.is_nan() { f32::NAN } else { single + 0.0 })
+    if single.is_nan() { f32::NAN } else { single + 0.0 }
 }
 
 fn decimal_of(scalar: Scalar<'_>, precision: u8, scale: i8) -> Option<i128> {

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn records_split_as_rfc_4180_says() {
-        let cases: [(&str, Result<Vec<Option<&str>>, &str>); 9] = [
+        type Fields<'a> = Result<Vec<Option<&'a str>>, &'a str>;
+        let cases: [(&str, Fields<'_>); 9] = [
             ("a,b", Ok(vec![Some("a"), Some("b")])),
             ("a,,", Ok(vec![Some("a"), None, None])),
             ("\"\",x", Ok(vec![Some(""), Some("x")])),

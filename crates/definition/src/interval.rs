@@ -87,7 +87,7 @@ fn split_number(text: &str) -> (&str, &str) {
 fn amount_us(number: &str, unit: &str) -> Result<i128, String> {
     let unit_us = unit_us(unit)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let is_number = !(whole.is_empty() && fraction.is_empty()) && !fraction.contains('.');
+    let is_number = (!whole.is_empty() || !fraction.is_empty()) && !fraction.contains('.');
     // 18 digits of each side keep whole × unit (at most 10^18 × 6.048·10^11) within 128 bits.
     if !is_number || whole.len() > 18 || fraction.len() > 18 {
         return Err(format!("`{number}` is no number of {unit}"));

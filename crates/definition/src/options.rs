@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) ahead_max_us: i64,
     pub(crate) dedup_horizon_us: i64,
     pub(crate) idle_timeout_us: i64,
-    pub(crate) timestamp_unit: TimestampUnit,
+    pub(crate) timestamp_unit: Option<TimestampUnit>,
     pub(crate) connector: Connector,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn check(written: &[OptionSyntax], refusals: &mut Vec<Refusal>) -> Op
         ahead_max_us: take.one("ahead_max", duration).unwrap_or(MINUTE_US),
         dedup_horizon_us: take.one("dedup_horizon", duration).unwrap_or(DAY_US),
         idle_timeout_us: take.one("idle_timeout", duration).unwrap_or(MINUTE_US),
-        timestamp_unit: take.one("timestamp_unit", timestamp_unit).unwrap_or_default(),
+        timestamp_unit: take.one("timestamp_unit", timestamp_unit),
         connector: connector(&mut take),
     }
 }

@@ -33,8 +33,8 @@ pub struct Stream {
     pub dedup_horizon_us: i64,
     /// After how long without arrivals a partition no longer holds the stream's watermark back.
     pub idle_timeout_us: i64,
-    /// The unit of plain integers in TIMESTAMP columns.
-    pub timestamp_unit: TimestampUnit,
+    /// The unit of plain integers in TIMESTAMP columns; `None` is microseconds, and a file is checked for another one.
+    pub timestamp_unit: Option<TimestampUnit>,
     /// Where events come from.
     pub connector: Connector,
     /// In the order of the declaration.

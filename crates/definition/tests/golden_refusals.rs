@@ -4,6 +4,8 @@
 //! or `service` on a line of its own is read after the common streams and views below. To take over what the code says
 //! now, run the test with GOLDEN_UPDATE=1 and read the difference.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use std::fmt::Write;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The example of the language contract, read into its parts.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use asof_definition::{Connector, ObjectKind, Output, SourceFile, check};
 use asof_expression::type_name;
 use asof_window::{Extent, Function};

@@ -1,5 +1,7 @@
 //! The golden cases of the language contract: every `sql` is accepted, every refusal has its words.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use std::path::{Path, PathBuf};
 
 use asof_definition::{SourceFile, check};

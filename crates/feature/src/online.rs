@@ -69,7 +69,14 @@ impl OnlineStream {
         let primary_key = if fields.is_empty() { None } else { Some(RowConverter::new(fields).map_err(refused)?) };
         let views = views.into_iter().map(OnlineView::new).collect::<Result<_, _>>()?;
         let judge = Judge::new(plan.rules());
-        Ok(OnlineStream { plan, judge, accounting: Accounting::default(), primary_key, next_offsets: HashMap::new(), views })
+        Ok(OnlineStream {
+            plan,
+            judge,
+            accounting: Accounting::default(),
+            primary_key,
+            next_offsets: HashMap::new(),
+            views,
+        })
     }
 
     /// Judges the next arrivals of a partition and takes the used ones into all views.
@@ -87,7 +94,8 @@ impl OnlineStream {
             offset: first_offset + row as u64,
         };
         let times: ArrayRef = batch.column(self.plan.stream().time_column).clone();
-        let set_aside = self.views.iter_mut().map(|view| view.take_in(batch, &used, &times, tie)).collect::<Result<_, _>>()?;
+        let set_aside =
+            self.views.iter_mut().map(|view| view.take_in(batch, &used, &times, tie)).collect::<Result<_, _>>()?;
         Ok(Outcome { verdicts, set_aside })
     }
 
@@ -122,12 +130,15 @@ impl OnlineStream {
         (0..batch.num_rows())
             .map(|row| {
                 let key = primary_keys.map(|keys| keys.row(row));
-                let verdict = self.judge.judge(partition, Arrival {
-                    rejection: rejection(row),
-                    time_us: if times.is_valid(row) { times.value(row) } else { 0 },
-                    arrived_us,
-                    primary_key: key.as_ref().map_or(&[], |key| key.data()),
-                });
+                let verdict = self.judge.judge(
+                    partition,
+                    Arrival {
+                        rejection: rejection(row),
+                        time_us: if times.is_valid(row) { times.value(row) } else { 0 },
+                        arrived_us,
+                        primary_key: key.as_ref().map_or(&[], |key| key.data()),
+                    },
+                );
                 self.accounting.count(verdict);
                 verdict
             })
@@ -165,7 +176,7 @@ impl OnlineView {
         let program = self.plan.program();
         let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();
         let keys = self.keys.encode(&parts).map_err(refused)?;
-        let (mut cursor, mut answers) = (Cursor::new(program), Answers::new(program));
+        let (mut cursor, mut answers) = (Cursor::new(program), Answers::with_capacity(program, instants_us.len()));
         for (row, t_us) in instants_us.iter().enumerate() {
             let whole = parts.iter().all(|part| part.is_valid(row));
             self.state.read(whole.then_some((&keys, row)), *t_us, &mut cursor, &mut answers);

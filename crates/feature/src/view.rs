@@ -137,12 +137,8 @@ impl ViewPlan {
             let passes = taking.evaluate(filter, "WHERE", None);
             taking.keep(passes.as_boolean());
         }
-        let keys: Vec<ArrayRef> = self
-            .view
-            .key
-            .iter()
-            .map(|part| normalize(&taking.evaluate(&part.expression, &part.text, None)))
-            .collect();
+        let keys: Vec<ArrayRef> =
+            self.view.key.iter().map(|part| normalize(&taking.evaluate(&part.expression, &part.text, None))).collect();
         let filters: Vec<BooleanArray> = self
             .filters
             .iter()
@@ -151,7 +147,9 @@ impl ViewPlan {
         let slots: Vec<ArrayRef> = self
             .slots
             .iter()
-            .map(|slot| taking.evaluate(&slot.argument.expression, &slot.argument.text, slot.guard.map(|at| &filters[at])))
+            .map(|slot| {
+                taking.evaluate(&slot.argument.expression, &slot.argument.text, slot.guard.map(|at| &filters[at]))
+            })
             .collect();
         taking.finish(&self.program, keys, filters, slots)
     }
@@ -168,7 +166,9 @@ impl ViewPlan {
             if !finished.failed.is_empty() || !evaluated.failures.is_empty() {
                 failures.extend(failures_of(place, &feature.expression, &evaluated, |column| {
                     let failed = finished.failed.iter().filter(|failed| failed.call == column);
-                    failed.map(|one| FeatureFailure::of_aggregate(place, one, &self.view.aggregates[column].text)).collect()
+                    failed
+                        .map(|one| FeatureFailure::of_aggregate(place, one, &self.view.aggregates[column].text))
+                        .collect()
                 }));
             }
             features.push(evaluated.values);

@@ -7,13 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take};
 use arrow::datatypes::{Field, Schema, SchemaRef, UInt64Type};
 use asof_connect::TableWriter;
-use asof_feature::{FeatureFailure, ServicePlan, ViewAnswers};
 use asof_definition::Feature;
+use asof_feature::{FeatureFailure, ServicePlan, ViewAnswers};
 
 use crate::error::HistoryError;
 use crate::job::OnError;
-use crate::spine::{Spine, SpineBatch};
 use crate::progress::Progress;
+use crate::spine::{Spine, SpineBatch};
 use crate::spine_reads::{BLOCK_ROWS, RowFailure, SpineReads};
 
 /// The output of a spine job.
@@ -165,7 +165,9 @@ fn joined(batches: Vec<SpineBatch>) -> Result<SpineBatch, HistoryError> {
     };
     let request = (0..first.request.len()).map(|place| all(&|batch| batch.request[place].clone()));
     let keys = (0..first.keys.len()).map(|join| {
-        (0..first.keys[join].len()).map(|part| all(&|batch| batch.keys[join][part].clone())).collect::<Result<Vec<_>, _>>()
+        (0..first.keys[join].len())
+            .map(|part| all(&|batch| batch.keys[join][part].clone()))
+            .collect::<Result<Vec<_>, _>>()
     });
     Ok(SpineBatch {
         batch: concat_batches(&first.batch.schema(), batches.iter().map(|batch| &batch.batch))?,

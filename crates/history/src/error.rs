@@ -23,7 +23,9 @@ pub enum HistoryError {
         hint: Option<String>,
     },
     /// An expression failed on a row.
-    #[error("{place}: feature `{feature}`: {kind}: {detail}; hint: `--on-error null` makes such values NULL, counts them and goes on")]
+    #[error(
+        "{place}: feature `{feature}`: {kind}: {detail}; hint: `--on-error null` makes such values NULL, counts them and goes on"
+    )]
     RowFailed {
         /// The row, in words.
         place: String,

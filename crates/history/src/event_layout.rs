@@ -55,9 +55,11 @@ impl EventLayout {
         fields.extend(plan.program().carried_fields());
         let carried = carried_start..fields.len();
         let kept_start = fields.len();
-        fields.extend(kept.iter().enumerate().map(|(place, field)| {
-            Field::new(format!("kept_{place}"), field.data_type().clone(), true)
-        }));
+        fields.extend(
+            kept.iter()
+                .enumerate()
+                .map(|(place, field)| Field::new(format!("kept_{place}"), field.data_type().clone(), true)),
+        );
         let kept = kept_start..fields.len();
         EventLayout { schema: Arc::new(Schema::new(fields)), keys, time, offset, primary_key, arrived, carried, kept }
     }

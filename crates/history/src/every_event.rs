@@ -19,7 +19,7 @@ use crate::shard::EntityEvents;
 use crate::spine::TIMESTAMP;
 
 /// Events are answered and written in batches of about this many, cut between entities.
-const ANSWERS_MAX: usize = 131_072;
+const ANSWERS_MAX: usize = 65_536;
 
 /// The columns of the output.
 #[derive(Debug)]
@@ -28,6 +28,14 @@ pub(crate) struct EveryEvent {
     columns: Vec<Column>,
     /// Columns of the stream that wait with the events.
     pub(crate) kept: Vec<usize>,
+}
+
+/// What is the same for all shards of a job.
+pub(crate) struct Pass<'a> {
+    pub(crate) duplicates: &'a Duplicates,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) on_error: OnError,
+    pub(crate) writer: &'a TableWriter,
 }
 
 /// Where an output column comes from.
@@ -104,16 +112,17 @@ impl EveryEvent {
         &self,
         view: &ViewEvents,
         shard: usize,
-        duplicates: &Duplicates,
-        knowledge: Knowledge,
-        on_error: OnError,
-        writer: &TableWriter,
+        pass: &Pass<'_>,
     ) -> Result<(u64, u64), HistoryError> {
+        let Pass { duplicates, knowledge, on_error, writer } = *pass;
         let events = EntityEvents::take(view, shard, knowledge, duplicates)?;
         let program = view.plan.program();
         let mut cursor = Cursor::new(program);
         let (mut start, mut failed) = (0, 0);
-        let mut answers = Answers::new(program);
+        let total = events.batch.num_rows();
+        // Batches end between entities, mostly soon after the bound.
+        let room = |start: usize| (total - start).min(ANSWERS_MAX + ANSWERS_MAX / 8);
+        let mut answers = Answers::with_capacity(program, room(0));
         let entities = events.entities.len() as u32;
         for entity in 0..entities {
             let own = events.rows(Some(entity));
@@ -123,7 +132,7 @@ impl EveryEvent {
                 Knowledge::AsServed => score_each(view, &events, own, &mut cursor, &mut answers),
             }
             if end - start >= ANSWERS_MAX || (entity + 1 == entities && end > start) {
-                let answered = std::mem::replace(&mut answers, Answers::new(program));
+                let answered = std::mem::replace(&mut answers, Answers::with_capacity(program, room(end)));
                 let (batch, failures) = self.batch(view, &events, start..end, answered)?;
                 failed += failures.len() as u64;
                 if let (OnError::Fail, Some(first)) = (on_error, failures.iter().min_by_key(|one| one.row)) {

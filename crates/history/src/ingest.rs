@@ -215,20 +215,26 @@ impl<'a> Ingest<'a> {
         let mut arrivals = Vec::with_capacity(rows);
         let mut accounting = Accounting::default();
         let mut rejected = batch.rejected.iter().peekable();
-        for row in 0..rows {
+        let mut late = None;
+        for (row, used) in used.iter_mut().enumerate() {
             let rejection = rejected.next_if(|one| one.row == row).map(|one| one.rejection);
-            let given = batch.arrived.as_ref().filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
+            let given =
+                batch.arrived.as_ref().filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
             let own_us = if times.is_valid(row) { Some(times.value(row)) } else { None };
             *arrived_us = given.or(own_us).unwrap_or(*arrived_us).max(*arrived_us);
             arrivals.push(*arrived_us);
             let key = batch.primary_keys.as_ref().map(|keys| keys.row(row));
-            let verdict = judge.judge(0, Arrival {
-                rejection,
-                time_us: own_us.unwrap_or_default(),
-                arrived_us: *arrived_us,
-                primary_key: key.as_ref().map_or(&[], |key| key.data()),
-            });
-            used[row] = verdict == Verdict::Used;
+            let verdict = judge.judge(
+                0,
+                Arrival {
+                    rejection,
+                    time_us: own_us.unwrap_or_default(),
+                    arrived_us: *arrived_us,
+                    primary_key: key.as_ref().map_or(&[], |key| key.data()),
+                },
+            );
+            *used = verdict == Verdict::Used;
+            late = late.or((verdict == Verdict::Late).then_some(row));
             accounting.count(verdict);
         }
         if batch.arrived.is_some() {
@@ -237,6 +243,9 @@ impl<'a> Ingest<'a> {
         batch.used = Some(BooleanArray::from(used));
         let mut told = lock(&self.told);
         told.summary.accounting = told.summary.accounting.plus(&accounting);
+        if let Some(row) = late {
+            told.example("late", batch.first_row + row as u64, "event time is behind the watermark");
+        }
     }
 
     /// Scatters a judged batch to the views.
@@ -305,7 +314,8 @@ impl<'a> Ingest<'a> {
                 view.events.scatter(batch.number, &events, &shards)
             }
             Some(asked) => {
-                let rows: Vec<u32> = (0..keys.len() as u32).filter(|&row| asked.may_hold(&keys, row as usize)).collect();
+                let rows: Vec<u32> =
+                    (0..keys.len() as u32).filter(|&row| asked.may_hold(&keys, row as usize)).collect();
                 let shards: Vec<u32> = rows.iter().map(|&row| shard_of(keys.hash(row as usize), shards)).collect();
                 let events = arrow::compute::take_record_batch(&events, &arrow::array::UInt32Array::from(rows))?;
                 view.events.scatter(batch.number, &events, &shards)

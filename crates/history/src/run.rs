@@ -1,8 +1,8 @@
 //! A job from beginning to end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use asof_connect::{EventFile, Format, TableWriter, TimeUnit, Wanted, WantedColumn};
@@ -15,7 +15,7 @@ use crate::budget::Budget;
 use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
 use crate::event_layout::{EventLayout, Needs};
-use crate::every_event::EveryEvent;
+use crate::every_event::{EveryEvent, Pass};
 use crate::ingest::{Ingest, ViewEvents};
 use crate::job::{Job, Knowledge, RowsOf, SpineRows, Target};
 use crate::key_filter::KeyFilter;
@@ -128,7 +128,7 @@ impl StreamFile {
                 columns.len() - 1
             })
         });
-        let wanted = Wanted { columns, time_unit: time_unit(stream.timestamp_unit) };
+        let wanted = Wanted { columns, time_unit: stream.timestamp_unit.map(time_unit) };
         let format = match connector.format {
             FileFormat::Parquet => Format::Parquet,
             FileFormat::Jsonl => Format::Jsonl,
@@ -146,13 +146,12 @@ impl StreamFile {
     }
 }
 
-/// `timestamp_unit` as declared; the default is microseconds with the check for another unit.
-fn time_unit(unit: TimestampUnit) -> Option<TimeUnit> {
+fn time_unit(unit: TimestampUnit) -> TimeUnit {
     match unit {
-        TimestampUnit::Second => Some(TimeUnit::Second),
-        TimestampUnit::Millisecond => Some(TimeUnit::Millisecond),
-        TimestampUnit::Microsecond => None,
-        TimestampUnit::Nanosecond => Some(TimeUnit::Nanosecond),
+        TimestampUnit::Second => TimeUnit::Second,
+        TimestampUnit::Millisecond => TimeUnit::Millisecond,
+        TimestampUnit::Microsecond => TimeUnit::Microsecond,
+        TimestampUnit::Nanosecond => TimeUnit::Nanosecond,
     }
 }
 
@@ -225,9 +224,9 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     let (stream, duplicates) = ingest(job, source, vec![&view], room, shards, progress)?;
     progress.step("computing features", shards as u64);
     let (rows, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let pass = Pass { duplicates: &duplicates, knowledge: job.knowledge, on_error: job.on_error, writer: &writer };
     in_parallel(job.threads, shards, &job.stop, |shard| {
-        let (written, failures) =
-            every.write_shard(&view, shard, &duplicates, job.knowledge, job.on_error, &writer)?;
+        let (written, failures) = every.write_shard(&view, shard, &pass)?;
         rows.fetch_add(written, Ordering::Relaxed);
         failed.fetch_add(failures, Ordering::Relaxed);
         progress.advance(1);
@@ -297,7 +296,8 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     }
     let shards = shard_count(job, sources.values().map(|source| source.file.size_bytes()).sum());
     let (mut views, joins) = views_of_joins(job, &joined, &sources, room, shards)?;
-    let assembly = |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
+    let assembly =
+        |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
     let schema = assembly(Vec::new()).schema()?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 

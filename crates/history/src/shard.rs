@@ -35,7 +35,8 @@ impl EntityEvents {
         let batch = view.events.take(shard)?;
         let keys = view.keys.encode(view.layout.keys(&batch))?;
         let offsets = view.layout.offsets(&batch);
-        let stays = |row: usize| duplicates.count() == 0 || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
+        let stays =
+            |row: usize| duplicates.count() == 0 || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
         let mut entities = EntityIndex::default();
         let mut rows = Vec::with_capacity(batch.num_rows());
         let mut entity_of = Vec::with_capacity(batch.num_rows());
@@ -52,8 +53,7 @@ impl EntityEvents {
             }
         }
         let batch = take_record_batch(&batch, &UInt32Array::from(rows))?;
-        let times: ScalarBuffer<i64> =
-            view.layout.time_array(&batch).as_primitive::<Int64Type>().values().clone();
+        let times: ScalarBuffer<i64> = view.layout.time_array(&batch).as_primitive::<Int64Type>().values().clone();
         let events = SortedEvents::new(view.plan.program(), times, view.layout.carried(&batch));
         Ok(EntityEvents { entities, batch, events, starts })
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use asof_connect::{Format, SpineFile, convert};
 use asof_feature::ServicePlan;
@@ -70,7 +70,10 @@ impl<'a> Spine<'a> {
         })?;
         if rows.time_unit.is_none() {
             file.check_time_unit(time).map_err(|error| {
-                HistoryError::request_with_hint(error.to_string(), "`--time-unit` names the unit of the spine's instants")
+                HistoryError::request_with_hint(
+                    error.to_string(),
+                    "`--time-unit` names the unit of the spine's instants",
+                )
             })?;
         }
         let asks = asks(&column)?;
@@ -82,7 +85,9 @@ impl<'a> Spine<'a> {
     }
 
     /// The batches of the file in order, with the number of each one's first row.
-    pub(crate) fn batches(&self) -> Result<impl Iterator<Item = Result<(u64, SpineBatch), HistoryError>>, HistoryError> {
+    pub(crate) fn batches(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(u64, SpineBatch), HistoryError>>, HistoryError> {
         let mut file = open(&self.rows.path, &self.text_columns)?;
         let mut first_row = 0;
         Ok(std::iter::from_fn(move || {
@@ -146,6 +151,10 @@ impl<'a> Spine<'a> {
 
     fn column(&self, first_row: u64, batch: &RecordBatch, column: &NamedColumn) -> Result<ArrayRef, HistoryError> {
         let values = batch.column(column.place);
+        // A text file whose column is NULL throughout does not tell its type.
+        if values.logical_null_count() == values.len() {
+            return Ok(new_null_array(&column.data_type, values.len()));
+        }
         let (values, failed) = convert(values, &column.data_type, self.rows.time_unit).map_err(|error| {
             HistoryError::request(format!("spine `{}`: column `{}`: {error}", self.rows.path.display(), column.name))
         })?;

@@ -61,9 +61,12 @@ impl SpineReads {
         fields.push(Field::new("instant", DataType::Int64, false));
         fields.push(Field::new("row", DataType::UInt64, false));
         let mut result_fields = vec![Field::new("row", DataType::UInt64, false)];
-        result_fields.extend(plan.view().features.iter().map(|feature| {
-            Field::new(&feature.name, feature.expression.data_type().clone(), true)
-        }));
+        result_fields.extend(
+            plan.view()
+                .features
+                .iter()
+                .map(|feature| Field::new(&feature.name, feature.expression.data_type().clone(), true)),
+        );
         SpineReads {
             waiting: waiting(Arc::new(Schema::new(fields))),
             results: results(Arc::new(Schema::new(result_fields))),
@@ -161,7 +164,14 @@ struct Answering<'a> {
 impl<'a> Answering<'a> {
     fn new(reads: &'a SpineReads, plan: &'a ViewPlan, numbers: &'a [u64]) -> Answering<'a> {
         let program = plan.program();
-        Answering { reads, plan, numbers, cursor: Cursor::new(program), answers: Answers::new(program), rows: Vec::new() }
+        Answering {
+            reads,
+            plan,
+            numbers,
+            cursor: Cursor::new(program),
+            answers: Answers::with_capacity(program, numbers.len().min(ANSWERS_MAX)),
+            rows: Vec::new(),
+        }
     }
 
     /// Reads one entity at the instants of `group`, which ascend, over all its events.
@@ -227,7 +237,7 @@ impl<'a> Answering<'a> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let answers = std::mem::replace(&mut self.answers, Answers::new(self.plan.program()));
+        let answers = std::mem::replace(&mut self.answers, Answers::with_capacity(self.plan.program(), 0));
         let rows = std::mem::take(&mut self.rows);
         let view = self.plan.features(answers.finish())?;
         if !view.failures.is_empty() {

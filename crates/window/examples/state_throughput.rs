@@ -37,11 +37,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut sent, mut seconds) = (0, 0.0);
     while sent < events {
         let rows = BATCH_ROWS.min((events - sent) as usize);
-        let times: Vec<i64> = (0..rows as u64).map(|row| ((sent + row) as i128 * i128::from(span_us) / i128::from(events)) as i64).collect();
+        let times: Vec<i64> = (0..rows as u64)
+            .map(|row| ((sent + row) as i128 * i128::from(span_us) / i128::from(events)) as i64)
+            .collect();
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(|_| random.below(accounts) as i64)));
         let amounts: ArrayRef =
             Arc::new(Float64Array::from_iter_values((0..rows).map(|_| random.below(1_000_000) as f64 / 100.0)));
-        let merchants: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(|_| random.below(50_000) as i64)));
+        let merchants: ArrayRef =
+            Arc::new(Int64Array::from_iter_values((0..rows).map(|_| random.below(50_000) as i64)));
         let start = Instant::now();
         let carried = program.carry(&[amounts, merchants], &[]);
         let batch = SortedEvents::new(&program, times.into(), &carried);
@@ -56,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reads = 100_000usize.min(accounts as usize);
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..reads).map(|_| random.below(accounts) as i64)));
     let keys = encoder.encode(&[keys])?;
-    let (mut cursor, mut answers) = (Cursor::new(&program), Answers::new(&program));
+    let (mut cursor, mut answers) = (Cursor::new(&program), Answers::with_capacity(&program, reads));
     let start = Instant::now();
     for row in 0..reads {
         state.read(Some((&keys, row)), span_us, &mut cursor, &mut answers);
@@ -85,7 +88,8 @@ fn ten_features() -> Result<Program, Box<dyn Error>> {
         calendar: None,
     };
     let slot = |data_type| Slot { data_type, nullable: false };
-    let call = |function, argument, frame, data_type| Call { function, argument, by: None, filter: None, frame, data_type };
+    let call =
+        |function, argument, frame, data_type| Call { function, argument, by: None, filter: None, frame, data_type };
     let (double, bigint) = (DataType::Float64, DataType::Int64);
     Ok(Program::new(
         vec![frame(5), frame(60), frame(7 * 24 * 60)],

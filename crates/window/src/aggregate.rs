@@ -52,14 +52,39 @@ pub enum Function {
 
 /// Names as SQL spells them, in the order of the reference page.
 pub const FUNCTION_NAMES: &[&str] = &[
-    "count", "sum", "avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp", "min", "max", "first_value",
-    "last_value", "nth_value", "array_agg", "bool_and", "bool_or", "median", "quantile_cont", "mode", "min_by", "max_by",
+    "count",
+    "sum",
+    "avg",
+    "var_pop",
+    "var_samp",
+    "stddev_pop",
+    "stddev_samp",
+    "min",
+    "max",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "array_agg",
+    "bool_and",
+    "bool_or",
+    "median",
+    "quantile_cont",
+    "mode",
+    "min_by",
+    "max_by",
 ];
 
 /// Aggregates that the language names but does not have yet: refused by name.
 pub const LATER_FUNCTION_NAMES: &[&str] = &[
-    "corr", "covar_pop", "covar_samp", "regr_slope", "approx_count_distinct", "approx_quantile", "histogram",
-    "decayed_sum", "decayed_avg",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_slope",
+    "approx_count_distinct",
+    "approx_quantile",
+    "histogram",
+    "decayed_sum",
+    "decayed_avg",
 ];
 
 impl Function {

@@ -66,12 +66,12 @@ enum Values {
 }
 
 impl Answers {
-    /// No answers yet, for the calls of `program`.
-    pub fn new(program: &Program) -> Answers {
+    /// No answers yet, for the calls of `program`, with room for `rows` reads.
+    pub fn with_capacity(program: &Program, rows: usize) -> Answers {
         Answers {
-            columns: program.calls().iter().map(|call| AnswerColumn::new(&call.data_type)).collect(),
+            columns: program.calls().iter().map(|call| AnswerColumn::new(&call.data_type, rows)).collect(),
             failed: Vec::new(),
-            known: Vec::new(),
+            known: Vec::with_capacity(rows),
         }
     }
 
@@ -120,16 +120,16 @@ pub struct Finished {
 }
 
 impl AnswerColumn {
-    fn new(data_type: &DataType) -> AnswerColumn {
+    fn new(data_type: &DataType, rows: usize) -> AnswerColumn {
         let values = match data_type {
-            DataType::Decimal128(_, _) => Values::Wides(Vec::new()),
+            DataType::Decimal128(_, _) => Values::Wides(Vec::with_capacity(rows)),
             DataType::Utf8 | DataType::Binary => Values::Texts { offsets: vec![0], bytes: Vec::new() },
             DataType::List(item) => {
-                Values::Lists { offsets: vec![0], items: Box::new(AnswerColumn::new(item.data_type())) }
+                Values::Lists { offsets: vec![0], items: Box::new(AnswerColumn::new(item.data_type(), rows)) }
             }
-            _ => Values::Words(Vec::new()),
+            _ => Values::Words(Vec::with_capacity(rows)),
         };
-        AnswerColumn { data_type: data_type.clone(), valid: Vec::new(), nulls: 0, values }
+        AnswerColumn { data_type: data_type.clone(), valid: Vec::with_capacity(rows), nulls: 0, values }
     }
 
     #[inline]
@@ -162,9 +162,7 @@ impl AnswerColumn {
         let nulls = (self.nulls > 0).then(|| NullBuffer::from(self.valid));
         match self.values {
             Values::Words(words) => words_array(&self.data_type, words, nulls),
-            Values::Wides(wides) => Arc::new(
-                Decimal128Array::new(wides.into(), nulls).with_data_type(self.data_type),
-            ),
+            Values::Wides(wides) => Arc::new(Decimal128Array::new(wides.into(), nulls).with_data_type(self.data_type)),
             Values::Texts { offsets, bytes } => {
                 let offsets = OffsetBuffer::new(offsets.into());
                 match self.data_type {
@@ -174,9 +172,12 @@ impl AnswerColumn {
                     _ => Arc::new(BinaryArray::new(offsets, bytes.into(), nulls)),
                 }
             }
-            Values::Lists { offsets, items } => {
-                Arc::new(ListArray::new(item_field(&self.data_type), OffsetBuffer::new(offsets.into()), items.finish(), nulls))
-            }
+            Values::Lists { offsets, items } => Arc::new(ListArray::new(
+                item_field(&self.data_type),
+                OffsetBuffer::new(offsets.into()),
+                items.finish(),
+                nulls,
+            )),
         }
     }
 }

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, UInt64Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
@@ -25,9 +23,11 @@ impl Program {
         let word = |place| Field::new(format!("word_{place}"), DataType::Int64, false);
         let text = |place| Field::new(format!("text_{place}"), DataType::Binary, true);
         let mut fields: Vec<Field> = (0..words).map(word).collect();
-        fields.extend(wide_types.enumerate().map(|(place, placed)| {
-            Field::new(format!("wide_{place}"), placed.slot.data_type.clone(), true)
-        }));
+        fields.extend(
+            wide_types
+                .enumerate()
+                .map(|(place, placed)| Field::new(format!("wide_{place}"), placed.slot.data_type.clone(), true)),
+        );
         debug_assert_eq!(fields.len(), words + wides);
         fields.extend((0..texts).map(text));
         if self.flags() > 0 {

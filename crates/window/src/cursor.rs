@@ -80,7 +80,11 @@ impl Cursor {
                 continue;
             }
             if frame.accumulators.iter().any(Accumulator::names_indexes) {
-                frame.accumulators.iter_mut().zip(inputs).for_each(|(accumulator, input)| accumulator.clear(program, input));
+                frame
+                    .accumulators
+                    .iter_mut()
+                    .zip(inputs)
+                    .for_each(|(accumulator, input)| accumulator.clear(program, input));
                 frame.run = 0..0;
                 continue;
             }
@@ -140,8 +144,7 @@ impl Cursor {
             }
             Source::Collect => {
                 let passes = |index: &usize| call.filter.is_none_or(|filter| events.flag(filter, *index));
-                let list: Vec<Answer> =
-                    run.filter(passes).map(|index| value_at(slot, events, Some(index))).collect();
+                let list: Vec<Answer> = run.filter(passes).map(|index| value_at(slot, events, Some(index))).collect();
                 Ok(if list.is_empty() { Answer::Null } else { Answer::List(list) })
             }
         }

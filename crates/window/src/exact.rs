@@ -13,6 +13,8 @@
 //!   n     at most 2^40 values, so that no total leaves its limbs: 64 + 40 < 127, 2·43 + 40 < 127
 //! ```
 
+use std::ops::RangeInclusive;
+
 use num_bigint::{BigInt, BigUint, Sign};
 use num_traits::Zero;
 
@@ -21,6 +23,9 @@ use crate::rounding::{compose, decompose, round_ratio};
 
 const SUM_UNIT: i32 = -128;
 const SQUARE_UNIT: i32 = -192;
+/// Exponents of doubles (53-bit integers times 2^exponent) whose value, or square, lies within the limbs.
+const SUM_EXPONENTS: RangeInclusive<i32> = SUM_UNIT..=64 - 53;
+const SQUARE_EXPONENTS: RangeInclusive<i32> = SQUARE_UNIT / 2..=43 - 53;
 /// Units of the big integers: the last bit of the least subnormal, and of its square.
 const OUTLIER_SUM_UNIT: i32 = -1074;
 const OUTLIER_SQUARE_UNIT: i32 = 2 * OUTLIER_SUM_UNIT;
@@ -84,7 +89,7 @@ impl ExactSum {
         }
         let (negative, significand, exponent) = decompose(x);
         let negative = negative ^ (step == Step::Leave);
-        if exponent >= SUM_UNIT && exponent <= 11 {
+        if SUM_EXPONENTS.contains(&exponent) {
             self.fixed.add_shifted(negative, u128::from(significand), (exponent - SUM_UNIT) as u32);
         } else if significand != 0 {
             outlying(&mut self.outliers, step, negative, BigUint::from(significand) << (exponent - OUTLIER_SUM_UNIT));
@@ -159,7 +164,7 @@ impl ExactSquares {
         let (_, significand, exponent) = decompose(x);
         let negative = step == Step::Leave;
         let square = u128::from(significand) * u128::from(significand);
-        if exponent >= SQUARE_UNIT / 2 && exponent <= -10 {
+        if SQUARE_EXPONENTS.contains(&exponent) {
             self.fixed.add_shifted(negative, square, (2 * exponent - SQUARE_UNIT) as u32);
         } else if significand != 0 {
             outlying(&mut self.outliers, step, negative, BigUint::from(square) << (2 * exponent - OUTLIER_SQUARE_UNIT));

@@ -21,7 +21,8 @@ impl<const N: usize> Fixed<N> {
             if index >= limb + parts.len() && !carry {
                 break;
             }
-            (*slot, carry) = if negative { borrowing_sub(*slot, part, carry) } else { carrying_add(*slot, part, carry) };
+            (*slot, carry) =
+                if negative { borrowing_sub(*slot, part, carry) } else { carrying_add(*slot, part, carry) };
         }
     }
 
@@ -66,11 +67,7 @@ impl<const N: usize> Fixed<N> {
         let sticky = below_third != 0 || self.0[..highest.saturating_sub(2)].iter().any(|&limb| limb != 0);
         // `top` is the value divided by 2^(64·(highest − 1) − lead); below limb 1 the division is exact upwards.
         let exponent = 64 * highest as i64 - 64 - i64::from(lead);
-        if exponent < 0 {
-            (top >> -exponent, 0, false)
-        } else {
-            (top, exponent as u32, sticky)
-        }
+        if exponent < 0 { (top >> -exponent, 0, false) } else { (top, exponent as u32, sticky) }
     }
 }
 

@@ -37,16 +37,19 @@ pub enum Extent {
 
 impl Frame {
     /// The lifetime frame: plain `ORDER BY ts`.
-    pub const LIFETIME: Frame = Frame {
-        extent: Extent::Range { preceding_us: None, lag_us: 0 },
-        calendar: None,
-    };
+    pub const LIFETIME: Frame = Frame { extent: Extent::Range { preceding_us: None, lag_us: 0 }, calendar: None };
 
     /// The run of `events` that the frame holds as of `t_us`.
     ///
     /// `current` is the index of the event that ROWS frames end at (`--every-event`, scores); without it the newest
     /// event up to `t_us` stands as the current row. RANGE frames include all peers of equal time either way.
-    pub fn bounds<E: Events>(&self, events: &E, t_us: i64, current: Option<usize>, near: &Range<usize>) -> Range<usize> {
+    pub fn bounds<E: Events>(
+        &self,
+        events: &E,
+        t_us: i64,
+        current: Option<usize>,
+        near: &Range<usize>,
+    ) -> Range<usize> {
         let (mut start, end) = match self.extent {
             Extent::Range { preceding_us, lag_us } => {
                 let end = first_after(events, t_us.saturating_sub(lag_us), near.end);

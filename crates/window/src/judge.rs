@@ -164,10 +164,10 @@ impl Judge {
         let lateness_us = self.rules.lateness_us;
         let state = self.partitions.entry(partition).or_default();
         let watermark_us = state.newest_used_us.map(|newest_us| newest_us.saturating_sub(lateness_us));
-        if let Some(horizon_us) = self.rules.dedup_horizon_us {
-            if state.holds(arrival.primary_key, arrival.time_us, horizon_us) {
-                return Verdict::Duplicate;
-            }
+        if let Some(horizon_us) = self.rules.dedup_horizon_us
+            && state.holds(arrival.primary_key, arrival.time_us, horizon_us)
+        {
+            return Verdict::Duplicate;
         }
         if watermark_us.is_some_and(|watermark_us| arrival.time_us < watermark_us) {
             return Verdict::Late;

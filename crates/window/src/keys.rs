@@ -102,7 +102,8 @@ impl EntityIndex {
         let found = match keys {
             Keys::Words(words) => {
                 let word = words[row];
-                let entry = self.words.entry(hash_word(word), |(other, _)| *other == word, |(other, _)| hash_word(*other));
+                let entry =
+                    self.words.entry(hash_word(word), |(other, _)| *other == word, |(other, _)| hash_word(*other));
                 entry.or_insert((word, next)).get().1
             }
             Keys::Rows(rows) => {

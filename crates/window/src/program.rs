@@ -39,7 +39,9 @@ pub struct Slot {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ProgramError {
     /// More nullable arguments and FILTERs than an event has flags for.
-    #[error("a feature view may have at most {FLAGS_MAX} nullable arguments and FILTERs together, this one has {found}")]
+    #[error(
+        "a feature view may have at most {FLAGS_MAX} nullable arguments and FILTERs together, this one has {found}"
+    )]
     TooManyFlags {
         /// How many it needs.
         found: usize,
@@ -127,7 +129,12 @@ pub(crate) enum Kind {
 
 impl Program {
     /// Lays out a program. `slots` are the values that calls refer to by index, `filters` the number of FILTERs.
-    pub fn new(frames: Vec<Frame>, slots: Vec<Slot>, filters: usize, calls: Vec<Call>) -> Result<Program, ProgramError> {
+    pub fn new(
+        frames: Vec<Frame>,
+        slots: Vec<Slot>,
+        filters: usize,
+        calls: Vec<Call>,
+    ) -> Result<Program, ProgramError> {
         let flags = filters + slots.iter().filter(|slot| slot.nullable).count();
         if flags > FLAGS_MAX {
             return Err(ProgramError::TooManyFlags { found: flags });

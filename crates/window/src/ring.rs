@@ -277,14 +277,7 @@ impl Events for RingEvents<'_> {
     }
 }
 
-fn write_event<E: Events>(
-    to: &mut [u32],
-    layout: &RingLayout,
-    broad: u32,
-    from: &E,
-    row: usize,
-    tie: TieBreak<'_>,
-) {
+fn write_event<E: Events>(to: &mut [u32], layout: &RingLayout, broad: u32, from: &E, row: usize, tie: TieBreak<'_>) {
     (to[0], to[1]) = split(from.time_us(row));
     if layout.follows_order {
         to[2] = tie.partition;

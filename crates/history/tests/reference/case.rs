@@ -3,51 +3,51 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use asof_connect::{EventFile, Format, TableWriter, TimeUnit, Wanted, WantedColumn};
 use asof_definition::{Project, SourceFile};
-use arrow::array::{ArrayRef, RecordBatch};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 #[derive(Debug, Deserialize)]
-pub struct Case {
-    pub name: String,
-    pub sql: String,
-    pub events: Vec<Event>,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) sql: String,
+    pub(crate) events: Vec<Event>,
     #[serde(default)]
-    pub judged: Vec<String>,
+    pub(crate) judged: Vec<String>,
     #[serde(default)]
-    pub set_aside: Vec<usize>,
+    pub(crate) set_aside: Vec<usize>,
     #[serde(default)]
-    pub reads: Vec<Read>,
-    pub every_event: Option<Vec<Answered>>,
-    pub every_event_as_served: Option<Vec<Answered>>,
-    pub stream: Value,
+    pub(crate) reads: Vec<Read>,
+    pub(crate) every_event: Option<Vec<Answered>>,
+    pub(crate) every_event_as_served: Option<Vec<Answered>>,
+    pub(crate) stream: Value,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct Event {
-    pub columns: Box<RawValue>,
+pub(crate) struct Event {
+    pub(crate) columns: Box<RawValue>,
     #[serde(default)]
-    pub partition: u32,
-    pub arrived: Option<Value>,
+    pub(crate) partition: u32,
+    pub(crate) arrived: Option<Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Read {
-    pub key: Map<String, Value>,
-    pub as_of: Value,
-    pub position: Option<usize>,
+pub(crate) struct Read {
+    pub(crate) key: Map<String, Value>,
+    pub(crate) as_of: Value,
+    pub(crate) position: Option<usize>,
     #[serde(default = "event_time")]
-    pub knowledge: String,
-    pub expect: Map<String, Value>,
+    pub(crate) knowledge: String,
+    pub(crate) expect: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Answered {
-    pub event: usize,
-    pub expect: Map<String, Value>,
+pub(crate) struct Answered {
+    pub(crate) event: usize,
+    pub(crate) expect: Map<String, Value>,
 }
 
 fn event_time() -> String {
@@ -55,7 +55,7 @@ fn event_time() -> String {
 }
 
 impl Case {
-    pub fn read_all(path: &Path) -> Vec<Case> {
+    pub(crate) fn read_all(path: &Path) -> Vec<Case> {
         let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut cases: Vec<Case> =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -64,13 +64,13 @@ impl Case {
         cases
     }
 
-    pub fn project(&self, sql: &str) -> Project {
+    pub(crate) fn project(&self, sql: &str) -> Project {
         let file = SourceFile { name: "case.sql".to_owned(), text: sql.to_owned() };
         asof_definition::check(&[file]).unwrap_or_else(|errors| panic!("{}: {}\n{sql}", self.name, errors[0]))
     }
 
     /// Arrival times in microseconds: given, or else the event time, never decreasing. Taken from the reference's rule.
-    pub fn arrivals_us(&self, times: &[Option<i64>]) -> Vec<i64> {
+    pub(crate) fn arrivals_us(&self, times: &[Option<i64>]) -> Vec<i64> {
         let mut arrived_us = None;
         let arrivals = self.events.iter().zip(times).map(|(event, own)| {
             let given = event.arrived.as_ref().map(instant_us).or(*own);
@@ -82,7 +82,7 @@ impl Case {
 }
 
 /// RFC 3339 text or whole microseconds.
-pub fn instant_us(value: &Value) -> i64 {
+pub(crate) fn instant_us(value: &Value) -> i64 {
     match value {
         Value::Number(number) => number.as_i64().unwrap(),
         other => {
@@ -96,9 +96,16 @@ pub fn instant_us(value: &Value) -> i64 {
 }
 
 /// JSON objects as typed columns, by the same decoder that files have; unreadable rows beside.
-pub fn decode(folder: &Path, columns: &[(String, arrow::datatypes::DataType)], lines: &[String]) -> (RecordBatch, Vec<usize>) {
+pub(crate) fn decode(
+    folder: &Path,
+    columns: &[(String, arrow::datatypes::DataType)],
+    lines: &[String],
+) -> (RecordBatch, Vec<usize>) {
     let wanted = Wanted {
-        columns: columns.iter().map(|(name, data_type)| WantedColumn { name: name.clone(), data_type: data_type.clone() }).collect(),
+        columns: columns
+            .iter()
+            .map(|(name, data_type)| WantedColumn { name: name.clone(), data_type: data_type.clone() })
+            .collect(),
         time_unit: Some(TimeUnit::Microsecond),
     };
     let path = folder.join("decoded.jsonl");
@@ -119,7 +126,7 @@ pub fn decode(folder: &Path, columns: &[(String, arrow::datatypes::DataType)], l
 }
 
 /// Rows of columns as JSON objects, written by the same encoder that outputs have.
-pub fn rows(folder: &Path, batch: &RecordBatch) -> Vec<Map<String, Value>> {
+pub(crate) fn rows(folder: &Path, batch: &RecordBatch) -> Vec<Map<String, Value>> {
     if batch.num_rows() == 0 {
         return Vec::new();
     }
@@ -130,13 +137,13 @@ pub fn rows(folder: &Path, batch: &RecordBatch) -> Vec<Map<String, Value>> {
     read_rows(&path)
 }
 
-pub fn read_rows(path: &Path) -> Vec<Map<String, Value>> {
+pub(crate) fn read_rows(path: &Path) -> Vec<Map<String, Value>> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Differences of one answer; features in `failed` are errors of the kind beside them.
-pub fn differences(
+pub(crate) fn differences(
     what: &str,
     expect: &Map<String, Value>,
     found: &Map<String, Value>,
@@ -144,7 +151,8 @@ pub fn differences(
 ) -> Vec<String> {
     let mut differences = Vec::new();
     for (name, wanted) in expect {
-        let failure = failed.iter().find(|(feature, _)| feature == name).map(|(_, kind)| serde_json::json!({"error": kind}));
+        let failure =
+            failed.iter().find(|(feature, _)| feature == name).map(|(_, kind)| serde_json::json!({"error": kind}));
         let got = failure.or_else(|| found.get(name).cloned());
         let same = got.as_ref().is_some_and(|got| got.to_string() == wanted.to_string());
         if !same {

@@ -22,7 +22,7 @@ struct Files<'a> {
     arrivals_us: Vec<i64>,
 }
 
-pub fn check(case: &Case) -> Vec<String> {
+pub(crate) fn check(case: &Case) -> Vec<String> {
     // A file has one partition and no clock that events could be ahead of.
     let one_partition = case.events.iter().all(|event| event.partition == 0);
     if !one_partition || case.judged.iter().any(|verdict| verdict == "rejected: future") {
@@ -54,7 +54,8 @@ impl<'a> Files<'a> {
     fn new(case: &'a Case) -> Files<'a> {
         let folder = TempDir::new().unwrap();
         let stream = case.project(&case.sql).views[0].stream.clone();
-        let columns: Vec<_> = stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
+        let columns: Vec<_> =
+            stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
         let lines: Vec<String> = case.events.iter().map(|event| event.columns.get().replace('\n', " ")).collect();
         let (batch, _) = decode(folder.path(), &columns, &lines);
         let times: Vec<Option<i64>> =
@@ -64,16 +65,24 @@ impl<'a> Files<'a> {
     }
 
     fn write_events(&self, count: usize) {
-        let lines = self.case.events[..count].iter().zip(&self.arrivals_us).enumerate().map(|(index, (event, arrived_us))| {
-            let columns = event.columns.get().trim().replace('\n', " ");
-            let inner = columns.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap().to_owned();
-            let comma = if inner.trim().is_empty() { "" } else { ", " };
-            format!("{{{inner}{comma}\"case_arrived\": {arrived_us}, \"case_event\": {index}}}")
-        });
+        let lines =
+            self.case.events[..count].iter().zip(&self.arrivals_us).enumerate().map(|(index, (event, arrived_us))| {
+                let columns = event.columns.get().trim().replace('\n', " ");
+                let inner = columns.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap().to_owned();
+                let comma = if inner.trim().is_empty() { "" } else { ", " };
+                format!("{{{inner}{comma}\"case_arrived\": {arrived_us}, \"case_event\": {index}}}")
+            });
         std::fs::write(self.folder.path().join("events.jsonl"), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     }
 
-    fn run(&self, rows: RowsOf, out: &Path, knowledge: Knowledge, shape: (usize, usize, usize), on_error: OnError) -> Result<Summary, asof_history::HistoryError> {
+    fn run(
+        &self,
+        rows: RowsOf,
+        out: &Path,
+        knowledge: Knowledge,
+        shape: (usize, usize, usize),
+        on_error: OnError,
+    ) -> Result<Summary, asof_history::HistoryError> {
         let project = self.case.project(&self.sql);
         let (shards, threads, memory_limit_bytes) = shape;
         let job = Job {
@@ -105,7 +114,9 @@ impl<'a> Files<'a> {
         let mut differing = Vec::new();
         let accounting = summary.streams[0].accounting;
         let used = self.case.judged.iter().filter(|verdict| *verdict == "used").count() as u64;
-        if !self.case.judged.is_empty() && (accounting.used, accounting.total()) != (used, self.case.events.len() as u64) {
+        if !self.case.judged.is_empty()
+            && (accounting.used, accounting.total()) != (used, self.case.events.len() as u64)
+        {
             differing.push(format!("accounting of the file: {accounting:?}, {used} should be used"));
         }
         let found = read_rows(&out);
@@ -123,7 +134,13 @@ impl<'a> Files<'a> {
         differing
     }
 
-    fn spine(&self, shape: (usize, usize, usize), reads: &[&Read], position: Option<usize>, knowledge: Knowledge) -> Vec<String> {
+    fn spine(
+        &self,
+        shape: (usize, usize, usize),
+        reads: &[&Read],
+        position: Option<usize>,
+        knowledge: Knowledge,
+    ) -> Vec<String> {
         let count = position.unwrap_or(self.case.events.len());
         if count == 0 {
             return Vec::new();
@@ -169,14 +186,14 @@ fn without_errors(expect: &Map<String, Value>) -> Map<String, Value> {
 
 /// The case's SQL with its stream read from a file of arrivals that also has the event's number.
 fn over_a_file(sql: &str) -> String {
-    let options = "connector = 'file', path = 'events.jsonl', format = 'jsonl', order = 'file', arrival_column = 'case_arrived'";
+    let options = "connector = 'file', path = 'events.jsonl', format = 'jsonl', order = 'file', \
+                   arrival_column = 'case_arrived', timestamp_unit = 'us'";
     let (stream, rest) = sql.split_once(";").unwrap();
     let stream = match stream.rfind(" WITH (").or(stream.rfind("\nWITH (")) {
         Some(at) => {
-            let own = &stream[at + " WITH (".len()..];
-            let kept = own.replace("ahead_max = '", "timestamp_unit = 'us', ahead_max = '");
-            let kept: String = kept.trim_end().trim_end_matches(')').to_owned();
-            let kept: Vec<&str> = kept.split(", ").filter(|option| !option.trim_start().starts_with("ahead_max")).collect();
+            let own = stream[at + " WITH (".len()..].trim_end().trim_end_matches(')');
+            // A file knows no clock to be ahead of, and the refusal of that option has its own test.
+            let kept = own.split(", ").filter(|option| !option.trim_start().starts_with("ahead_max"));
             let joined = std::iter::once(options).chain(kept).collect::<Vec<_>>().join(", ");
             format!("{} WITH ({joined})", &stream[..at])
         }

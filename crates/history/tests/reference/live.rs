@@ -1,6 +1,5 @@
 //! A case through the live engine object.
 
-
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use asof_feature::{Arrivals, OnlineStream, StreamPlan, ViewPlan};
@@ -26,7 +25,8 @@ impl<'a> Bound<'a> {
         let view = project.views[0].clone();
         let stream = view.stream.clone();
         let folder = TempDir::new().unwrap();
-        let columns: Vec<_> = stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
+        let columns: Vec<_> =
+            stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
         let lines: Vec<String> = case.events.iter().map(|event| event.columns.get().replace('\n', " ")).collect();
         let (batch, unreadable) = decode(folder.path(), &columns, &lines);
         let times = batch.column(stream.time_column).as_primitive::<TimestampMicrosecondType>();
@@ -51,7 +51,12 @@ impl<'a> Bound<'a> {
         };
         for run in indexes.chunk_by(together) {
             let first = run[0];
-            let unreadable: Vec<usize> = self.unreadable.iter().filter_map(|row| row.checked_sub(first)).filter(|row| *row < run.len()).collect();
+            let unreadable: Vec<usize> = self
+                .unreadable
+                .iter()
+                .filter_map(|row| row.checked_sub(first))
+                .filter(|row| *row < run.len())
+                .collect();
             let outcome = engine
                 .arrive(Arrivals {
                     partition: self.case.events[first].partition,
@@ -104,7 +109,7 @@ fn words(verdict: &Verdict) -> String {
     }
 }
 
-pub fn in_arrival_order(case: &Case) -> Vec<String> {
+pub(crate) fn in_arrival_order(case: &Case) -> Vec<String> {
     let bound = Bound::new(case);
     let all: Vec<usize> = (0..case.events.len()).collect();
     let mut differing = Vec::new();
@@ -128,7 +133,7 @@ pub fn in_arrival_order(case: &Case) -> Vec<String> {
 }
 
 /// A first engine takes half of the arrivals; a second one is given them again, then the rest.
-pub fn with_a_restart(case: &Case) -> Vec<String> {
+pub(crate) fn with_a_restart(case: &Case) -> Vec<String> {
     let bound = Bound::new(case);
     let all: Vec<usize> = (0..case.events.len()).collect();
     let half = all.len() / 2;
@@ -153,9 +158,10 @@ pub fn with_a_restart(case: &Case) -> Vec<String> {
 }
 
 /// The used events in another order of arrival in which they are all used still: the values are the same.
-pub fn shuffled(case: &Case) -> Vec<String> {
+pub(crate) fn shuffled(case: &Case) -> Vec<String> {
     let bound = Bound::new(case);
-    let primary_key = case.stream.get("primary_key").is_some();
+    let enforced = case.stream.get("not_enforced").is_none_or(|not_enforced| not_enforced == false);
+    let primary_key = case.stream.get("primary_key").is_some() && enforced;
     if bound.view.program().follows_order() && !primary_key {
         return Vec::new(); // Ties follow arrival: the case allows no other order.
     }
@@ -180,7 +186,6 @@ pub fn shuffled(case: &Case) -> Vec<String> {
     }
     differing
 }
-
 
 /// splitmix64: the same shuffles in every run.
 struct Random(u64);

@@ -8,6 +8,8 @@
 //! Cases: `tests/reference/cases` of the repository, and the random ones named by `ASOF_RANDOM_CASES` (a JSON file that
 //! `tests/reference/random_cases.py` wrote), which then must be there.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod case;
 mod from_files;
 mod live;
@@ -21,7 +23,8 @@ fn cases_folder() -> PathBuf {
 }
 
 fn golden_cases() -> Vec<Case> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(cases_folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(cases_folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("refusals.json"));
     paths.sort();
     let cases: Vec<Case> = paths.iter().flat_map(|path| Case::read_all(path)).collect();
