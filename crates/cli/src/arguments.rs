@@ -157,7 +157,7 @@ pub(crate) fn refuse(words: &[String]) -> Failure {
             "this release has `asof check` and `asof history`",
         );
     }
-    let hint = match asof_expression::nearest(name, ["check", "history", "help"].into_iter()) {
+    let hint = match asof_expression::nearest(name, ["check", "history", "help"]) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`asof --help` lists the commands".to_owned(),
     };

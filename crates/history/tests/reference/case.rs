@@ -132,7 +132,7 @@ pub(crate) fn rows(folder: &Path, batch: &RecordBatch) -> Vec<Map<String, Value>
     }
     let path = folder.join("rows.jsonl");
     let writer = TableWriter::create(&path, Format::Jsonl, batch.schema()).unwrap();
-    writer.append(&[batch.clone()]).unwrap();
+    writer.append(std::slice::from_ref(batch)).unwrap();
     writer.finish().unwrap();
     read_rows(&path)
 }
@@ -154,9 +154,9 @@ pub(crate) fn differences(
         let failure =
             failed.iter().find(|(feature, _)| feature == name).map(|(_, kind)| serde_json::json!({"error": kind}));
         let got = failure.or_else(|| found.get(name).cloned());
-        let same = got.as_ref().is_some_and(|got| got.to_string() == wanted.to_string());
-        if !same {
-            let got = got.map_or("(absent)".to_owned(), |got| got.to_string());
+        // As text: 3 is not 3.0, and -0.0 is not 0.0.
+        let got = got.map_or("(absent)".to_owned(), |got| got.to_string());
+        if got != wanted.to_string() {
             differences.push(format!("{what}: {name}: expected {wanted}, found {got}"));
         }
     }
