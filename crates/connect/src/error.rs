@@ -2,7 +2,7 @@
 //!
 //! A single bad row is never one of these: it becomes an [`Unreadable`](crate::Unreadable) row of its batch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::datatypes::DataType;
 
@@ -14,12 +14,14 @@ use crate::type_name::type_name;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The file is missing or may not be opened.
-    #[error("cannot open `{}`: {source}", path.display())]
+    #[error("cannot open `{}`: {source}{hint}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+        /// Empty, or what is missing and what there is instead, beginning with `; `.
+        hint: String,
     },
     /// The path is a folder, a device or a pipe.
     #[error("`{}` is {found}, not a file", path.display())]
@@ -60,7 +62,7 @@ pub enum ConnectError {
         path: PathBuf,
     },
     /// The file name does not tell the format.
-    #[error("cannot tell the format of `{}` from its name; hint: end it in `.parquet`, `.jsonl` or `.csv`, or name the format", path.display())]
+    #[error("cannot tell the format of `{}` from its name; hint: end it in `.parquet`, `.jsonl` or `.csv`", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -136,11 +138,11 @@ pub enum ConnectError {
         suggested: Option<TimeUnit>,
     },
     /// A row of a spine is not of the kind of the rest of the file.
-    #[error("row {row} of `{}` (counted from 0): {detail}", path.display())]
+    #[error("`{}`, row {}: {detail}", path.display(), row + 1)]
     SpineRow {
         /// The file.
         path: PathBuf,
-        /// Its row, counted from 0 without the header.
+        /// Its row, counted from 0 without the header; told from 1.
         row: u64,
         /// What is wrong with it.
         detail: String,
@@ -193,7 +195,8 @@ pub(crate) fn name_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) 
     let lower = wanted.to_lowercase();
     let nearest = names.iter().map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &lower), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= 1 + wanted.chars().count() / 4 => {
+        // Of a name of one letter, any other is one change away.
+        Some((distance, name)) if distance <= 1 + wanted.chars().count() / 4 && distance < wanted.chars().count() => {
             format!("; hint: did you mean `{name}`?")
         }
         Some(_) => {
@@ -206,6 +209,23 @@ pub(crate) fn name_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) 
 }
 
 impl ConnectError {
+    /// A file that cannot be opened; if it is not there, with what its folder has.
+    pub(crate) fn open(path: &Path, source: std::io::Error) -> ConnectError {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let hint = match source.kind() {
+            std::io::ErrorKind::NotFound if folder.is_dir() => {
+                let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+                let mut names: Vec<String> =
+                    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect();
+                names.sort_unstable();
+                name_hint(&path.file_name().unwrap_or_default().to_string_lossy(), names.iter().map(String::as_str))
+            }
+            std::io::ErrorKind::NotFound => format!("; hint: there is no folder `{}`", folder.display()),
+            _ => String::new(),
+        };
+        ConnectError::Open { path: path.to_owned(), source, hint }
+    }
+
     /// Whether the user's input is at fault, rather than the world outside: a disk that fails or is full.
     pub fn is_input(&self) -> bool {
         !matches!(self, ConnectError::Read { .. } | ConnectError::Write { .. })

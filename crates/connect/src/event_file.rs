@@ -233,7 +233,7 @@ impl EventFile {
 }
 
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64), ConnectError> {
-    let open_error = |source| ConnectError::Open { path: path.to_owned(), source };
+    let open_error = |source| ConnectError::open(path, source);
     let metadata = std::fs::metadata(path).map_err(open_error)?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };

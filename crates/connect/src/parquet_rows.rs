@@ -103,7 +103,7 @@ impl ParquetFile {
 
     /// The batches of a range with `columns` of the schema, in the schema's order.
     fn read(&self, range: RowRange, columns: &[usize]) -> Result<ParquetRecordBatchReader, ConnectError> {
-        let open_error = |source| ConnectError::Open { path: self.path.clone(), source };
+        let open_error = |source| ConnectError::open(&self.path, source);
         let file = File::open(&self.path).map_err(open_error)?;
         if identity(&self.path, &file)? != self.identity {
             return Err(ConnectError::Changed { path: self.path.clone() });

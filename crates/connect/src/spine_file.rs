@@ -266,7 +266,7 @@ mod tests {
             (
                 "s.csv",
                 "a,b\n1,2\n1\n",
-                "row 1 of `…/s.csv` (counted from 0): expected 2 fields as in the header, found 1",
+                "`…/s.csv`, row 2: expected 2 fields as in the header, found 1",
             ),
             ("s.csv", "a,a\n1,2\n", "`…/s.csv` has two columns named `a`"),
             (
@@ -277,7 +277,7 @@ mod tests {
             (
                 "s.jsonl",
                 "{\"a\":1}\n[]\n",
-                "row 1 of `…/s.jsonl` (counted from 0): no JSON object: invalid type: sequence, expected a JSON object at line 1 column 0",
+                "`…/s.jsonl`, row 2: no JSON object: invalid type: sequence, expected a JSON object at line 1 column 0",
             ),
             ("s.jsonl", "", "`…/s.jsonl` is empty: it holds not even a header or one row"),
             (

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding as PageEncoding};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
@@ -246,6 +246,18 @@ fn parquet_properties(schema: &Schema) -> WriterProperties {
                 field.data_type(),
                 DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Date32 | DataType::Int32
             ) || matches!(field.data_type(), DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16);
+        // Counts, keys and instants: neighbours are alike, their differences take few bits and little time.
+        let is_whole = matches!(field.data_type(), DataType::Int64 | DataType::Timestamp(_, _));
+        if is_whole {
+            let path = ColumnPath::new(vec![field.name().clone()]);
+            builder = builder.set_column_encoding(path, PageEncoding::DELTA_BINARY_PACKED);
+        }
+        // The bits of sums and averages look random: snappy finds little in them (a fifth) and takes a fifth of the time
+        // of a whole job to find it.
+        if matches!(field.data_type(), DataType::Float32 | DataType::Float64) {
+            let path = ColumnPath::new(vec![field.name().clone()]);
+            builder = builder.set_column_compression(path, Compression::UNCOMPRESSED);
+        }
         if repeats {
             let path = ColumnPath::new(vec![field.name().clone()]);
             builder = builder.set_column_dictionary_enabled(path, true);

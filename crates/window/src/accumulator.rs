@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, i256};
 use num_bigint::{BigInt, BigUint};
 
 use crate::aggregate::Function;
-use crate::answers::{Answer, Failure};
+use crate::answers::{AnswerColumn, Failure};
 use crate::bag::Bag;
 use crate::events::Events;
 use crate::exact::{ExactSquares, ExactSum, Step};
@@ -153,6 +153,10 @@ impl Accumulator {
             Accumulator::WordBag(bag) => bag.clear(),
             Accumulator::WordTally(tally) => tally.clear(),
             Accumulator::Count(count) => *count = 0,
+            Accumulator::Doubles { sum, squares } => {
+                sum.clear();
+                squares.iter_mut().for_each(ExactSquares::clear);
+            }
             Accumulator::LeastBy(bag) => bag.clear(),
             Accumulator::GreatestBy(bag) => bag.clear(),
             Accumulator::TextBag(bag) => bag.clear(),
@@ -166,51 +170,70 @@ impl Accumulator {
         matches!(self, Accumulator::LeastBy(_) | Accumulator::GreatestBy(_))
     }
 
-    /// The answer of `function` over what is in; NULL where nothing is.
+    /// Answers `function` over what is in; NULL where nothing is, or where it fails.
+    #[inline]
     pub(crate) fn answer<E: Events>(
         &self,
         function: Function,
         slot: Option<&PlacedSlot>,
         events: &E,
-    ) -> Result<Answer, Failure> {
-        Ok(match self {
-            Accumulator::Count(count) => Answer::Word(*count as i64),
-            Accumulator::Doubles { sum, squares } => doubles_answer(function, sum, squares.as_ref()),
-            Accumulator::Integers(sum) => sum.answer(function)?,
-            Accumulator::Decimals(sum) => sum.answer(function)?,
-            Accumulator::WordBag(bag) => {
-                bag_answer(bag, function, |key| ordered_double(slot, *key), |key| word_answer(slot, *key))
-            }
-            Accumulator::WideBag(bag) => {
-                bag_answer(bag, function, |key| wide_double(slot, *key), |key| Answer::Wide(*key))
-            }
-            Accumulator::TextBag(bag) => bag_answer(bag, function, |_| f64::NAN, |key| Answer::Text(key.clone())),
-            Accumulator::WordTally(tally) => tally_answer(tally, function, |key| word_answer(slot, *key)),
-            Accumulator::WideTally(tally) => tally_answer(tally, function, |key| Answer::Wide(*key)),
-            Accumulator::TextTally(tally) => tally_answer(tally, function, |key| Answer::Text(key.clone())),
-            Accumulator::Bools { truths: 0, falsehoods: 0 } => Answer::Null,
-            Accumulator::Bools { truths, falsehoods } => Answer::Word(i64::from(match function {
+        column: &mut AnswerColumn,
+    ) -> Result<(), Failure> {
+        match self {
+            Accumulator::Count(count) => column.word(*count as i64),
+            Accumulator::Doubles { sum, squares } => answer_doubles(function, sum, squares.as_ref(), column),
+            Accumulator::Integers(sum) => return sum.answer(function, column),
+            Accumulator::Decimals(sum) => return sum.answer(function, column),
+            Accumulator::WordBag(bag) => match answer_bag(bag, function, |key| ordered_double(slot, *key)) {
+                Picked::Double(double) => column.double(double),
+                Picked::Key(key) => column.word(value_word(slot, *key)),
+                Picked::Nothing => column.null(),
+            },
+            Accumulator::WideBag(bag) => match answer_bag(bag, function, |key| wide_double(slot, *key)) {
+                Picked::Double(double) => column.double(double),
+                Picked::Key(key) => column.wide(*key),
+                Picked::Nothing => column.null(),
+            },
+            Accumulator::TextBag(bag) => match answer_bag(bag, function, |_| f64::NAN) {
+                Picked::Key(key) => column.text(key),
+                _ => column.null(),
+            },
+            Accumulator::WordTally(tally) => answer_tally(tally, function, column, |key, column| {
+                column.word(value_word(slot, *key));
+            }),
+            Accumulator::WideTally(tally) => answer_tally(tally, function, column, |key, column| column.wide(*key)),
+            Accumulator::TextTally(tally) => answer_tally(tally, function, column, |key, column| column.text(key)),
+            Accumulator::Bools { truths: 0, falsehoods: 0 } => column.null(),
+            Accumulator::Bools { truths, falsehoods } => column.word(i64::from(match function {
                 Function::BoolAnd => *falsehoods == 0,
                 _ => *truths > 0,
             })),
-            Accumulator::LeastBy(bag) => value_at(slot, events, bag.first().map(|(_, index)| *index)),
-            Accumulator::GreatestBy(bag) => value_at(slot, events, bag.last().map(|(_, Reverse(index))| *index)),
-        })
+            Accumulator::LeastBy(bag) => answer_value(slot, events, bag.first().map(|(_, index)| *index), column),
+            Accumulator::GreatestBy(bag) => {
+                answer_value(slot, events, bag.last().map(|(_, Reverse(index))| *index), column);
+            }
+        }
+        Ok(())
     }
 }
 
-/// The value of `slot` at an event as an answer, NULL where there is no such event or its value is NULL.
-pub(crate) fn value_at<E: Events>(slot: Option<&PlacedSlot>, events: &E, index: Option<usize>) -> Answer {
+/// Answers with the value of `slot` at an event, NULL where there is no such event or its value is NULL.
+pub(crate) fn answer_value<E: Events>(
+    slot: Option<&PlacedSlot>,
+    events: &E,
+    index: Option<usize>,
+    column: &mut AnswerColumn,
+) {
     let (Some(slot), Some(index)) = (slot, index) else {
-        return Answer::Null;
+        return column.null();
     };
     if slot.present.is_some_and(|present| !events.flag(present, index)) {
-        return Answer::Null;
+        return column.null();
     }
     match slot.storage {
-        Storage::Word(place) => Answer::Word(events.word(place, index)),
-        Storage::Wide(place) => Answer::Wide(events.wide(place, index)),
-        Storage::Text(place) => Answer::Text(events.text(place, index).into()),
+        Storage::Word(place) => column.word(events.word(place, index)),
+        Storage::Wide(place) => column.wide(events.wide(place, index)),
+        Storage::Text(place) => column.text(events.text(place, index)),
     }
 }
 
@@ -230,21 +253,32 @@ impl IntegerSum {
         }
     }
 
-    fn answer(&self, function: Function) -> Result<Answer, Failure> {
-        if self.count == 0 {
-            return Ok(Answer::Null);
-        }
-        if function == Function::Sum {
-            return i64::try_from(self.sum).map(Answer::Word).map_err(|_| Failure::OutOfRange);
-        }
-        if function == Function::Avg {
-            return Ok(Answer::Double(round_ratio(&self.sum.into(), &self.count.into(), 0)));
+    fn answer(&self, function: Function, column: &mut AnswerColumn) -> Result<(), Failure> {
+        match (function, i64::try_from(self.sum)) {
+            _ if self.count == 0 => {
+                column.null();
+                return Ok(());
+            }
+            (Function::Sum, Ok(sum)) => {
+                column.word(sum);
+                return Ok(());
+            }
+            (Function::Sum, Err(_)) => {
+                column.null();
+                return Err(Failure::OutOfRange);
+            }
+            (Function::Avg, _) => {
+                column.double(round_ratio(&self.sum.into(), &self.count.into(), 0));
+                return Ok(());
+            }
+            _ => {}
         }
         let squares = BigInt::from_signed_bytes_le(&self.squares.unwrap_or(i256::ZERO).to_le_bytes());
-        Ok(variance_answer(function, self.count, |denominator| {
+        answer_variance(function, self.count, column, |denominator| {
             let sum = BigInt::from(self.sum);
             round_ratio(&(BigInt::from(self.count) * squares - &sum * &sum), &BigUint::from(denominator), 0)
-        }))
+        });
+        Ok(())
     }
 }
 
@@ -265,24 +299,32 @@ impl DecimalSum {
         }
     }
 
-    fn answer(&self, function: Function) -> Result<Answer, Failure> {
+    fn answer(&self, function: Function, column: &mut AnswerColumn) -> Result<(), Failure> {
         if self.count == 0 {
-            return Ok(Answer::Null);
+            column.null();
+            return Ok(());
         }
         if function == Function::Sum {
             let total = self.sum.to_i128().filter(|total| total.unsigned_abs() < 10u128.pow(38));
-            return total.map(Answer::Wide).ok_or(Failure::OutOfRange);
+            let Some(total) = total else {
+                column.null();
+                return Err(Failure::OutOfRange);
+            };
+            column.wide(total);
+            return Ok(());
         }
         let unit = power_of_ten(self.scale);
         let sum = BigInt::from_signed_bytes_le(&self.sum.to_le_bytes());
         if function == Function::Avg {
-            return Ok(Answer::Double(round_ratio(&sum, &(unit * self.count), 0)));
+            column.double(round_ratio(&sum, &(unit * self.count), 0));
+            return Ok(());
         }
         let squares = self.squares.clone().unwrap_or_default();
-        Ok(variance_answer(function, self.count, |denominator| {
+        answer_variance(function, self.count, column, |denominator| {
             let numerator = BigInt::from(self.count) * squares - &sum * &sum;
             round_ratio(&numerator, &(&unit * &unit * BigUint::from(denominator)), 0)
-        }))
+        });
+        Ok(())
     }
 }
 
@@ -290,41 +332,44 @@ fn power_of_ten(scale: i8) -> BigUint {
     BigUint::from(10u32).pow(u32::from(scale.unsigned_abs()))
 }
 
-fn doubles_answer(function: Function, sum: &ExactSum, squares: Option<&ExactSquares>) -> Answer {
+#[inline]
+fn answer_doubles(function: Function, sum: &ExactSum, squares: Option<&ExactSquares>, column: &mut AnswerColumn) {
     if sum.count() == 0 {
-        return Answer::Null;
+        return column.null();
     }
     match (function, squares) {
-        (Function::Sum, _) => Answer::Double(sum.sum()),
-        (Function::Avg, _) | (_, None) => Answer::Double(sum.avg()),
-        (_, Some(squares)) => variance_answer(function, sum.count(), |denominator| {
+        (Function::Sum, _) => column.double(sum.sum()),
+        (Function::Avg, _) | (_, None) => column.double(sum.avg()),
+        (_, Some(squares)) => answer_variance(function, sum.count(), column, |denominator| {
             if sum.all_finite() { sum.variance(squares, denominator) } else { f64::NAN }
         }),
     }
 }
 
-/// One of the four variances from `variance(denominator)`, NULL for the sample of one value.
-fn variance_answer(function: Function, count: u64, variance: impl FnOnce(u128) -> f64) -> Answer {
+/// Answers one of the four variances from `variance(denominator)`, NULL for the sample of one value.
+fn answer_variance(function: Function, count: u64, column: &mut AnswerColumn, variance: impl FnOnce(u128) -> f64) {
     let sample = matches!(function, Function::VarSamp | Function::StddevSamp);
     if sample && count == 1 {
-        return Answer::Null;
+        return column.null();
     }
     let n = u128::from(count);
     let variance = variance(if sample { n * (n - 1) } else { n * n });
     let root = matches!(function, Function::StddevPop | Function::StddevSamp);
-    Answer::Double(if root { variance.sqrt() } else { variance })
+    column.double(if root { variance.sqrt() } else { variance });
 }
 
-fn bag_answer<K: Ord>(
-    bag: &Bag<K>,
-    function: Function,
-    double: impl Fn(&K) -> f64,
-    answer: impl Fn(&K) -> Answer,
-) -> Answer {
+/// What a bag answers: a quantile, or one of its keys.
+enum Picked<'a, K> {
+    Double(f64),
+    Key(&'a K),
+    Nothing,
+}
+
+fn answer_bag<K: Ord>(bag: &Bag<K>, function: Function, double: impl Fn(&K) -> f64) -> Picked<'_, K> {
     match function {
-        Function::Quantile(q) if bag.len() > 0 => Answer::Double(quantile(bag, q, double)),
-        Function::Max => bag.last().map_or(Answer::Null, answer),
-        _ => bag.first().map_or(Answer::Null, answer),
+        Function::Quantile(q) if bag.len() > 0 => Picked::Double(quantile(bag, q, double)),
+        Function::Max => bag.last().map_or(Picked::Nothing, Picked::Key),
+        _ => bag.first().map_or(Picked::Nothing, Picked::Key),
     }
 }
 
@@ -340,14 +385,18 @@ fn quantile<K: Ord>(bag: &Bag<K>, q: f64, double: impl Fn(&K) -> f64) -> f64 {
     if between.is_nan() { f64::NAN } else { between }
 }
 
-fn tally_answer<K: Ord + std::hash::Hash + Clone>(
+fn answer_tally<K: Ord + std::hash::Hash + Clone>(
     tally: &Tally<K>,
     function: Function,
-    answer: impl Fn(&K) -> Answer,
-) -> Answer {
-    match function {
-        Function::CountDistinct => Answer::Word(tally.distinct() as i64),
-        _ => tally.mode().map_or(Answer::Null, answer),
+    column: &mut AnswerColumn,
+    answer: impl Fn(&K, &mut AnswerColumn),
+) {
+    if function == Function::CountDistinct {
+        return column.word(tally.distinct() as i64);
+    }
+    match tally.mode() {
+        Some(key) => answer(key, column),
+        None => column.null(),
     }
 }
 
@@ -413,8 +462,8 @@ fn ordered_double(slot: Option<&PlacedSlot>, key: i64) -> f64 {
     }
 }
 
-fn word_answer(slot: Option<&PlacedSlot>, key: i64) -> Answer {
-    Answer::Word(slot.map_or(key, |slot| ordered(slot, key)))
+fn value_word(slot: Option<&PlacedSlot>, key: i64) -> i64 {
+    slot.map_or(key, |slot| ordered(slot, key))
 }
 
 fn wide_double(slot: Option<&PlacedSlot>, key: i128) -> f64 {

@@ -6,22 +6,11 @@ use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
     Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::NullBufferBuilder;
 use arrow::datatypes::{DataType, FieldRef};
 
 use crate::program::Program;
-
-/// One answer of an aggregate.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
-    Null,
-    /// Integers, booleans, dates, instants; the bits of a double where the type of the answer is one.
-    Word(i64),
-    Double(f64),
-    Wide(i128),
-    Text(Box<[u8]>),
-    List(Vec<Answer>),
-}
 
 /// Why an aggregate has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +38,11 @@ pub struct Answers {
     known: Vec<bool>,
 }
 
+/// The answers of one call, one for each read.
 #[derive(Debug)]
-struct AnswerColumn {
+pub(crate) struct AnswerColumn {
     data_type: DataType,
-    valid: Vec<bool>,
-    nulls: usize,
+    nulls: NullBufferBuilder,
     values: Values,
 }
 
@@ -94,12 +83,16 @@ impl Answers {
         }
     }
 
-    pub(crate) fn push(&mut self, call: usize, answer: Result<Answer, Failure>) {
-        let answer = answer.unwrap_or_else(|failure| {
-            self.failed.push(FailedAnswer { row: self.known.len(), call, failure });
-            Answer::Null
-        });
-        self.columns[call].push(answer);
+    /// The column of a call, to be given one answer.
+    #[inline]
+    pub(crate) fn column(&mut self, call: usize) -> &mut AnswerColumn {
+        &mut self.columns[call]
+    }
+
+    /// The answer of `call` in the present read failed; its column was given NULL.
+    #[cold]
+    pub(crate) fn fail(&mut self, call: usize, failure: Failure) {
+        self.failed.push(FailedAnswer { row: self.known.len(), call, failure });
     }
 
     /// Ends a read. `known` says whether some frame held an event, FILTER ignored.
@@ -129,37 +122,63 @@ impl AnswerColumn {
             }
             _ => Values::Words(Vec::with_capacity(rows)),
         };
-        AnswerColumn { data_type: data_type.clone(), valid: Vec::with_capacity(rows), nulls: 0, values }
+        AnswerColumn { data_type: data_type.clone(), nulls: NullBufferBuilder::new(rows), values }
     }
 
+    /// Answers NULL.
     #[inline]
-    fn push(&mut self, answer: Answer) {
-        let valid = answer != Answer::Null;
-        self.valid.push(valid);
-        self.nulls += usize::from(!valid);
-        match (&mut self.values, answer) {
-            (Values::Words(words), Answer::Word(word)) => words.push(word),
-            (Values::Words(words), Answer::Double(double)) => words.push(double.to_bits() as i64),
-            (Values::Words(words), _) => words.push(0),
-            (Values::Wides(wides), Answer::Wide(wide)) => wides.push(wide),
-            (Values::Wides(wides), _) => wides.push(0),
-            (Values::Texts { offsets, bytes }, answer) => {
-                if let Answer::Text(text) = answer {
-                    bytes.extend_from_slice(&text);
-                }
-                offsets.push(i32::try_from(bytes.len()).expect("a batch of answers holds less than 2 GiB of text"));
-            }
-            (Values::Lists { offsets, items }, answer) => {
-                if let Answer::List(list) = answer {
-                    list.into_iter().for_each(|item| items.push(item));
-                }
-                offsets.push(i32::try_from(items.valid.len()).expect("a batch of answers holds less than 2^31 items"));
-            }
+    pub(crate) fn null(&mut self) {
+        self.nulls.append_null();
+        match &mut self.values {
+            Values::Words(words) => words.push(0),
+            Values::Wides(wides) => wides.push(0),
+            Values::Texts { offsets, bytes } => offsets.push(offset(bytes.len())),
+            Values::Lists { offsets, items } => offsets.push(offset(items.nulls.len())),
         }
     }
 
-    fn finish(self) -> ArrayRef {
-        let nulls = (self.nulls > 0).then(|| NullBuffer::from(self.valid));
+    /// Answers with an integer, a boolean, a date, an instant, or the bits of a double where the column is of doubles.
+    #[inline]
+    pub(crate) fn word(&mut self, word: i64) {
+        if let Values::Words(words) = &mut self.values {
+            self.nulls.append_non_null();
+            words.push(word);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn double(&mut self, double: f64) {
+        self.word(double.to_bits() as i64);
+    }
+
+    /// Answers with an unscaled decimal.
+    pub(crate) fn wide(&mut self, wide: i128) {
+        if let Values::Wides(wides) = &mut self.values {
+            self.nulls.append_non_null();
+            wides.push(wide);
+        }
+    }
+
+    pub(crate) fn text(&mut self, text: &[u8]) {
+        if let Values::Texts { offsets, bytes } = &mut self.values {
+            self.nulls.append_non_null();
+            bytes.extend_from_slice(text);
+            offsets.push(offset(bytes.len()));
+        }
+    }
+
+    /// Answers with the list of what `fill` answers to the column of items; with NULL if that is nothing.
+    pub(crate) fn list(&mut self, fill: impl FnOnce(&mut AnswerColumn)) {
+        if let Values::Lists { offsets, items } = &mut self.values {
+            let before = items.nulls.len();
+            fill(items);
+            self.nulls.append(items.nulls.len() > before);
+            offsets.push(offset(items.nulls.len()));
+        }
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        let nulls = self.nulls.finish();
         match self.values {
             Values::Words(words) => words_array(&self.data_type, words, nulls),
             Values::Wides(wides) => Arc::new(Decimal128Array::new(wides.into(), nulls).with_data_type(self.data_type)),
@@ -182,6 +201,11 @@ impl AnswerColumn {
     }
 }
 
+/// An offset of Arrow's 32-bit layouts. The batches that callers make hold far less.
+fn offset(place: usize) -> i32 {
+    i32::try_from(place).expect("a batch of answers holds less than 2 GiB of text and 2^31 items")
+}
+
 fn item_field(data_type: &DataType) -> FieldRef {
     match data_type {
         DataType::List(item) => item.clone(),
@@ -193,8 +217,8 @@ fn words_array(data_type: &DataType, words: Vec<i64>, nulls: Option<NullBuffer>)
     match data_type {
         DataType::Int64 => Arc::new(Int64Array::new(words.into(), nulls)),
         DataType::Float64 => {
-            let doubles: Vec<f64> = words.into_iter().map(|word| f64::from_bits(word as u64)).collect();
-            Arc::new(Float64Array::new(doubles.into(), nulls))
+            // The words are the bits of the doubles: the buffer is taken as it stands.
+            Arc::new(Float64Array::new(ScalarBuffer::from(Buffer::from_vec(words)), nulls))
         }
         DataType::Float32 => {
             let singles: Vec<f32> = words.into_iter().map(|word| f64::from_bits(word as u64) as f32).collect();

@@ -10,9 +10,9 @@
 
 use std::ops::Range;
 
-use crate::accumulator::{Accumulator, value_at};
+use crate::accumulator::{Accumulator, answer_value};
 use crate::aggregate::Function;
-use crate::answers::{Answer, Answers, Failure};
+use crate::answers::{AnswerColumn, Answers, Failure};
 use crate::events::Events;
 use crate::exact::Step;
 use crate::program::{Call, Program, Source};
@@ -68,7 +68,9 @@ impl Cursor {
             known |= !self.frames[place].run.is_empty();
         }
         for (place, (call, source)) in program.calls().iter().zip(program.sources()).enumerate() {
-            answers.push(place, self.answer(program, events, call, *source));
+            if let Err(failure) = self.answer(program, events, call, *source, answers.column(place)) {
+                answers.fail(place, failure);
+            }
         }
         answers.end_row(known);
     }
@@ -127,26 +129,35 @@ impl Cursor {
         frame.run = new;
     }
 
-    fn answer<E: Events>(&self, program: &Program, events: &E, call: &Call, source: Source) -> Result<Answer, Failure> {
+    fn answer<E: Events>(
+        &self,
+        program: &Program,
+        events: &E,
+        call: &Call,
+        source: Source,
+        column: &mut AnswerColumn,
+    ) -> Result<(), Failure> {
         let frame = &self.frames[call.frame];
         let slot = call.argument.map(|slot| program.slot(slot));
         let run = frame.run.clone();
         match source {
-            Source::RunLength => Ok(Answer::Word(run.len() as i64)),
-            Source::Accumulator(place) => frame.accumulators[place].answer(call.function, slot, events),
+            Source::RunLength => column.word(run.len() as i64),
+            Source::Accumulator(place) => {
+                return frame.accumulators[place].answer(call.function, slot, events, column);
+            }
             Source::Pick => {
                 let index = match call.function {
                     Function::FirstValue => run.start,
                     Function::NthValue(n) => run.start.saturating_add(usize::try_from(n - 1).unwrap_or(usize::MAX)),
                     _ => run.end.wrapping_sub(1),
                 };
-                Ok(value_at(slot, events, run.contains(&index).then_some(index)))
+                answer_value(slot, events, run.contains(&index).then_some(index), column);
             }
-            Source::Collect => {
+            Source::Collect => column.list(|items| {
                 let passes = |index: &usize| call.filter.is_none_or(|filter| events.flag(filter, *index));
-                let list: Vec<Answer> = run.filter(passes).map(|index| value_at(slot, events, Some(index))).collect();
-                Ok(if list.is_empty() { Answer::Null } else { Answer::List(list) })
-            }
+                run.filter(passes).for_each(|index| answer_value(slot, events, Some(index), items));
+            }),
         }
+        Ok(())
     }
 }

@@ -96,6 +96,13 @@ impl ExactSum {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+        self.fixed = Fixed::ZERO;
+        self.outliers = None;
+        self.not_finite = NotFinite::NONE;
+    }
+
     /// Number of values, NaN and infinities included.
     pub(crate) fn count(&self) -> u64 {
         self.count
@@ -125,6 +132,7 @@ impl ExactSum {
             return value;
         }
         match &self.outliers {
+            _ if self.count == 1 => self.sum(),
             None => quotient(self.fixed.is_negative(), self.fixed.magnitude().top(), self.count, SUM_UNIT),
             Some(_) => round_ratio(&self.total(), &BigUint::from(self.count), OUTLIER_SUM_UNIT),
         }
@@ -169,6 +177,11 @@ impl ExactSquares {
         } else if significand != 0 {
             outlying(&mut self.outliers, step, negative, BigUint::from(square) << (2 * exponent - OUTLIER_SQUARE_UNIT));
         }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.fixed = Fixed::ZERO;
+        self.outliers = None;
     }
 
     fn total(&self) -> BigInt {

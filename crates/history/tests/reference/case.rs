@@ -156,7 +156,8 @@ pub(crate) fn differences(
         let got = failure.or_else(|| found.get(name).cloned());
         // As text: 3 is not 3.0, and -0.0 is not 0.0.
         let got = got.map_or("(absent)".to_owned(), |got| got.to_string());
-        if got != wanted.to_string() {
+        let wanted = wanted.to_string();
+        if got != wanted {
             differences.push(format!("{what}: {name}: expected {wanted}, found {got}"));
         }
     }
