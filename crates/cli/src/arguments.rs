@@ -71,22 +71,22 @@ pub(crate) struct HistoryArguments {
     #[arg(long, requires = "view")]
     pub(crate) every_event: bool,
     /// With --every-event: further columns of the stream to keep.
-    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',', requires = "every_event")]
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',', conflicts_with = "spine")]
     pub(crate) keep: Vec<String>,
     /// Where the rows go. Parquet, CSV or JSONL by ending.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The spine's column that holds the instants.
-    #[arg(long, value_name = "COLUMN", default_value = "ts")]
+    #[arg(long, value_name = "COLUMN", default_value = "ts", conflicts_with = "every_event")]
     pub(crate) time_column: String,
     /// The unit of plain integers in it.
-    #[arg(long, value_enum, value_name = "UNIT", requires = "spine")]
+    #[arg(long, value_enum, value_name = "UNIT", conflicts_with = "every_event")]
     pub(crate) time_unit: Option<UnitArgument>,
     /// Every used event with event time up to the instant, or only what had arrived by then.
     #[arg(long, value_enum, default_value = "event-time")]
     pub(crate) knowledge: KnowledgeArgument,
     /// Read as of one microsecond earlier, for a decision that precedes its own event.
-    #[arg(long, requires = "spine")]
+    #[arg(long, conflicts_with = "every_event")]
     pub(crate) before: bool,
     /// Where an expression fails on a row: stop with an error, or write NULL, count and go on.
     #[arg(long, value_enum, default_value = "fail")]

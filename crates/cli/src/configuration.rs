@@ -36,8 +36,12 @@ struct State {
     as_of_horizon: Option<toml::Value>,
 }
 
+/// The only environment variable of this release.
+const MEMORY_VARIABLE: &str = "ASOF_STATE__MEMORY";
+
 impl Configuration {
     pub(crate) fn load(folder: &Path) -> Result<Configuration, Failure> {
+        refuse_unknown_variables()?;
         let path = folder.join("asof.toml");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -58,11 +62,25 @@ impl Configuration {
         if let Some((name, _)) = later.iter().find(|(_, present)| *present) {
             return Err(Failure::input(format!("`{}`: {name} is not supported yet", path.display())));
         }
-        let (named, memory) = match std::env::var("ASOF_STATE__MEMORY") {
-            Ok(memory) => ("`ASOF_STATE__MEMORY`".to_owned(), Some(memory)),
+        let (named, memory) = match std::env::var(MEMORY_VARIABLE) {
+            Ok(memory) => (format!("`{MEMORY_VARIABLE}`"), Some(memory)),
             Err(_) => (format!("`{}`: memory in [state]", path.display()), state.memory),
         };
         let memory_bytes = memory.map(|memory| size::parse(&memory)).transpose();
         Ok(Configuration { memory_bytes: memory_bytes.map_err(|error| Failure::input(format!("{named}: {error}")))? })
+    }
+}
+
+/// Variables are keys as well: `ASOF_SECTION__KEY` that means nothing is refused like an unknown key of the file.
+fn refuse_unknown_variables() -> Result<(), Failure> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let unknown =
+        names.into_iter().find(|name| name.starts_with("ASOF_") && name.contains("__") && name != MEMORY_VARIABLE);
+    match unknown {
+        None => Ok(()),
+        Some(name) => Err(Failure::input_with_hint(
+            format!("the environment variable `{name}` is no setting of this release"),
+            format!("this release reads `{MEMORY_VARIABLE}`"),
+        )),
     }
 }

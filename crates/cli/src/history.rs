@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use asof_definition::{Project, UnknownObject};
 use asof_history::{Job, Knowledge, OnError, RowsOf, SpineRows, Stop, StreamSummary, Summary, Target};
 use serde_json::json;
 
@@ -23,19 +24,17 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
     bars.finish();
     let summary = result?;
     match arguments.format {
-        OutputFormat::Text => show(&job, &summary, began.elapsed().as_secs_f64()),
+        OutputFormat::Text => {
+            show(&job, &summary, began.elapsed().as_secs_f64());
+            suggest(&job, &folder);
+        }
         OutputFormat::Json => told::answer(&described(&job, &summary, began.elapsed().as_secs_f64()).to_string()),
     }
     Ok(())
 }
 
 fn job(arguments: &HistoryArguments, folder: &ProjectFolder) -> Result<Job, Failure> {
-    let unknown = |error: asof_definition::UnknownObject| Failure::input(error.to_string());
-    let target = match (&arguments.service, &arguments.view) {
-        (Some(service), _) => Target::Service(folder.project.service(service).map_err(unknown)?.clone()),
-        (None, Some(view)) => Target::View(folder.project.view(view).map_err(unknown)?.clone()),
-        (None, None) => return Err(Failure::input("name a `--service` or a `--view`")),
-    };
+    let target = target(arguments, &folder.project)?;
     let rows = match &arguments.spine {
         Some(path) => RowsOf::Spine(SpineRows {
             path: path.clone(),
@@ -67,6 +66,25 @@ fn job(arguments: &HistoryArguments, folder: &ProjectFolder) -> Result<Job, Fail
     })
 }
 
+/// The service or view asked for; the option for the other kind is suggested if that is what the name is.
+fn target(arguments: &HistoryArguments, project: &Project) -> Result<Target, Failure> {
+    match (&arguments.service, &arguments.view) {
+        (Some(name), _) => match project.service(name) {
+            Ok(service) => Ok(Target::Service(service.clone())),
+            Err(error) => Err(unknown(&error, project.view(name).is_ok(), format!("use `--view {name}`"))),
+        },
+        (None, Some(name)) => match project.view(name) {
+            Ok(view) => Ok(Target::View(view.clone())),
+            Err(error) => Err(unknown(&error, project.service(name).is_ok(), format!("use `--service {name}`"))),
+        },
+        (None, None) => Err(Failure::input("name a `--service` or a `--view`")),
+    }
+}
+
+fn unknown(error: &UnknownObject, is_other_kind: bool, instead: String) -> Failure {
+    if is_other_kind { Failure::input_with_hint(error.to_string(), instead) } else { Failure::input(error.to_string()) }
+}
+
 /// Ctrl-C leaves no half-written output and no temporary files behind.
 #[allow(clippy::disallowed_methods, reason = "a second Ctrl-C asks for an end at once, whatever stays behind")]
 fn stop_on_interrupt(job: &Job) -> Result<(), Failure> {
@@ -94,9 +112,10 @@ fn show(job: &Job, summary: &Summary, seconds: f64) {
         }
     }
     if summary.failed_values > 0 {
-        told::remark(&format!("{} values failed and are NULL (--on-error null)", summary.failed_values));
+        let values = if summary.failed_values == 1 { "value" } else { "values" };
+        told::remark(&format!("{} {values} failed, written as NULL (--on-error null)", summary.failed_values));
     }
-    for warning in &summary.warnings {
+    for warning in warnings(summary) {
         told::remark(&format!("warning: {warning}"));
     }
     told::answer(&format!(
@@ -105,6 +124,28 @@ fn show(job: &Job, summary: &Summary, seconds: f64) {
         summary.rows,
         summary.features,
         job.knowledge.name(),
+    ));
+}
+
+/// The job's warnings, and a stream of which nothing could be used: its features say nothing.
+fn warnings(summary: &Summary) -> Vec<String> {
+    let unused = summary.streams.iter().filter(|stream| stream.accounting.used == 0).map(|stream| {
+        format!("no event of stream `{}` was used: its features are those of entities never seen", stream.name)
+    });
+    summary.warnings.iter().cloned().chain(unused).collect()
+}
+
+/// Three things to try next, as commands that work as they stand.
+fn suggest(job: &Job, folder: &ProjectFolder) {
+    let Some(view) = folder.project.views.first() else { return };
+    let (dir, out) = (job.folder.display(), job.out.display());
+    let look = match job.out.extension().and_then(|ending| ending.to_str()) {
+        Some("parquet") => format!("python3 -c \"import pandas; print(pandas.read_parquet('{out}'))\""),
+        _ => format!("head -n 3 {out}"),
+    };
+    told::remark(&format!(
+        "try next:\n  {look}\n  asof check {dir}\n  asof history {dir} --view {} --every-event --out {}_events.parquet",
+        view.name, view.name,
     ));
 }
 
@@ -150,7 +191,7 @@ fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
         "features": summary.features,
         "knowledge": job.knowledge.name(),
         "failed_values": summary.failed_values,
-        "warnings": summary.warnings,
+        "warnings": warnings(summary),
         "streams": streams.collect::<Vec<_>>(),
         "seconds": seconds,
     })

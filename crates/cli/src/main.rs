@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod configuration;
+mod excerpt;
 mod failure;
 mod history;
 mod memory;

@@ -70,6 +70,10 @@ fn read(path: &Path) -> Result<SourceFile, Failure> {
     if fs::metadata(path).map_err(unreadable)?.len() > SQL_BYTES_MAX {
         return Err(Failure::input(format!("`{}` is larger than 16 MiB, too large for definitions", path.display())));
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let mut text = fs::read_to_string(path).map_err(unreadable)?;
+    // Some editors begin a file with a byte order mark.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     Ok(SourceFile { name: path.display().to_string(), text })
 }

@@ -2,11 +2,15 @@
 
 use std::io::Write;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, Report, Severity};
 
 use asof_definition::{DefinitionError, SourceFile};
 
+use crate::excerpt::Excerpt;
 use crate::failure::Failure;
+
+/// Of a message that quotes a longer text of the user, only the beginning is shown.
+const MESSAGE_CHARS_MAX: usize = 600;
 
 /// Prints a line of an answer. A reader that went away does not matter.
 pub(crate) fn answer(line: &str) {
@@ -42,13 +46,15 @@ pub(crate) fn warnings(warnings: &[DefinitionError], sources: &[SourceFile]) {
 fn render(error: &DefinitionError, sources: &[SourceFile], severity: Severity) -> String {
     let text = sources.iter().find(|source| source.name == error.file).map_or("", |source| &source.text);
     let word = if severity == Severity::Error { "error" } else { "warning" };
-    let message = format!("{}:{}:{}: {word}: {}", error.file, error.line, error.column, error.message);
-    let label = LabeledSpan::new_with_span(error.label.clone(), error.span.clone());
+    let said = shortened(&error.message);
+    let message = format!("{}:{}:{}: {word}: {said}", error.file, error.line, error.column);
+    let excerpt = Excerpt::new(&error.file, text);
+    let label = LabeledSpan::new_with_span(error.label.clone(), excerpt.underlined(&error.span));
     let mut diagnostic = MietteDiagnostic::new(message).with_severity(severity).with_label(label);
     if let Some(hint) = &error.hint {
         diagnostic = diagnostic.with_help(hint);
     }
-    let report = Report::new(diagnostic).with_source_code(NamedSource::new(&error.file, text.to_owned()));
+    let report = Report::new(diagnostic).with_source_code(excerpt);
     let theme = if std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none() {
         GraphicalTheme::unicode()
     } else {
@@ -59,5 +65,12 @@ fn render(error: &DefinitionError, sources: &[SourceFile], severity: Severity) -
     match handler.render_report(&mut rendered, report.as_ref()) {
         Ok(()) => rendered,
         Err(_) => error.to_string(),
+    }
+}
+
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
     }
 }

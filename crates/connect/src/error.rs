@@ -193,10 +193,11 @@ pub(crate) fn name_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) 
     const SHOWN_MAX: usize = 12;
     let names: Vec<&str> = names.collect();
     let lower = wanted.to_lowercase();
+    let length = wanted.chars().count();
     let nearest = names.iter().map(|name| (strsim::damerau_levenshtein(&name.to_lowercase(), &lower), *name)).min();
     match nearest {
-        // Of a name of one letter, any other is one change away.
-        Some((distance, name)) if distance <= 1 + wanted.chars().count() / 4 && distance < wanted.chars().count() => {
+        // Two names of one letter each are one change apart, and yet nothing alike.
+        Some((distance, name)) if distance <= 1 + length / 4 && distance < length.max(name.chars().count()) => {
             format!("; hint: did you mean `{name}`?")
         }
         Some(_) => {
@@ -215,8 +216,10 @@ impl ConnectError {
         let hint = match source.kind() {
             std::io::ErrorKind::NotFound if folder.is_dir() => {
                 let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-                let mut names: Vec<String> =
-                    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect();
+                let mut names: Vec<String> = entries
+                    .filter_map(|entry| entry.file_name().into_string().ok())
+                    .filter(|name| !name.starts_with('.'))
+                    .collect();
                 names.sort_unstable();
                 name_hint(&path.file_name().unwrap_or_default().to_string_lossy(), names.iter().map(String::as_str))
             }

@@ -263,11 +263,7 @@ mod tests {
     #[test]
     fn bad_spines_are_refused_by_row() {
         for (name, content, expected) in [
-            (
-                "s.csv",
-                "a,b\n1,2\n1\n",
-                "`…/s.csv`, row 2: expected 2 fields as in the header, found 1",
-            ),
+            ("s.csv", "a,b\n1,2\n1\n", "`…/s.csv`, row 2: expected 2 fields as in the header, found 1"),
             ("s.csv", "a,a\n1,2\n", "`…/s.csv` has two columns named `a`"),
             (
                 "s.csv",

@@ -472,7 +472,10 @@ fn files_that_cannot_be_read_are_named_with_what_was_found() {
     assert_eq!(folder.words(&decode_all(&path, &columns).unwrap_err()), "`…/d.csv` is a folder, not a file");
     let path = folder.0.path().join("missing.jsonl");
     let words = folder.words(&decode_all(&path, &columns).unwrap_err());
-    assert!(words.starts_with("cannot open `…/missing.jsonl`: No such file or directory (os error 2); hint: "), "{words}");
+    assert!(
+        words.starts_with("cannot open `…/missing.jsonl`: No such file or directory (os error 2); hint: "),
+        "{words}"
+    );
     let path = folder.0.path().join("no_folder").join("x.csv");
     let words = folder.words(&decode_all(&path, &columns).unwrap_err());
     assert!(words.ends_with("; hint: there is no folder `…/no_folder`"), "{words}");

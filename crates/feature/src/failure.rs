@@ -1,5 +1,7 @@
 //! A feature that has no value on a row because its expression failed there.
 
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::nullif;
 use asof_expression::{Evaluated, Expression, FailureKind};
 use asof_window::{FailedAnswer, Failure};
 
@@ -28,6 +30,16 @@ impl FeatureFailure {
             },
         }
     }
+}
+
+/// The values of a feature with those of failing rows NULL: an expression over a failed aggregate may make something up.
+pub(crate) fn without_failed(values: ArrayRef, failures: &[FeatureFailure]) -> ArrayRef {
+    if failures.is_empty() {
+        return values;
+    }
+    let mut failed = vec![false; values.len()];
+    failures.iter().for_each(|failure| failed[failure.row] = true);
+    nullif(&values, &BooleanArray::from(failed)).expect("one claim per row")
 }
 
 /// The failures of evaluating `expression` as `feature`, together with those it inherits from the columns it reads.

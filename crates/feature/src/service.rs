@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use asof_definition::FeatureService;
 
 use crate::error::FeatureError;
-use crate::failure::{FeatureFailure, failures_of};
+use crate::failure::{FeatureFailure, failures_of, without_failed};
 use crate::view::{ViewAnswers, nullable};
 
 /// A feature service, ready to evaluate rows of requests.
@@ -72,14 +72,16 @@ impl ServicePlan {
         let mut features = Vec::with_capacity(self.service.features.len());
         for (place, feature) in self.service.features.iter().enumerate() {
             let evaluated = feature.expression.evaluate_each(&batch, None);
+            let mut own = Vec::new();
             if fails || !evaluated.failures.is_empty() {
-                failures.extend(failures_of(place, &feature.expression, &evaluated, |column| {
+                own = failures_of(place, &feature.expression, &evaluated, |column| {
                     let Some((join, inner)) = origin[column] else { return Vec::new() };
                     let inherited = answers[join].failures.iter().filter(|failure| failure.feature == inner);
                     inherited.map(|failure| FeatureFailure { feature: place, ..failure.clone() }).collect()
-                }));
+                });
             }
-            features.push(evaluated.values);
+            features.push(without_failed(evaluated.values, &own));
+            failures.append(&mut own);
         }
         Ok((features, failures))
     }

@@ -10,7 +10,7 @@ use asof_expression::{Expression, FailureKind, normalize};
 use asof_window::{Call, Finished, Program, Slot};
 
 use crate::error::FeatureError;
-use crate::failure::{FeatureFailure, failures_of};
+use crate::failure::{FeatureFailure, failures_of, without_failed};
 
 /// A feature view, ready to take in events and to turn answers into features.
 #[derive(Debug, Clone)]
@@ -163,15 +163,17 @@ impl ViewPlan {
         let mut features = Vec::with_capacity(self.view.features.len());
         for (place, feature) in self.view.features.iter().enumerate() {
             let evaluated = feature.expression.evaluate_each(&batch, None);
+            let mut own = Vec::new();
             if !finished.failed.is_empty() || !evaluated.failures.is_empty() {
-                failures.extend(failures_of(place, &feature.expression, &evaluated, |column| {
+                own = failures_of(place, &feature.expression, &evaluated, |column| {
                     let failed = finished.failed.iter().filter(|failed| failed.call == column);
                     failed
                         .map(|one| FeatureFailure::of_aggregate(place, one, &self.view.aggregates[column].text))
                         .collect()
-                }));
+                });
             }
-            features.push(evaluated.values);
+            features.push(without_failed(evaluated.values, &own));
+            failures.append(&mut own);
         }
         Ok(ViewAnswers { features, failures, known: finished.known })
     }

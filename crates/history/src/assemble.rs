@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take};
 use arrow::datatypes::{Field, Schema, SchemaRef, UInt64Type};
+use arrow::error::ArrowError;
 use asof_connect::TableWriter;
 use asof_definition::Feature;
 use asof_feature::{FeatureFailure, ServicePlan, ViewAnswers};
@@ -15,6 +16,7 @@ use crate::job::OnError;
 use crate::progress::Progress;
 use crate::spine::{Spine, SpineBatch};
 use crate::spine_reads::{BLOCK_ROWS, RowFailure, SpineReads};
+use crate::stop::Stop;
 
 /// The output of a spine job.
 pub(crate) struct Assembly<'a> {
@@ -56,11 +58,13 @@ impl Assembly<'_> {
         &self,
         writer: &TableWriter,
         schema: &SchemaRef,
+        stop: &Stop,
         progress: &dyn Progress,
     ) -> Result<(u64, u64), HistoryError> {
         let failures: Vec<Vec<RowFailure>> = self.reads.iter().map(|reads| reads.failures()).collect();
         let (mut rows, mut failed) = (0, 0);
         for block in self.blocks()? {
+            stop.check()?;
             let block = block?;
             let count = block.rows.batch.num_rows();
             let (features, failing) = self.features_of(&block, &failures)?;
@@ -95,7 +99,9 @@ impl Assembly<'_> {
         for (reads, failures) in self.reads.iter().zip(failures) {
             let results = reads.results.take(block.number as usize)?;
             let numbers = results.column(0).as_primitive::<UInt64Type>().values();
-            debug_assert_eq!(numbers.len(), rows, "every read is answered once");
+            if numbers.len() != rows {
+                return Err(self.spine.changed());
+            }
             let mut place = vec![0u32; rows];
             numbers.iter().enumerate().for_each(|(at, row)| place[(row - first_row) as usize] = at as u32);
             let place = UInt32Array::from(place);
@@ -157,7 +163,7 @@ fn joined(batches: Vec<SpineBatch>) -> Result<SpineBatch, HistoryError> {
         return Ok(batches.remove(0));
     }
     let Some(first) = batches.first() else {
-        return Err(HistoryError::request("internal: a block of no rows"));
+        return Err(ArrowError::InvalidArgumentError("a block of no rows".to_owned()).into());
     };
     let all = |pick: &dyn Fn(&SpineBatch) -> ArrayRef| {
         let arrays: Vec<ArrayRef> = batches.iter().map(pick).collect();

@@ -32,19 +32,13 @@ pub(crate) struct Duplicates {
 }
 
 impl DuplicateSearch {
-    pub(crate) fn new(
-        name: &str,
-        horizon_us: i64,
-        shards: usize,
-        budget: &Arc<Budget>,
-        folder: &Arc<TempDir>,
-    ) -> DuplicateSearch {
+    pub(crate) fn new(horizon_us: i64, shards: usize, budget: &Arc<Budget>, folder: &Arc<TempDir>) -> DuplicateSearch {
         let fields = vec![
             Field::new("primary_key", DataType::Binary, false),
             Field::new("time", DataType::Int64, false),
             Field::new("offset", DataType::UInt64, false),
         ];
-        let waiting = Partitions::new(name, Arc::new(Schema::new(fields)), shards, budget, folder);
+        let waiting = Partitions::new(Arc::new(Schema::new(fields)), shards, budget, folder);
         DuplicateSearch { waiting, horizon_us, found: Mutex::default() }
     }
 

@@ -39,6 +39,15 @@ pub enum HistoryError {
     /// The job was asked to stop.
     #[error("stopped before the end; nothing was written")]
     Stopped,
+    /// A worker thread panicked: a defect of ours, told by the panic's own message.
+    #[error("internal: a worker thread panicked")]
+    Panicked,
+    /// The spine is read twice and was not the same the second time.
+    #[error("the spine `{}` changed while it was read; hint: read a finished copy", path.display())]
+    SpineChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Data waiting on disk could not be written or read back.
     #[error("cannot use the temporary file `{}`: {source}; hint: TMPDIR names the folder for temporary files", path.display())]
     Spill {
@@ -65,8 +74,15 @@ impl HistoryError {
     pub fn is_input(&self) -> bool {
         match self {
             HistoryError::Connect(error) => error.is_input(),
-            HistoryError::Feature(_) | HistoryError::Request { .. } | HistoryError::RowFailed { .. } => true,
-            HistoryError::Stopped | HistoryError::Spill { .. } | HistoryError::Arrow(_) => false,
+            HistoryError::Feature(FeatureError::Program { .. })
+            | HistoryError::Request { .. }
+            | HistoryError::RowFailed { .. }
+            | HistoryError::SpineChanged { .. } => true,
+            HistoryError::Feature(FeatureError::Arrow { .. })
+            | HistoryError::Panicked
+            | HistoryError::Stopped
+            | HistoryError::Spill { .. }
+            | HistoryError::Arrow(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use asof_connect::TableWriter;
 use asof_definition::Stream;
 use asof_feature::{FeatureFailure, ViewPlan};
-use asof_window::{Answers, Cursor, ReadAt, Ring, RingLayout};
+use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout};
 
 use crate::duplicates::Duplicates;
 use crate::error::HistoryError;
@@ -18,8 +18,10 @@ use crate::job::{Knowledge, OnError};
 use crate::shard::EntityEvents;
 use crate::spine::TIMESTAMP;
 
-/// Events are answered and written in batches of about this many, cut between entities.
-const ANSWERS_MAX: usize = 65_536;
+/// Events are answered and written in batches of this many.
+const ANSWERS_MAX: usize = 131_072;
+/// And as soon as their texts and lists take this much.
+const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// The columns of the output.
 #[derive(Debug)]
@@ -114,35 +116,28 @@ impl EveryEvent {
         shard: usize,
         pass: &Pass<'_>,
     ) -> Result<(u64, u64), HistoryError> {
-        let Pass { duplicates, knowledge, on_error, writer } = *pass;
-        let events = EntityEvents::take(view, shard, knowledge, duplicates)?;
+        let events = EntityEvents::take(view, shard, pass.knowledge, pass.duplicates)?;
         let program = view.plan.program();
-        let mut cursor = Cursor::new(program);
-        let (mut start, mut failed) = (0, 0);
-        let total = events.batch.num_rows();
-        // Batches end between entities, mostly soon after the bound.
-        let room = |start: usize| (total - start).min(ANSWERS_MAX + ANSWERS_MAX / 8);
-        let mut answers = Answers::with_capacity(program, room(0));
-        let entities = events.entities.len() as u32;
-        for entity in 0..entities {
+        let mut writing = Writing {
+            every: self,
+            view,
+            events: &events,
+            pass,
+            cursor: Cursor::new(program),
+            answers: Answers::with_capacity(program, events.batch.num_rows().min(ANSWERS_MAX)),
+            written: 0,
+            answered: 0,
+            failed: 0,
+        };
+        for entity in 0..events.entities.len() as u32 {
             let own = events.rows(Some(entity));
-            let end = own.end;
-            match knowledge {
-                Knowledge::EventTime => read_each(&view.plan, &events, own, &mut cursor, &mut answers),
-                Knowledge::AsServed => score_each(view, &events, own, &mut cursor, &mut answers),
-            }
-            if end - start >= ANSWERS_MAX || (entity + 1 == entities && end > start) {
-                let answered = std::mem::replace(&mut answers, Answers::with_capacity(program, room(end)));
-                let (batch, failures) = self.batch(view, &events, start..end, answered)?;
-                failed += failures.len() as u64;
-                if let (OnError::Fail, Some(first)) = (on_error, failures.iter().min_by_key(|one| one.row)) {
-                    return Err(self.failure(view, &batch, first));
-                }
-                writer.append(&[batch])?;
-                start = end;
+            match pass.knowledge {
+                Knowledge::EventTime => writing.read_each(own)?,
+                Knowledge::AsServed => writing.score_each(own)?,
             }
         }
-        Ok((events.batch.num_rows() as u64, failed))
+        writing.pass_on()?;
+        Ok((events.batch.num_rows() as u64, writing.failed))
     }
 
     fn batch(
@@ -187,40 +182,85 @@ impl EveryEvent {
     }
 }
 
-/// Reads each event of an entity as of itself, over all its events.
-fn read_each(plan: &ViewPlan, events: &EntityEvents, own: Range<usize>, cursor: &mut Cursor, answers: &mut Answers) {
-    let program = plan.program();
-    let run = events.run(own);
-    cursor.reset(program);
-    for index in 0..asof_window::Events::len(&run) {
-        let t_us = asof_window::Events::time_us(&run, index);
-        cursor.read(program, &run, ReadAt { t_us, current: Some(index) }, answers);
-    }
+/// The answers of a shard in the making, in the order of its rows.
+struct Writing<'a> {
+    every: &'a EveryEvent,
+    view: &'a ViewEvents,
+    events: &'a EntityEvents,
+    pass: &'a Pass<'a>,
+    cursor: Cursor,
+    answers: Answers,
+    /// Rows of the shard that are in the output, and those that are answered.
+    written: usize,
+    answered: usize,
+    failed: u64,
 }
 
-/// Scores each event of an entity as a live run would have: over what was visible once its batch was.
-fn score_each(view: &ViewEvents, events: &EntityEvents, own: Range<usize>, cursor: &mut Cursor, answers: &mut Answers) {
-    let program = view.plan.program();
-    let layout = RingLayout::new(program);
-    let mut ring = Ring::default();
-    let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
-    let run = events.run(own.clone());
-    cursor.reset(program);
-    let mut next = own.start;
-    while next < own.end {
-        let first = next;
-        while next < own.end && arrived[next] == arrived[first] {
-            let tie = EntityEvents::tie(view, &events.batch, next);
-            let index = ring.insert(&layout, &run, next - own.start, tie);
-            cursor.inserted(program, &ring.events(&layout), index);
-            next += 1;
+impl Writing<'_> {
+    /// Reads each event of an entity as of itself, over all its events.
+    fn read_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
+        let run = self.events.run(own);
+        self.cursor.reset(self.view.plan.program());
+        for index in 0..run.len() {
+            self.read(&run, ReadAt { t_us: run.time_us(index), current: Some(index) })?;
         }
-        for row in first..next {
-            let t_us = view.layout.times(&events.batch)[row];
-            let visible = ring.events(&layout);
-            let current = visible.position(t_us, EntityEvents::tie(view, &events.batch, row));
-            cursor.read(program, &visible, ReadAt { t_us, current: Some(current) }, answers);
+        Ok(())
+    }
+
+    /// Scores each event of an entity as a live run would have: over what was visible once its batch was.
+    fn score_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
+        let (view, events) = (self.view, self.events);
+        let program = view.plan.program();
+        let layout = RingLayout::new(program);
+        let mut ring = Ring::default();
+        let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
+        let run = events.run(own.clone());
+        self.cursor.reset(program);
+        let mut next = own.start;
+        while next < own.end {
+            let first = next;
+            while next < own.end && arrived[next] == arrived[first] {
+                let tie = EntityEvents::tie(view, &events.batch, next);
+                let index = ring.insert(&layout, &run, next - own.start, tie);
+                self.cursor.inserted(program, &ring.events(&layout), index);
+                next += 1;
+            }
+            for row in first..next {
+                let t_us = view.layout.times(&events.batch)[row];
+                let visible = ring.events(&layout);
+                let current = visible.position(t_us, EntityEvents::tie(view, &events.batch, row));
+                self.read(&visible, ReadAt { t_us, current: Some(current) })?;
+            }
         }
+        Ok(())
+    }
+
+    fn read<E: Events>(&mut self, visible: &E, at: ReadAt) -> Result<(), HistoryError> {
+        self.cursor.read(self.view.plan.program(), visible, at, &mut self.answers);
+        self.answered += 1;
+        if self.answered - self.written >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {
+            self.pass_on()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is answered.
+    fn pass_on(&mut self) -> Result<(), HistoryError> {
+        if self.answered == self.written {
+            return Ok(());
+        }
+        let left = self.events.batch.num_rows() - self.answered;
+        let room = Answers::with_capacity(self.view.plan.program(), left.min(ANSWERS_MAX));
+        let answers = std::mem::replace(&mut self.answers, room);
+        let rows = self.written..self.answered;
+        let (batch, failures) = self.every.batch(self.view, self.events, rows, answers)?;
+        self.failed += failures.len() as u64;
+        if let (OnError::Fail, Some(first)) = (self.pass.on_error, failures.iter().min_by_key(|one| one.row)) {
+            return Err(self.every.failure(self.view, &batch, first));
+        }
+        self.pass.writer.append(&[batch])?;
+        self.written = self.answered;
+        Ok(())
     }
 }
 

@@ -161,7 +161,7 @@ impl<'a> Ingest<'a> {
                 result
             };
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(guarded)).collect();
-            workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+            workers.into_iter().map(|worker| worker.join().unwrap_or(Err(HistoryError::Panicked))).collect()
         });
         results.into_iter().collect::<Result<(), _>>()?;
         self.finish(threads, stop, absent_columns)

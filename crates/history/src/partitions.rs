@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -20,7 +21,8 @@ use crate::error::HistoryError;
 /// Rows of one schema, scattered into shards.
 #[derive(Debug)]
 pub(crate) struct Partitions {
-    name: String,
+    /// Tells temporary files apart.
+    number: u64,
     schema: SchemaRef,
     folder: Arc<TempDir>,
     budget: Arc<Budget>,
@@ -36,23 +38,27 @@ struct Waiting {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Slices in memory, each with its number in the order of the input.
-    slices: Vec<(u64, RecordBatch)>,
+    slices: Vec<Slice>,
     spilled: bool,
 }
 
+/// Rows of one batch.
+#[derive(Debug)]
+struct Slice {
+    /// Place of the batch in the order of the input.
+    number: u64,
+    rows: RecordBatch,
+    /// Its share of the batch's memory.
+    bytes: usize,
+}
+
 impl Partitions {
-    /// Empty shards. `name` tells temporary files apart.
-    pub(crate) fn new(
-        name: &str,
-        schema: SchemaRef,
-        shards: usize,
-        budget: &Arc<Budget>,
-        folder: &Arc<TempDir>,
-    ) -> Partitions {
+    /// Empty shards.
+    pub(crate) fn new(schema: SchemaRef, shards: usize, budget: &Arc<Budget>, folder: &Arc<TempDir>) -> Partitions {
         let shards = (0..shards).map(|_| Shard::default()).collect();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Partitions {
-            name: name.to_owned(),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             schema,
             folder: folder.clone(),
             budget: budget.clone(),
@@ -77,7 +83,8 @@ impl Partitions {
         let highest = shard_of.iter().max().map_or(0, |highest| *highest as usize);
         let (rows, ends) = rows_by_shard(shard_of, highest + 1);
         let batch = take_record_batch(batch, &UInt32Array::from(rows))?;
-        let bytes = batch.get_array_memory_size();
+        let bytes_per_row = batch.get_array_memory_size() / batch.num_rows() + 1;
+        let bytes = bytes_per_row * batch.num_rows();
         let mut waiting = self.lock();
         if waiting.shards.len() <= highest {
             waiting.shards.resize_with(highest + 1, Shard::default);
@@ -85,7 +92,8 @@ impl Partitions {
         let mut start = 0;
         for (shard, end) in waiting.shards.iter_mut().zip(ends) {
             if end > start {
-                shard.slices.push((number, batch.slice(start, end - start)));
+                let rows = batch.slice(start, end - start);
+                shard.slices.push(Slice { number, rows, bytes: bytes_per_row * (end - start) });
             }
             start = end;
         }
@@ -99,10 +107,17 @@ impl Partitions {
     /// All rows of a shard in the order of the input, as far as numbers tell; rows that went to disk come first, in no
     /// order. The shard is empty afterwards.
     pub(crate) fn take(&self, shard: usize) -> Result<RecordBatch, HistoryError> {
-        let Shard { mut slices, spilled } = std::mem::take(&mut self.lock().shards[shard]);
-        slices.sort_by_key(|(number, _)| *number);
+        let Shard { mut slices, spilled } = {
+            let mut waiting = self.lock();
+            let taken = waiting.shards.get_mut(shard).map(std::mem::take).unwrap_or_default();
+            let bytes: usize = taken.slices.iter().map(|slice| slice.bytes).sum();
+            waiting.bytes -= bytes;
+            self.budget.give_back(bytes);
+            taken
+        };
+        slices.sort_by_key(|slice| slice.number);
         let mut batches = if spilled { self.read_back(shard)? } else { Vec::new() };
-        batches.extend(slices.into_iter().map(|(_, slice)| slice));
+        batches.extend(slices.into_iter().map(|slice| slice.rows));
         Ok(concat_batches(&self.schema, &batches)?)
     }
 
@@ -116,9 +131,9 @@ impl Partitions {
             if shard.slices.is_empty() {
                 continue;
             }
-            shard.slices.sort_by_key(|(number, _)| *number);
-            let slices: Vec<RecordBatch> = shard.slices.drain(..).map(|(_, slice)| slice).collect();
-            shard.slices = Vec::new();
+            let mut slices = std::mem::take(&mut shard.slices);
+            slices.sort_by_key(|slice| slice.number);
+            let slices: Vec<RecordBatch> = slices.into_iter().map(|slice| slice.rows).collect();
             shard.spilled = true;
             let path = self.path(place);
             let written = concat_batches(&self.schema, &slices).and_then(|batch| append(&path, &batch));
@@ -146,7 +161,7 @@ impl Partitions {
     }
 
     fn path(&self, shard: usize) -> PathBuf {
-        self.folder.path().join(format!("{}-{shard}.arrows", self.name))
+        self.folder.path().join(format!("{}-{shard}.arrows", self.number))
     }
 }
 

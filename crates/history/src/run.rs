@@ -1,6 +1,7 @@
 //! A job from beginning to end.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -27,9 +28,11 @@ use crate::spine_reads::SpineReads;
 use crate::stop::Stop;
 use crate::summary::{StreamSummary, Summary};
 
-/// Shards where everything fits memory, and where it may not.
-const SHARDS_FEW: usize = 64;
-const SHARDS_MANY: usize = 512;
+/// The fewest shards, and the most: each may have a file of its own.
+const SHARDS_MIN: usize = 64;
+const SHARDS_MAX: usize = 4_096;
+/// A shard is held as it came, joined and sorted.
+const COPIES: u64 = 3;
 /// How much larger events are in memory than in a compressed file, for choosing the number of shards.
 const EXPANSION: u64 = 4;
 /// A spine with more reads than this is not made into a filter of its keys: 32 MiB of hashes.
@@ -70,7 +73,7 @@ pub(crate) fn in_parallel(
     };
     let results: Vec<Result<(), HistoryError>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(HistoryError::Panicked))).collect()
     });
     results.into_iter().collect()
 }
@@ -89,8 +92,8 @@ impl Room {
         Ok(Room { budget: Arc::new(budget), folder: Arc::new(folder) })
     }
 
-    fn partitions(&self, name: &str, schema: SchemaRef, shards: usize) -> Partitions {
-        Partitions::new(name, schema, shards, &self.budget, &self.folder)
+    fn partitions(&self, schema: SchemaRef, shards: usize) -> Partitions {
+        Partitions::new(schema, shards, &self.budget, &self.folder)
     }
 }
 
@@ -98,6 +101,7 @@ impl Room {
 struct StreamFile {
     plan: StreamPlan,
     connector: FileConnector,
+    path: PathBuf,
     file: EventFile,
     arrival_column: Option<usize>,
 }
@@ -134,16 +138,38 @@ impl StreamFile {
             FileFormat::Jsonl => Format::Jsonl,
             FileFormat::Csv => Format::Csv,
         };
-        let file = EventFile::open(&job.folder.join(&connector.path), format, &wanted)?;
+        let path = job.folder.join(&connector.path);
+        let file = EventFile::open(&path, format, &wanted)?;
         let needed = |name: &String| {
             let declared = stream.columns.iter().find(|column| column.name == *name);
-            declared.is_none_or(|column| column.not_null)
+            let arrives = job.knowledge == Knowledge::AsServed && connector.arrival_column.as_ref() == Some(name);
+            arrives || declared.is_none_or(|column| column.not_null)
         };
         if let Some(name) = file.absent_columns().into_iter().find(needed) {
             return Err(file.missing_column(&name).into());
         }
-        Ok(StreamFile { plan: StreamPlan::new(stream.clone()), connector: connector.clone(), file, arrival_column })
+        Ok(StreamFile {
+            plan: StreamPlan::new(stream.clone()),
+            connector: connector.clone(),
+            path,
+            file,
+            arrival_column,
+        })
     }
+}
+
+/// Refuses an output that would replace an input of the same job.
+fn refuse_to_overwrite<'a>(out: &Path, inputs: impl Iterator<Item = &'a Path>) -> Result<(), HistoryError> {
+    let Ok(own) = out.canonicalize() else { return Ok(()) };
+    for input in inputs {
+        if input.canonicalize().is_ok_and(|input| input == own) {
+            return Err(HistoryError::request_with_hint(
+                format!("the output `{}` is an input of the same job", out.display()),
+                "name another file with `--out`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn time_unit(unit: TimestampUnit) -> TimeUnit {
@@ -157,8 +183,11 @@ fn time_unit(unit: TimestampUnit) -> TimeUnit {
 
 /// Shards for files of this size.
 fn shard_count(job: &Job, input_bytes: u64) -> usize {
-    let fits = input_bytes.saturating_mul(EXPANSION) < job.memory_limit_bytes as u64;
-    job.shards.map_or(if fits { SHARDS_FEW } else { SHARDS_MANY }, |shards| shards.next_power_of_two())
+    let worked_on = input_bytes.saturating_mul(EXPANSION * COPIES).saturating_mul(job.threads as u64);
+    // A shard in work may take an eighth of the limit.
+    let needed = worked_on.saturating_mul(8) / (job.memory_limit_bytes as u64).max(1);
+    let fitting = usize::try_from(needed).unwrap_or(SHARDS_MAX).clamp(SHARDS_MIN, SHARDS_MAX);
+    job.shards.unwrap_or(fitting).next_power_of_two()
 }
 
 fn view_events(
@@ -189,7 +218,7 @@ fn view_events(
         .map(|&column| Field::new(&stream.columns[column].name, stream.columns[column].data_type.clone(), true))
         .collect();
     let layout = EventLayout::new(&plan, needs, &fields);
-    let events = room.partitions(&format!("events-{}", plan.view().name), layout.schema().clone(), shards);
+    let events = room.partitions(layout.schema().clone(), shards);
     let keys = key_encoder(&plan.key_types())?;
     Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
 }
@@ -203,10 +232,9 @@ fn ingest(
     shards: usize,
     progress: &dyn Progress,
 ) -> Result<(StreamSummary, Duplicates), HistoryError> {
-    let StreamFile { plan, connector, file, arrival_column } = source;
-    let name = format!("keys-{}", plan.stream().name);
+    let StreamFile { plan, connector, file, arrival_column, path: _ } = source;
     progress.step(&format!("reading {}", plan.stream().name), file.size_bytes());
-    let search = |horizon_us| DuplicateSearch::new(&name, horizon_us, shards, &room.budget, &room.folder);
+    let search = |horizon_us| DuplicateSearch::new(horizon_us, shards, &room.budget, &room.folder);
     let ingest = Ingest::new(&plan, connector.order, arrival_column, views, search)?;
     ingest.run(file, job.threads, &job.stop, progress)
 }
@@ -220,6 +248,7 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     let source = StreamFile::open(job, &view.stream)?;
     let shards = shard_count(job, source.file.size_bytes());
     let view = view_events(plan, &source, job, room, shards, every.kept.clone())?;
+    refuse_to_overwrite(&job.out, std::iter::once(source.path.as_path()))?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
     let (stream, duplicates) = ingest(job, source, vec![&view], room, shards, progress)?;
     progress.step("computing features", shards as u64);
@@ -232,6 +261,7 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
         progress.advance(1);
         Ok(())
     })?;
+    job.stop.check()?;
     writer.finish()?;
     Ok(Summary {
         rows: rows.into_inner(),
@@ -299,9 +329,11 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     let assembly =
         |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
     let schema = assembly(Vec::new()).schema()?;
+    let inputs = sources.values().map(|source| source.path.as_path()).chain(std::iter::once(rows.path.as_path()));
+    refuse_to_overwrite(&job.out, inputs)?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 
-    let spine_rows = scatter_reads(&spine, &mut views, &joins, progress)?;
+    let spine_rows = scatter_reads(&spine, &mut views, &joins, &job.stop, progress)?;
     let mut summary = Summary { features: features.len(), ..Summary::default() };
     let mut duplicates = BTreeMap::new();
     for (name, source) in sources {
@@ -324,7 +356,7 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     }
     progress.step("writing rows", spine_rows);
     let reads = joins.iter().map(|&(view, place)| &views[view].reads[place]).collect();
-    (summary.rows, summary.failed_values) = assembly(reads).write(&writer, &schema, progress)?;
+    (summary.rows, summary.failed_values) = assembly(reads).write(&writer, &schema, &job.stop, progress)?;
     writer.finish()?;
     let at_an_event = views.iter().flat_map(|one| &one.reads).map(SpineReads::at_an_event).max().unwrap_or_default();
     if !rows.before && at_an_event * 2 > spine_rows {
@@ -348,7 +380,7 @@ fn views_of_joins(
 ) -> Result<ViewsOfJoins, HistoryError> {
     let mut views: Vec<ViewReads> = Vec::new();
     let mut joins = Vec::new();
-    for (join, definition) in joined.iter().enumerate() {
+    for definition in joined {
         let known = views.iter().position(|one| one.view.plan.view().name == definition.name);
         let place = match known {
             Some(place) => place,
@@ -363,8 +395,9 @@ fn views_of_joins(
         let ViewReads { view, reads, .. } = &mut views[place];
         reads.push(SpineReads::new(
             &view.plan,
-            |schema| room.partitions(&format!("reads-{join}"), schema, shards),
-            |schema| room.partitions(&format!("results-{join}"), schema, 1),
+            |schema| room.partitions(schema, shards),
+            |schema| room.partitions(schema, 1),
+            job.on_error,
         ));
         joins.push((place, reads.len() - 1));
     }
@@ -376,11 +409,13 @@ fn scatter_reads(
     spine: &Spine<'_>,
     views: &mut [ViewReads],
     joins: &[(usize, usize)],
+    stop: &Stop,
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     progress.step("reading the spine", 0);
     let mut rows = 0;
     for batch in spine.batches()? {
+        stop.check()?;
         let (first_row, batch) = batch?;
         rows = first_row + batch.batch.num_rows() as u64;
         for (&(view, place), parts) in joins.iter().zip(&batch.keys) {

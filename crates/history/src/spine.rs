@@ -114,12 +114,12 @@ impl<'a> Spine<'a> {
                 let request = read(request)?;
                 let keys = plan.keys(&request, batch.num_rows())?;
                 if let Some(failure) = keys.failures.first() {
-                    return Err(HistoryError::RowFailed {
-                        place: self.place(first_row + failure.row as u64),
-                        feature: format!("the key of {}", plan.service().joins[failure.feature].alias),
-                        kind: failure.kind.name(),
-                        detail: failure.detail.clone(),
-                    });
+                    let place = self.place(first_row + failure.row as u64);
+                    let join = &plan.service().joins[failure.feature];
+                    return Err(HistoryError::request(format!(
+                        "{place}: the key of `{}` has no value: {}: {}",
+                        join.alias, failure.kind, failure.detail
+                    )));
                 }
                 (request, keys.keys)
             }
@@ -167,6 +167,11 @@ impl<'a> Spine<'a> {
                 asof_expression::type_name(&column.data_type),
             ))),
         }
+    }
+
+    /// The error for a file that was not the same when it was read again.
+    pub(crate) fn changed(&self) -> HistoryError {
+        HistoryError::SpineChanged { path: self.rows.path.clone() }
     }
 
     /// A row of the spine in words, counted from 1 as editors count data rows.

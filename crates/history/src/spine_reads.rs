@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
-use asof_feature::ViewPlan;
+use asof_feature::{FeatureFailure, ViewPlan};
 use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout};
 
 use crate::duplicates::shard_of;
 use crate::error::HistoryError;
 use crate::ingest::ViewEvents;
-use crate::job::Knowledge;
+use crate::job::{Knowledge, OnError};
 use crate::partitions::Partitions;
 use crate::shard::{EntityEvents, grouped};
 use crate::spine::whole_keys;
 
 /// Reads are answered and passed on in batches of this many.
 const ANSWERS_MAX: usize = 32_768;
+/// And as soon as their texts and lists take this much.
+const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// Rows of the spine whose results come back together.
 pub(crate) const BLOCK_ROWS: u64 = 65_536;
@@ -30,6 +32,7 @@ pub(crate) struct SpineReads {
     /// Results by block of spine rows.
     pub(crate) results: Partitions,
     key_parts: usize,
+    on_error: OnError,
     failures: Mutex<Vec<RowFailure>>,
     /// Reads whose entity has an event at the very instant.
     at_an_event: AtomicU64,
@@ -49,6 +52,7 @@ impl SpineReads {
         plan: &ViewPlan,
         waiting: impl FnOnce(SchemaRef) -> Partitions,
         results: impl FnOnce(SchemaRef) -> Partitions,
+        on_error: OnError,
     ) -> SpineReads {
         let key_types = plan.key_types();
         let key_parts = key_types.len();
@@ -71,6 +75,7 @@ impl SpineReads {
             waiting: waiting(Arc::new(Schema::new(fields))),
             results: results(Arc::new(Schema::new(result_fields))),
             key_parts,
+            on_error,
             failures: Mutex::default(),
             at_an_event: AtomicU64::new(0),
         }
@@ -134,6 +139,20 @@ impl SpineReads {
             }
         }
         answering.pass_on()
+    }
+
+    /// Keeps a failure. A job that stops at the first failing row needs only the first of each feature; one that counts
+    /// them needs no words.
+    fn note(&self, failures: &mut Vec<RowFailure>, row: u64, failure: FeatureFailure) {
+        let FeatureFailure { feature, kind, detail, .. } = failure;
+        if self.on_error == OnError::Null {
+            return failures.push(RowFailure { row, feature, kind, detail: String::new() });
+        }
+        match failures.iter_mut().find(|one| one.feature == feature) {
+            Some(first) if first.row <= row => {}
+            Some(first) => *first = RowFailure { row, feature, kind, detail },
+            None => failures.push(RowFailure { row, feature, kind, detail }),
+        }
     }
 
     /// Features that failed on rows of the spine, sorted by row.
@@ -226,7 +245,7 @@ impl<'a> Answering<'a> {
         if has_event_at(events, t_us) {
             self.reads.at_an_event.fetch_add(1, Atomic::Relaxed);
         }
-        if self.rows.len() >= ANSWERS_MAX {
+        if self.rows.len() >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {
             self.pass_on()?;
         }
         Ok(())
@@ -242,12 +261,9 @@ impl<'a> Answering<'a> {
         let view = self.plan.features(answers.finish())?;
         if !view.failures.is_empty() {
             let mut failures = self.reads.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            failures.extend(view.failures.into_iter().map(|failure| RowFailure {
-                row: rows[failure.row],
-                feature: failure.feature,
-                kind: failure.kind,
-                detail: failure.detail,
-            }));
+            for failure in view.failures {
+                self.reads.note(&mut failures, rows[failure.row], failure);
+            }
         }
         let blocks: Vec<u32> = rows.iter().map(|row| (row / BLOCK_ROWS) as u32).collect();
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from(rows))];

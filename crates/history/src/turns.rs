@@ -18,9 +18,17 @@ impl Turns {
             next = self.changed.wait(next).unwrap_or_else(PoisonError::into_inner);
         }
         drop(next);
-        let result = work();
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_all();
-        result
+        let _turn = Turn(self);
+        work()
+    }
+}
+
+/// A turn that is being taken; passed on when it ends, even by a panic.
+struct Turn<'a>(&'a Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_all();
     }
 }

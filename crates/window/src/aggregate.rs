@@ -163,3 +163,100 @@ pub fn is_event_type(data_type: &DataType) -> bool {
             | DataType::Timestamp(TimeUnit::Microsecond, None)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Function::*;
+
+    const ALL: [Function; 20] = [
+        Count,
+        CountDistinct,
+        Sum,
+        Avg,
+        VarPop,
+        VarSamp,
+        StddevPop,
+        StddevSamp,
+        Min,
+        Max,
+        FirstValue,
+        LastValue,
+        NthValue(1),
+        ArrayAgg,
+        BoolAnd,
+        BoolOr,
+        Quantile(0.5),
+        Mode,
+        MinBy,
+        MaxBy,
+    ];
+
+    fn event_types() -> Vec<DataType> {
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
+        use DataType::*;
+        vec![Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128(9, 2), Utf8, Binary, Date32, moment]
+    }
+
+    /// The result type for each event type, in the order of [`event_types`]; `-` where the function refuses it.
+    fn check(functions: &[Function], expected: &str) {
+        let spelled = |data_type: Option<DataType>| match data_type {
+            None => "-".to_owned(),
+            Some(DataType::Decimal128(precision, scale)) => format!("Decimal({precision},{scale})"),
+            Some(DataType::Timestamp(_, _)) => "Timestamp".to_owned(),
+            Some(DataType::List(item)) => format!("[{}]", item.data_type()),
+            Some(other) => other.to_string(),
+        };
+        for function in functions {
+            let types = event_types();
+            let found: Vec<String> = types.iter().map(|argument| spelled(function.result_type(argument))).collect();
+            assert_eq!(found.join(" "), expected, "{function:?}");
+        }
+    }
+
+    #[test]
+    fn result_types() {
+        check(&[Count, CountDistinct], "Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64");
+        check(&[Sum], "- Int64 Int64 Int64 Float64 Float64 Decimal(38,2) - - - -");
+        check(
+            &[Avg, VarPop, VarSamp, StddevPop, StddevSamp, Quantile(0.1)],
+            "- Float64 Float64 Float64 Float64 Float64 Float64 - - - -",
+        );
+        check(
+            &[Min, Max, FirstValue, LastValue, NthValue(2), Mode, MinBy, MaxBy],
+            "Boolean Int16 Int32 Int64 Float32 Float64 Decimal(9,2) Utf8 Binary Date32 Timestamp",
+        );
+        check(&[BoolAnd, BoolOr], "Boolean - - - - - - - - - -");
+        assert_eq!(Count.result_type(&DataType::Null), Some(DataType::Int64));
+        let list = DataType::new_list(DataType::Utf8, true);
+        assert_eq!(ArrayAgg.result_type(&DataType::Utf8), Some(list));
+    }
+
+    #[test]
+    fn names_agree_with_the_reference_page() {
+        let mut names: Vec<&str> = ALL.iter().map(Function::name).collect();
+        names.dedup();
+        let page: Vec<&str> = FUNCTION_NAMES.iter().copied().filter(|name| *name != "median").collect();
+        assert_eq!(names, page);
+        assert!(LATER_FUNCTION_NAMES.iter().all(|name| !FUNCTION_NAMES.contains(name)));
+    }
+
+    #[test]
+    fn order_and_filter() {
+        let following: Vec<&str> = ALL.iter().filter(|function| function.follows_order()).map(Function::name).collect();
+        assert_eq!(following, ["first_value", "last_value", "nth_value", "array_agg", "min_by", "max_by"]);
+        let unfiltered: Vec<&str> =
+            ALL.iter().filter(|function| !function.takes_filter()).map(Function::name).collect();
+        assert_eq!(unfiltered, ["first_value", "last_value", "nth_value"]);
+    }
+
+    #[test]
+    fn event_types_are_those_of_the_language() {
+        assert!(event_types().iter().all(is_event_type));
+        let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let seconds = DataType::Timestamp(TimeUnit::Second, None);
+        for other in [zoned, seconds, DataType::UInt64, DataType::Int8, DataType::LargeUtf8, DataType::Null] {
+            assert!(!is_event_type(&other), "{other}");
+        }
+    }
+}

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::NullBufferBuilder;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
     Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::array::NullBufferBuilder;
 use arrow::datatypes::{DataType, FieldRef};
 
-use crate::program::Program;
+use crate::program::{Call, Program};
 
 /// Why an aggregate has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct FailedAnswer {
 #[derive(Debug)]
 pub struct Answers {
     columns: Vec<AnswerColumn>,
+    /// The columns of texts and lists.
+    texts: Vec<usize>,
     failed: Vec<FailedAnswer>,
     known: Vec<bool>,
 }
@@ -57,8 +59,11 @@ enum Values {
 impl Answers {
     /// No answers yet, for the calls of `program`, with room for `rows` reads.
     pub fn with_capacity(program: &Program, rows: usize) -> Answers {
+        let is_text = |call: &Call| matches!(call.data_type, DataType::Utf8 | DataType::Binary | DataType::List(_));
+        let texts = program.calls().iter().enumerate().filter(|(_, call)| is_text(call)).map(|(place, _)| place);
         Answers {
             columns: program.calls().iter().map(|call| AnswerColumn::new(&call.data_type, rows)).collect(),
+            texts: texts.collect(),
             failed: Vec::new(),
             known: Vec::with_capacity(rows),
         }
@@ -67,6 +72,11 @@ impl Answers {
     /// Number of reads answered.
     pub fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// Bytes of texts and lists answered so far; whole numbers and doubles take 8 a read and are not counted.
+    pub fn text_bytes(&self) -> usize {
+        self.texts.iter().map(|&column| self.columns[column].text_bytes()).sum()
     }
 
     /// Whether nothing was answered yet.
@@ -123,6 +133,15 @@ impl AnswerColumn {
             _ => Values::Words(Vec::with_capacity(rows)),
         };
         AnswerColumn { data_type: data_type.clone(), nulls: NullBufferBuilder::new(rows), values }
+    }
+
+    fn text_bytes(&self) -> usize {
+        match &self.values {
+            Values::Words(words) => 8 * words.len(),
+            Values::Wides(wides) => 16 * wides.len(),
+            Values::Texts { offsets, bytes } => 4 * offsets.len() + bytes.len(),
+            Values::Lists { offsets, items } => 4 * offsets.len() + items.text_bytes(),
+        }
     }
 
     /// Answers NULL.

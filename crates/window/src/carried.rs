@@ -118,11 +118,6 @@ impl SortedEvents {
         self.times.is_empty()
     }
 
-    /// Event times in microseconds.
-    pub fn times_us(&self) -> &[i64] {
-        &self.times
-    }
-
     /// The events from `start` to before `end`.
     pub fn run(&self, start: usize, end: usize) -> SortedRun<'_> {
         SortedRun { times: &self.times[start..end], events: self, start }

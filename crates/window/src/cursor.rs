@@ -161,3 +161,296 @@ impl Cursor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::answers::Finished;
+    use crate::calendar::Calendar;
+    use crate::carried::SortedEvents;
+    use crate::frame::{Extent, Frame};
+    use crate::program::Slot;
+    use crate::ring::{Ring, RingLayout, TieBreak};
+    use arrow::array::{
+        Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
+        StringArray,
+    };
+    use arrow::datatypes::DataType;
+    use proptest::prelude::*;
+
+    pub(crate) const MINUTE_US: i64 = 60_000_000;
+
+    /// An event with a value for every kind of slot.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Sample {
+        pub(crate) minute: i64,
+        integer: Option<i64>,
+        double: Option<f64>,
+        decimal: Option<i128>,
+        text: Option<u8>,
+        truth: Option<bool>,
+        passes: Option<bool>,
+    }
+
+    pub(crate) fn sample() -> impl Strategy<Value = Sample> {
+        let integer = prop_oneof![20 => 0..70i64, 1 => any::<i64>()];
+        let odd = vec![-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 5e-324, f64::MAX];
+        let double = prop_oneof![
+            20 => (-40..40i32).prop_map(|x| f64::from(x) / 8.0),
+            10 => any::<i32>().prop_map(|x| f64::from(x) * 0.1),
+            1 => prop::sample::select(odd),
+        ];
+        let most = 10i128.pow(38) - 1;
+        let decimal = prop_oneof![20 => -5_000..5_000i128, 1 => -most..=most];
+        (
+            -600..600i64,
+            prop::option::weighted(0.9, integer),
+            prop::option::weighted(0.9, double),
+            prop::option::weighted(0.9, decimal),
+            prop::option::weighted(0.9, 0..40u8),
+            prop::option::weighted(0.9, any::<bool>()),
+            prop::option::weighted(0.9, any::<bool>()),
+        )
+            .prop_map(|(minute, integer, double, decimal, text, truth, passes)| Sample {
+                minute,
+                integer,
+                double,
+                decimal,
+                text,
+                truth,
+                passes,
+            })
+    }
+
+    /// Frames whose past ends somewhere: what lies before it can be dropped.
+    pub(crate) fn bounded_frames() -> Vec<Frame> {
+        let range =
+            |preceding, lag| Extent::Range { preceding_us: Some(preceding * MINUTE_US), lag_us: lag * MINUTE_US };
+        vec![
+            Frame { extent: range(90, 0), calendar: None },
+            Frame { extent: range(300, 60), calendar: None },
+            Frame { extent: Extent::Range { preceding_us: None, lag_us: 0 }, calendar: Some(Calendar::Hour) },
+        ]
+    }
+
+    pub(crate) fn all_frames() -> Vec<Frame> {
+        let mut frames = bounded_frames();
+        frames.push(Frame { extent: Extent::Rows { preceding: 7 }, calendar: None });
+        frames.push(Frame { extent: Extent::Rows { preceding: 40 }, calendar: Some(Calendar::Day) });
+        frames.push(Frame::LIFETIME);
+        frames
+    }
+
+    fn slots() -> Vec<Slot> {
+        let slot = |data_type, nullable| Slot { data_type, nullable };
+        vec![
+            slot(DataType::Int64, true),
+            slot(DataType::Float64, true),
+            slot(DataType::Decimal128(38, 2), true),
+            slot(DataType::Utf8, true),
+            slot(DataType::Boolean, true),
+            slot(DataType::Float32, false),
+            slot(DataType::Date32, false),
+        ]
+    }
+
+    /// Every function over every slot that it takes and every frame; with a FILTER those that then stand alone, so that
+    /// sums without squares and distinct counts without a mode are there too.
+    pub(crate) fn program(frames: Vec<Frame>) -> Program {
+        use Function::*;
+        let plain = [
+            Count,
+            CountDistinct,
+            Sum,
+            Avg,
+            VarPop,
+            VarSamp,
+            StddevPop,
+            StddevSamp,
+            Min,
+            Max,
+            FirstValue,
+            LastValue,
+            NthValue(3),
+            ArrayAgg,
+            BoolAnd,
+            BoolOr,
+            Quantile(0.37),
+            Mode,
+            MinBy,
+            MaxBy,
+        ];
+        let filtered = [Count, CountDistinct, Sum, Max, MinBy];
+        let slots = slots();
+        let mut calls = Vec::new();
+        for (frame, shape) in frames.iter().enumerate() {
+            for filter in [None, Some(0)] {
+                let call =
+                    |function, argument, data_type| Call { function, argument, by: None, filter, frame, data_type };
+                calls.push(call(Count, None, DataType::Int64));
+                for (slot, function) in (0..slots.len()).flat_map(|slot| plain.map(|function| (slot, function))) {
+                    let refused = function == ArrayAgg && !matches!(shape.extent, Extent::Rows { .. });
+                    if refused || (filter.is_some() && !filtered.contains(&function)) {
+                        continue;
+                    }
+                    if let Some(data_type) = function.result_type(&slots[slot].data_type) {
+                        let by = matches!(function, MinBy | MaxBy).then_some((slot + 1) % slots.len());
+                        calls.push(Call { by, ..call(function, Some(slot), data_type) });
+                    }
+                }
+            }
+        }
+        Program::new(frames, slots, 1, calls).unwrap()
+    }
+
+    /// The samples as carried events, in the order given.
+    pub(crate) fn carried(program: &Program, samples: &[Sample]) -> SortedEvents {
+        let each = || samples.iter();
+        let text = |place: u8| ["", "a", "ab", "ä", "z"][usize::from(place % 5)].repeat(1 + usize::from(place / 5));
+        let decimals: Decimal128Array = each().map(|sample| sample.decimal).collect();
+        let slots: Vec<ArrayRef> = vec![
+            Arc::new(each().map(|sample| sample.integer).collect::<Int64Array>()),
+            Arc::new(each().map(|sample| sample.double).collect::<Float64Array>()),
+            Arc::new(decimals.with_precision_and_scale(38, 2).unwrap()),
+            Arc::new(each().map(|sample| sample.text.map(text)).collect::<StringArray>()),
+            Arc::new(each().map(|sample| sample.truth).collect::<BooleanArray>()),
+            Arc::new(Float32Array::from_iter_values(each().map(|sample| sample.double.unwrap_or(0.1) as f32))),
+            Arc::new(Date32Array::from_iter_values(each().map(|sample| sample.minute as i32 / 60))),
+        ];
+        let passes: BooleanArray = each().map(|sample| sample.passes).collect();
+        let times: Vec<i64> = each().map(|sample| sample.minute * MINUTE_US).collect();
+        SortedEvents::new(program, times.into(), &program.carry(&slots, &[passes]))
+    }
+
+    /// Answers are the same: equal bits, equal NULLs, equal failures.
+    pub(crate) fn check_same(program: &Program, found: &Finished, expected: &Finished) -> Result<(), TestCaseError> {
+        prop_assert_eq!(&found.failed, &expected.failed);
+        prop_assert_eq!(&found.known, &expected.known);
+        for (call, (found, expected)) in program.calls().iter().zip(found.columns.iter().zip(&expected.columns)) {
+            prop_assert_eq!(found.to_data(), expected.to_data(), "{:?}", call);
+        }
+        Ok(())
+    }
+
+    /// Reads with one cursor that slides and with a fresh one for each read.
+    fn check_reads<E: Events>(
+        program: &Program,
+        events: &E,
+        cursor: &mut Cursor,
+        reads: &[ReadAt],
+    ) -> Result<(), TestCaseError> {
+        let mut found = Answers::with_capacity(program, reads.len());
+        let mut expected = Answers::with_capacity(program, reads.len());
+        for at in reads {
+            cursor.read(program, events, *at, &mut found);
+            Cursor::new(program).read(program, events, *at, &mut expected);
+        }
+        check_same(program, &found.finish(), &expected.finish())
+    }
+
+    fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
+        samples.sort_by_key(|sample| sample.minute);
+        samples
+    }
+
+    /// A walk forward and back, mostly in small steps; every third read stands at an event.
+    fn reads(samples: &[Sample], steps: &[i64]) -> Vec<ReadAt> {
+        let mut minute = 0;
+        let walk = steps.iter().enumerate().map(|(turn, step)| {
+            minute = (minute + step).clamp(-700, 700);
+            let at_event = samples.iter().position(|sample| sample.minute >= minute).filter(|_| turn % 3 == 0);
+            match at_event {
+                Some(index) => ReadAt { t_us: samples[index].minute * MINUTE_US, current: Some(index) },
+                None => ReadAt { t_us: minute * MINUTE_US + step % 2, current: None },
+            }
+        });
+        walk.collect()
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<i64>> {
+        prop::collection::vec(prop_oneof![6 => -40..60i64, 1 => -1400..1400i64], 0..24)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn sliding_equals_starting_anew(samples in prop::collection::vec(sample(), 0..120), steps in steps()) {
+            let (program, samples) = (program(all_frames()), sorted(samples));
+            let events = carried(&program, &samples);
+            let run = events.run(0, events.len());
+            check_reads(&program, &run, &mut Cursor::new(&program), &reads(&samples, &steps))?;
+        }
+
+        #[test]
+        fn a_reset_cursor_reads_another_entity(
+            samples in prop::collection::vec(sample(), 0..80),
+            cut in any::<prop::sample::Index>(),
+            steps in steps(),
+        ) {
+            let program = program(all_frames());
+            let cut = cut.index(samples.len() + 1);
+            let (one, other) = (sorted(samples[..cut].to_vec()), sorted(samples[cut..].to_vec()));
+            let mut cursor = Cursor::new(&program);
+            for samples in [one, other] {
+                let events = carried(&program, &samples);
+                cursor.reset(&program);
+                check_reads(&program, &events.run(0, events.len()), &mut cursor, &reads(&samples, &steps))?;
+            }
+        }
+
+        #[test]
+        fn told_of_insertions_equals_starting_anew(
+            samples in prop::collection::vec(sample(), 0..60),
+            steps in steps(),
+        ) {
+            let program = program(all_frames());
+            let layout = RingLayout::new(&program);
+            let events = carried(&program, &samples);
+            let (mut ring, mut cursor) = (Ring::default(), Cursor::new(&program));
+            let walk = reads(&[], &steps);
+            let mut walk = walk.iter();
+            for row in 0..samples.len() {
+                let tie = TieBreak { primary_key: &[], partition: 0, offset: row as u64 };
+                let index = ring.insert(&layout, &events.run(0, events.len()), row, tie);
+                cursor.inserted(&program, &ring.events(&layout), index);
+                if row % 3 == 2 && let Some(at) = walk.next() {
+                    check_reads(&program, &ring.events(&layout), &mut cursor, &[*at])?;
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3))]
+
+        /// Long enough for many chunks in a bag and for tallies in hash tables.
+        #[test]
+        fn long_runs_slide_too(samples in prop::collection::vec(sample(), 1_300..1_500), steps in steps()) {
+            let (program, samples) = (program(all_frames()), sorted(samples));
+            let events = carried(&program, &samples);
+            let run = events.run(0, events.len());
+            check_reads(&program, &run, &mut Cursor::new(&program), &reads(&samples, &steps))?;
+        }
+    }
+
+    #[test]
+    fn no_events_answer_zero_or_null_and_are_not_known() {
+        let program = program(all_frames());
+        let events = carried(&program, &[]);
+        let mut answers = Answers::with_capacity(&program, 1);
+        Cursor::new(&program).read(&program, &events.run(0, 0), ReadAt { t_us: 0, current: None }, &mut answers);
+        let answers = answers.finish();
+        assert_eq!(answers.known, BooleanArray::from(vec![false]));
+        assert_eq!(answers.failed, []);
+        for (call, column) in program.calls().iter().zip(&answers.columns) {
+            let counts = matches!(call.function, Function::Count | Function::CountDistinct);
+            match counts {
+                true => assert_eq!(column.to_data(), Int64Array::from(vec![0]).to_data(), "{call:?}"),
+                false => assert!(column.is_null(0), "{call:?}"),
+            }
+        }
+    }
+}

@@ -73,16 +73,6 @@ impl Frame {
         }
         start.min(end)..end
     }
-
-    /// The oldest event time that a read as of `t_us` or later may still need, `None` where any event may count.
-    pub fn horizon_us(&self, t_us: i64) -> Option<i64> {
-        let calendar_start_us = self.calendar.map(|calendar| calendar.bucket_start_us(t_us));
-        let range_start_us = match self.extent {
-            Extent::Range { preceding_us: Some(preceding_us), .. } => Some(t_us.saturating_sub(preceding_us)),
-            Extent::Range { preceding_us: None, .. } | Extent::Rows { .. } => None,
-        };
-        calendar_start_us.max(range_start_us)
-    }
 }
 
 /// Index of the first event with event time ≥ `t_us`.
@@ -134,4 +124,143 @@ fn search(len: usize, near: usize, reached: impl Fn(usize) -> bool) -> usize {
         }
     }
     low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HALF_HOUR_US: i64 = 1_800_000_000;
+
+    /// Events that are nothing but their times.
+    struct Times(Vec<i64>);
+
+    impl Events for Times {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn time_us(&self, index: usize) -> i64 {
+            self.0[index]
+        }
+        fn word(&self, _: usize, _: usize) -> i64 {
+            0
+        }
+        fn wide(&self, _: usize, _: usize) -> i128 {
+            0
+        }
+        fn text(&self, _: usize, _: usize) -> &[u8] {
+            &[]
+        }
+        fn flag(&self, _: usize, _: usize) -> bool {
+            false
+        }
+    }
+
+    /// The indexes that the definition names, one event at a time.
+    fn model(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>) -> Vec<usize> {
+        let indexes = 0..times.len();
+        let held: Vec<usize> = match frame.extent {
+            Extent::Range { preceding_us, lag_us } => {
+                let from = preceding_us.map(|preceding_us| i128::from(t_us) - i128::from(preceding_us));
+                let to = i128::from(t_us) - i128::from(lag_us);
+                let reaches = |time: i128| from.is_none_or(|from| from <= time) && time <= to;
+                indexes.filter(|index| reaches(times[*index].into())).collect()
+            }
+            Extent::Rows { preceding } => {
+                let seen = |index: &usize| current.map_or(times[*index] <= t_us, |current| *index <= current);
+                let newest_first = indexes.rev().filter(seen);
+                let rows = usize::try_from(preceding).unwrap_or(usize::MAX).saturating_add(1);
+                let mut held: Vec<usize> = newest_first.take(rows).collect();
+                held.reverse();
+                held
+            }
+        };
+        let in_bucket = |time_us| frame.calendar.is_none_or(|calendar| time_us >= calendar.bucket_start_us(t_us));
+        held.into_iter().filter(|index| in_bucket(times[*index])).collect()
+    }
+
+    fn check(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>, near: Range<usize>) {
+        let bounds = frame.bounds(&Times(times.to_vec()), t_us, current, &near);
+        assert!(bounds.start <= bounds.end && bounds.end <= times.len(), "{bounds:?} of {}", times.len());
+        let expected = model(frame, times, t_us, current);
+        assert_eq!(bounds.collect::<Vec<_>>(), expected, "{frame:?} as of {t_us} of {times:?} from {near:?}");
+    }
+
+    /// Instants that hit the edges of frames, and those one microsecond beside.
+    fn instant() -> impl Strategy<Value = i64> {
+        (-150..150i64, -1..=1i64).prop_map(|(half_hours, beside_us)| half_hours * HALF_HOUR_US + beside_us)
+    }
+
+    fn frame() -> impl Strategy<Value = Frame> {
+        let range = (prop::option::of(0..100i64), 0..100i64).prop_map(|(preceding, lag)| Extent::Range {
+            preceding_us: preceding.map(|preceding| preceding.max(lag) * HALF_HOUR_US),
+            lag_us: lag * HALF_HOUR_US,
+        });
+        let current_row = prop::option::of(0..100i64).prop_map(|preceding| Extent::Range {
+            preceding_us: preceding.map(|preceding| preceding * HALF_HOUR_US),
+            lag_us: 0,
+        });
+        let rows = prop_oneof![0..20u64, Just(u64::MAX)].prop_map(|preceding| Extent::Rows { preceding });
+        let calendars = vec![Calendar::Hour, Calendar::Day, Calendar::Week, Calendar::Month];
+        (prop_oneof![range, current_row, rows], prop::option::of(prop::sample::select(calendars)))
+            .prop_map(|(extent, calendar)| Frame { extent, calendar })
+    }
+
+    fn times() -> impl Strategy<Value = Vec<i64>> {
+        prop::collection::vec(instant(), 0..60).prop_map(|mut times| {
+            times.sort_unstable();
+            times
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn bounds_equal_a_filter(
+            (frame, times) in (frame(), times()),
+            t_us in instant(),
+            (near_start, near_end) in (0..80usize, 0..80usize),
+        ) {
+            check(frame, &times, t_us, None, near_start..near_end);
+        }
+
+        #[test]
+        fn bounds_at_an_event_end_there(
+            (frame, times) in (frame(), times()),
+            event in any::<prop::sample::Index>(),
+            (near_start, near_end) in (0..80usize, 0..80usize),
+        ) {
+            if !times.is_empty() {
+                let current = event.index(times.len());
+                check(frame, &times, times[current], Some(current), near_start..near_end);
+            }
+        }
+    }
+
+    #[test]
+    fn both_ends_are_closed() {
+        let times = [10, 20, 20, 30];
+        let frame = |preceding_us, lag_us| Frame {
+            extent: Extent::Range { preceding_us: Some(preceding_us), lag_us },
+            calendar: None,
+        };
+        let cases = [
+            (frame(10, 0), 30, 1..4),
+            (frame(9, 0), 30, 3..4),
+            (frame(0, 0), 20, 1..3),
+            (frame(0, 0), 21, 3..3),
+            (frame(20, 10), 30, 0..3),
+            (frame(20, 11), 30, 0..1),
+            (frame(i64::MAX, 0), 30, 0..4),
+            (frame(i64::MAX, 0), i64::MAX, 0..4),
+            (Frame::LIFETIME, i64::MIN, 0..0),
+            (Frame::LIFETIME, i64::MAX, 0..4),
+        ];
+        for (frame, t_us, expected) in cases {
+            let bounds = frame.bounds(&Times(times.to_vec()), t_us, None, &(0..0));
+            assert_eq!(bounds, expected, "{frame:?} as of {t_us}");
+        }
+    }
 }

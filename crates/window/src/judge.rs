@@ -218,3 +218,180 @@ impl Partition {
 pub fn is_repeat(used_us: i64, time_us: i64, horizon_us: i64) -> bool {
     used_us.abs_diff(time_us) <= horizon_us.unsigned_abs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    struct Arrived {
+        partition: u32,
+        rejection: Option<Rejection>,
+        time_us: i64,
+        arrived_us: i64,
+        primary_key: Vec<u8>,
+    }
+
+    impl Arrived {
+        fn told(&self) -> Arrival<'_> {
+            Arrival {
+                rejection: self.rejection,
+                time_us: self.time_us,
+                arrived_us: self.arrived_us,
+                primary_key: &self.primary_key,
+            }
+        }
+    }
+
+    /// The rule as it is written down: looks at every earlier used event of the partition, forgets nothing but by rule.
+    fn verdicts(rules: Rules, arrivals: &[Arrived]) -> Vec<Verdict> {
+        let mut used = Vec::<&Arrived>::new();
+        let mut verdicts = Vec::new();
+        for arrival in arrivals {
+            let verdict = model(rules, &used, arrival);
+            if verdict == Verdict::Used {
+                used.push(arrival);
+            }
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    fn model(rules: Rules, used: &[&Arrived], arrival: &Arrived) -> Verdict {
+        if let Some(rejection) = arrival.rejection {
+            return Verdict::Rejected(rejection);
+        }
+        if rules.ahead_max_us.is_some_and(|ahead_max_us| arrival.time_us > arrival.arrived_us + ahead_max_us) {
+            return Verdict::Rejected(Rejection::Future);
+        }
+        let own = || used.iter().filter(|other| other.partition == arrival.partition);
+        let newest_us = own().map(|other| other.time_us).max().unwrap_or(arrival.time_us);
+        let watermark_us = newest_us - rules.lateness_us;
+        if let Some(horizon_us) = rules.dedup_horizon_us {
+            let mut kept = own().filter(|other| other.time_us >= watermark_us - horizon_us);
+            let near = |other: &Arrived| (other.time_us - arrival.time_us).abs() <= horizon_us;
+            if kept.any(|other| other.primary_key == arrival.primary_key && near(other)) {
+                return Verdict::Duplicate;
+            }
+        }
+        if arrival.time_us < watermark_us { Verdict::Late } else { Verdict::Used }
+    }
+
+    fn arrived() -> impl Strategy<Value = Arrived> {
+        let rejections = vec![Rejection::Unreadable, Rejection::NotNull, Rejection::Check];
+        let rejection = prop::option::weighted(0.1, prop::sample::select(rejections));
+        (0..3u32, rejection, 0..80i64, -10..10i64, 0..8u8).prop_map(|(partition, rejection, time_us, ahead_us, key)| {
+            Arrived { partition, rejection, time_us, arrived_us: time_us - ahead_us, primary_key: vec![key; 3] }
+        })
+    }
+
+    fn rules() -> impl Strategy<Value = Rules> {
+        (0..40i64, prop::option::of(0..10i64), prop::option::of(0..40i64)).prop_map(
+            |(lateness_us, ahead_max_us, dedup_horizon_us)| Rules { lateness_us, ahead_max_us, dedup_horizon_us },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn equals_the_written_rule(rules in rules(), arrivals in prop::collection::vec(arrived(), 0..120)) {
+            let mut judge = Judge::new(rules);
+            let mut accounting = Accounting::default();
+            let expected = verdicts(rules, &arrivals);
+            for (arrival, expected) in arrivals.iter().zip(&expected) {
+                let verdict = judge.judge(arrival.partition, arrival.told());
+                prop_assert_eq!(verdict, *expected, "{:?} under {:?}", arrival, rules);
+                accounting.count(verdict);
+            }
+            prop_assert_eq!(accounting.total(), arrivals.len() as u64);
+            for partition in 0..4 {
+                let used = arrivals.iter().zip(&expected).filter(|(_, verdict)| **verdict == Verdict::Used);
+                let newest_us = used.map(|(arrival, _)| arrival).filter(|arrival| arrival.partition == partition);
+                let watermark_us = newest_us.map(|arrival| arrival.time_us - rules.lateness_us).max();
+                prop_assert_eq!(judge.watermark_us(partition), watermark_us);
+            }
+        }
+
+        #[test]
+        fn partitions_do_not_see_each_other(rules in rules(), arrivals in prop::collection::vec(arrived(), 0..80)) {
+            let mut together = Judge::new(rules);
+            let mut alone = [Judge::new(rules), Judge::new(rules), Judge::new(rules)];
+            for arrival in &arrivals {
+                let verdict = together.judge(arrival.partition, arrival.told());
+                prop_assert_eq!(verdict, alone[arrival.partition as usize].judge(0, arrival.told()));
+            }
+        }
+    }
+
+    /// Judges arrivals written as `time key[@arrived]` in one partition and says what became of each.
+    fn check(rules: Rules, arrivals: &str, expected: &str) {
+        let mut judge = Judge::new(rules);
+        let mut words = Vec::new();
+        for arrival in arrivals.split(", ") {
+            let (event, arrived) = arrival.split_once('@').unwrap_or((arrival, "0"));
+            let (time, key) = event.split_once(' ').unwrap();
+            let arrival = Arrival {
+                rejection: None,
+                time_us: time.parse().unwrap(),
+                arrived_us: arrived.parse().unwrap(),
+                primary_key: key.as_bytes(),
+            };
+            words.push(match judge.judge(0, arrival) {
+                Verdict::Used => "used",
+                Verdict::Duplicate => "duplicate",
+                Verdict::Late => "late",
+                Verdict::Rejected(rejection) => rejection.name(),
+            });
+        }
+        assert_eq!(words.join(" "), expected, "{arrivals} under {rules:?}");
+    }
+
+    #[test]
+    fn the_edges_of_each_rule() {
+        let rules = |lateness_us, ahead_max_us, dedup_horizon_us| Rules { lateness_us, ahead_max_us, dedup_horizon_us };
+        check(rules(10, None, None), "100 a, 90 b, 89 c, 100 a", "used used late used");
+        check(rules(0, None, None), "5 a, 5 b, 4 c", "used used late");
+        check(rules(0, Some(10), None), "110 a@100, 111 b@100, 105 c@100", "used future late");
+        check(rules(100, None, Some(10)), "50 a, 60 a, 61 a, 40 a, 39 a", "used duplicate used duplicate used");
+        check(rules(0, None, Some(0)), "5 a, 5 a, 6 a, 5 a", "used duplicate used late");
+        // A key exactly the horizon behind the watermark is still known; one further it is forgotten, and late.
+        check(rules(5, None, Some(10)), "0 a, 15 b, 0 a", "used used duplicate");
+        check(rules(5, None, Some(10)), "0 a, 16 b, 0 a", "used used late");
+        // A repeat of a late or rejected event is judged as if that had not been.
+        check(rules(0, None, Some(99)), "9 a, 5 b, 9 b", "used late used");
+        check(rules(0, Some(0), Some(99)), "9 a@8, 9 a@9, 9 a@9", "future used duplicate");
+    }
+
+    #[test]
+    fn extreme_times_do_not_overflow() {
+        let rules = Rules { lateness_us: i64::MAX, ahead_max_us: Some(i64::MAX), dedup_horizon_us: Some(i64::MAX) };
+        let times = format!("{} a, {} b, 0 c, {} a@{}", i64::MIN, i64::MAX, i64::MAX, i64::MIN);
+        check(rules, &times, "used used used used");
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let rejections = [Rejection::Unreadable, Rejection::NotNull, Rejection::Check, Rejection::Future];
+        let mut accounting = Accounting::default();
+        for verdict in
+            [Verdict::Used, Verdict::Duplicate, Verdict::Late].into_iter().chain(rejections.map(Verdict::Rejected))
+        {
+            accounting.count(verdict);
+        }
+        let twice = accounting.plus(&accounting);
+        let two = 2;
+        let expected = Accounting {
+            unreadable: two,
+            not_null: two,
+            check: two,
+            future: two,
+            duplicate: two,
+            late: two,
+            used: two,
+        };
+        assert_eq!(twice, expected);
+        assert_eq!((twice.rejected(), twice.total()), (8, 14));
+    }
+}

@@ -180,3 +180,105 @@ fn hash_word(word: i64) -> u64 {
 fn hash_bytes(bytes: &[u8]) -> u64 {
     foldhash::fast::FixedState::with_seed(HASH_SEED).hash_one(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use arrow::array::{
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
+        StringArray, TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::TimeUnit;
+    use proptest::prelude::*;
+
+    /// A column of each type, in which equal values stand for equal seeds.
+    fn part(data_type: &DataType, seeds: &[i16]) -> ArrayRef {
+        let each = seeds.iter().copied();
+        let text = |seed: i16| "x".repeat(usize::from(seed.unsigned_abs() % 40)) + &seed.to_string();
+        match data_type {
+            DataType::Int16 => Arc::new(Int16Array::from_iter_values(each)),
+            DataType::Int32 => Arc::new(Int32Array::from_iter_values(each.map(i32::from))),
+            DataType::Int64 => Arc::new(Int64Array::from_iter_values(each.map(|seed| i64::from(seed) << 40))),
+            DataType::Date32 => Arc::new(Date32Array::from_iter_values(each.map(i32::from))),
+            DataType::Timestamp(_, _) => Arc::new(TimestampMicrosecondArray::from_iter_values(each.map(i64::from))),
+            DataType::Boolean => Arc::new(BooleanArray::from_iter(each.map(|seed| Some(seed % 2 == 0)))),
+            DataType::Float64 => Arc::new(Float64Array::from_iter_values(each.map(f64::from))),
+            DataType::Decimal128(_, _) => Arc::new(Decimal128Array::from_iter_values(each.map(i128::from))),
+            DataType::Utf8 => Arc::new(StringArray::from_iter_values(each.map(text))),
+            _ => Arc::new(BinaryArray::from_iter_values(each.map(text))),
+        }
+    }
+
+    fn composites() -> Vec<Vec<DataType>> {
+        use DataType::*;
+        let moment = Timestamp(TimeUnit::Microsecond, None);
+        let singles = [Int16, Int32, Int64, Date32, moment.clone(), Float64, Utf8, Binary, Decimal128(38, 10)];
+        let mut composites: Vec<Vec<DataType>> = singles.into_iter().map(|single| vec![single]).collect();
+        composites.extend([vec![Int64, Int64], vec![Utf8, Utf8], vec![Utf8, Int16, moment], vec![Binary, Boolean]]);
+        composites
+    }
+
+    /// Numbers given to batches of keys equal those of a map from the first part's seed and the second's.
+    fn check(types: &[DataType], batches: &[Vec<(i16, i16)>]) -> Result<(), TestCaseError> {
+        let encoder = KeyEncoder::new(types).unwrap();
+        let (mut index, mut model) = (EntityIndex::default(), HashMap::<Vec<i64>, (u32, u64)>::new());
+        for batch in batches {
+            let seeds =
+                |place: usize| batch.iter().map(|pair| if place == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>();
+            let parts: Vec<ArrayRef> =
+                types.iter().enumerate().map(|(place, name)| part(name, &seeds(place))).collect();
+            let keys = encoder.encode(&parts).unwrap();
+            prop_assert_eq!(keys.len(), batch.len());
+            prop_assert_eq!(keys.is_empty(), batch.is_empty());
+            for row in 0..batch.len() {
+                let value = |(place, name): (usize, &DataType)| match name {
+                    DataType::Boolean => i64::from(seeds(place)[row] % 2 == 0),
+                    _ => i64::from(seeds(place)[row]),
+                };
+                let key: Vec<i64> = types.iter().enumerate().map(value).collect();
+                prop_assert_eq!(index.find(&keys, row), model.get(&key).map(|known| known.0));
+                let next = model.len() as u32;
+                let (number, hash) = *model.entry(key).or_insert((next, keys.hash(row)));
+                prop_assert_eq!(index.intern(&keys, row), number);
+                prop_assert_eq!(keys.hash(row), hash);
+                prop_assert_eq!(index.find(&keys, row), Some(number));
+            }
+        }
+        prop_assert_eq!(index.len(), model.len());
+        prop_assert_eq!(index.is_empty(), model.is_empty());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_equal_those_of_a_map(
+            types in prop::sample::select(composites()),
+            batches in prop::collection::vec(prop::collection::vec((-60..60i16, -3..3i16), 0..60), 0..6),
+        ) {
+            check(&types, &batches)?;
+        }
+    }
+
+    /// Without a length, ("ab", "c") and ("a", "bc") would be one key.
+    #[test]
+    fn parts_do_not_run_together() {
+        let encoder = KeyEncoder::new(&[DataType::Utf8, DataType::Utf8]).unwrap();
+        let column = |texts: [&str; 4]| Arc::new(StringArray::from_iter_values(texts)) as ArrayRef;
+        let keys = encoder.encode(&[column(["ab", "a", "", "abc"]), column(["c", "bc", "abc", ""])]).unwrap();
+        let mut index = EntityIndex::default();
+        let numbers: Vec<u32> = (0..4).map(|row| index.intern(&keys, row)).collect();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+        assert!(index.memory_bytes() > 0);
+    }
+
+    #[test]
+    fn a_key_of_one_part_refuses_two() {
+        let encoder = KeyEncoder::new(&[DataType::Int64]).unwrap();
+        let column = part(&DataType::Int64, &[1]);
+        let error = encoder.encode(&[column.clone(), column]).unwrap_err();
+        assert_eq!(error.to_string(), "Invalid argument error: a key of one part was given more");
+    }
+}

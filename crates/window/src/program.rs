@@ -167,16 +167,6 @@ impl Program {
         &self.calls
     }
 
-    /// The slots, as given.
-    pub fn slots(&self) -> impl ExactSizeIterator<Item = &Slot> {
-        self.slots.iter().map(|placed| &placed.slot)
-    }
-
-    /// Number of FILTERs.
-    pub fn filters(&self) -> usize {
-        self.filters
-    }
-
     /// Whether answers depend on the order of events of equal time, so that events must carry their tie-breakers.
     pub fn follows_order(&self) -> bool {
         self.follows_order

@@ -322,3 +322,223 @@ fn split(word: i64) -> (u32, u32) {
 fn join(low: u32, high: u32) -> i64 {
     i64::from(low) | i64::from(high) << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Function;
+    use crate::frame::Frame;
+    use crate::program::{Call, Slot};
+    use proptest::prelude::*;
+
+    const WORDS_MAX: usize = 36;
+
+    #[derive(Debug, Clone)]
+    struct Event {
+        time_us: i64,
+        words: Vec<i64>,
+        wides: Vec<i128>,
+        texts: Vec<Vec<u8>>,
+        flags: u64,
+        primary_key: Vec<u8>,
+        partition: u32,
+        offset: u64,
+    }
+
+    struct Batch<'a>(&'a [Event]);
+
+    impl Events for Batch<'_> {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn time_us(&self, index: usize) -> i64 {
+            self.0[index].time_us
+        }
+        fn word(&self, place: usize, index: usize) -> i64 {
+            self.0[index].words[place]
+        }
+        fn wide(&self, place: usize, index: usize) -> i128 {
+            self.0[index].wides[place]
+        }
+        fn text(&self, place: usize, index: usize) -> &[u8] {
+            &self.0[index].texts[place]
+        }
+        fn flag(&self, place: usize, index: usize) -> bool {
+            self.0[index].flags >> place & 1 == 1
+        }
+    }
+
+    impl Event {
+        fn tie(&self) -> TieBreak<'_> {
+            TieBreak { primary_key: &self.primary_key, partition: self.partition, offset: self.offset }
+        }
+
+        /// How events are ordered; without `follows_order` events of equal time stay as they came.
+        fn order(&self, other: &Event, follows_order: bool) -> Ordering {
+            let by_time = self.time_us.cmp(&other.time_us);
+            if follows_order { by_time.then(self.tie().cmp(&other.tie())) } else { by_time }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Change {
+        Insert(Event),
+        /// Of the events held, this share in 256ths.
+        DropFirst(u8),
+    }
+
+    #[derive(Debug, Clone)]
+    struct Shape {
+        words: usize,
+        doubles: usize,
+        wides: usize,
+        texts: usize,
+        filters: usize,
+        follows_order: bool,
+        has_primary_key: bool,
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let words = prop_oneof![0..4usize, 30..=WORDS_MAX - 2];
+        let filters = prop_oneof![Just(0usize), 1..4usize, 31..34usize, Just(64usize)];
+        (words, 0..=2usize, 0..=2usize, 0..=2usize, filters, any::<bool>(), any::<bool>()).prop_map(
+            |(words, doubles, wides, texts, filters, follows_order, has_primary_key)| Shape {
+                words,
+                doubles,
+                wides,
+                texts,
+                filters,
+                follows_order,
+                has_primary_key,
+            },
+        )
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let word = prop_oneof![
+            20 => -100..100i64,
+            1 => any::<i64>(),
+            1 => prop::sample::select(vec![
+                i64::MIN, i64::MAX, i64::from(i32::MIN), i64::from(i32::MAX), i64::from(i32::MIN) - 1, 1 << 31,
+            ]),
+        ];
+        let time_us = prop_oneof![8 => -20..20i64, 1 => any::<i64>()];
+        let offset = prop_oneof![0..40u64, (u64::MAX - 40)..=u64::MAX];
+        let event = (
+            time_us,
+            prop::collection::vec(word, WORDS_MAX),
+            prop::collection::vec(any::<i128>(), 2),
+            prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 2),
+            any::<u64>(),
+            prop::collection::vec(any::<u8>(), 1..3),
+            prop_oneof![0..3u32, Just(u32::MAX)],
+            offset,
+        );
+        let event = event.prop_map(|(time_us, words, wides, texts, flags, primary_key, partition, offset)| Event {
+            time_us,
+            words,
+            wides,
+            texts,
+            flags,
+            primary_key,
+            partition,
+            offset,
+        });
+        prop_oneof![8 => event.prop_map(Change::Insert), 1 => any::<u8>().prop_map(Change::DropFirst)]
+    }
+
+    fn program(shape: &Shape) -> Program {
+        let types = [
+            (DataType::Int64, shape.words),
+            (DataType::Float64, shape.doubles),
+            (DataType::Decimal128(38, 2), shape.wides),
+            (DataType::Utf8, shape.texts),
+        ];
+        let slot = |data_type: DataType| Slot { data_type, nullable: false };
+        let slots: Vec<Slot> = types.into_iter().flat_map(|(name, count)| vec![slot(name); count]).collect();
+        let function = if shape.follows_order { Function::LastValue } else { Function::Count };
+        let argument = (!slots.is_empty()).then_some(0);
+        let call = Call { function, argument, by: None, filter: None, frame: 0, data_type: DataType::Int64 };
+        Program::new(vec![Frame::LIFETIME], slots, shape.filters, vec![call]).unwrap()
+    }
+
+    /// Applies the changes to a ring and to a sorted vector, and compares the two after every one.
+    fn check(shape: &Shape, changes: Vec<Change>) -> Result<(), TestCaseError> {
+        let layout = RingLayout::new(&program(shape));
+        let (mut ring, mut model) = (Ring::default(), Vec::<Event>::new());
+        for change in changes {
+            match change {
+                Change::Insert(mut event) => {
+                    if !shape.has_primary_key {
+                        event.primary_key.clear();
+                    }
+                    let follows = shape.follows_order;
+                    let expected = model.partition_point(|other| other.order(&event, follows) != Ordering::Greater);
+                    let index = ring.insert(&layout, &Batch(std::slice::from_ref(&event)), 0, event.tie());
+                    prop_assert_eq!(index, expected);
+                    model.insert(index, event);
+                }
+                Change::DropFirst(share) => {
+                    let count = model.len() * usize::from(share) / 255;
+                    ring.drop_first(&layout, count);
+                    model.drain(..count);
+                }
+            }
+            prop_assert_eq!(ring.len(&layout), model.len());
+            same_events(shape, &ring.events(&layout), &model)?;
+        }
+        Ok(())
+    }
+
+    fn same_events(shape: &Shape, events: &RingEvents<'_>, model: &[Event]) -> Result<(), TestCaseError> {
+        prop_assert_eq!(events.len(), model.len());
+        for (index, event) in model.iter().enumerate() {
+            prop_assert_eq!(events.time_us(index), event.time_us);
+            for place in 0..shape.words + shape.doubles {
+                prop_assert_eq!(events.word(place, index), event.words[place], "word {} of {}", place, index);
+            }
+            for place in 0..shape.wides {
+                prop_assert_eq!(events.wide(place, index), event.wides[place]);
+            }
+            for place in 0..shape.texts {
+                prop_assert_eq!(events.text(place, index), &event.texts[place][..]);
+            }
+            for place in 0..shape.filters {
+                prop_assert_eq!(events.flag(place, index), event.flags >> place & 1 == 1, "flag {}", place);
+            }
+            let first = model.partition_point(|other| other.order(event, shape.follows_order) == Ordering::Less);
+            prop_assert_eq!(events.position(event.time_us, event.tie()), first);
+        }
+        let nowhere = TieBreak { primary_key: &[], partition: 0, offset: 0 };
+        let from_zero = model.partition_point(|event| event.time_us < 0);
+        prop_assert_eq!(events.position(0, nowhere).max(from_zero), events.position(0, nowhere));
+        prop_assert_eq!(events.position(i64::MIN, nowhere), 0);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_sorted_vector(shape in shape(), changes in prop::collection::vec(change(), 0..80)) {
+            check(&shape, changes)?;
+        }
+    }
+
+    #[test]
+    fn an_empty_ring_holds_nothing() {
+        let shape = Shape {
+            words: 0,
+            doubles: 0,
+            wides: 0,
+            texts: 0,
+            filters: 0,
+            follows_order: false,
+            has_primary_key: false,
+        };
+        let layout = RingLayout::new(&program(&shape));
+        let mut ring = Ring::default();
+        ring.drop_first(&layout, 0);
+        assert_eq!(ring.len(&layout), 0);
+        assert!(ring.events(&layout).is_empty());
+        assert_eq!(ring.memory_bytes(), 0);
+    }
+}

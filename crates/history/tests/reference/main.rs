@@ -6,7 +6,7 @@
 //!   memory limit that sends everything to disk.
 //!
 //! Cases: `tests/reference/cases` of the repository, and the random ones named by `ASOF_RANDOM_CASES` (a JSON file that
-//! `tests/reference/random_cases.py` wrote), which then must be there.
+//! `tests/reference/random_cases.py` wrote) or made anew.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
@@ -32,8 +32,21 @@ fn golden_cases() -> Vec<Case> {
     cases
 }
 
+/// The cases that the test command made, or, without it, fresh ones of a seed that is printed.
 fn random_cases() -> Vec<Case> {
-    std::env::var_os("ASOF_RANDOM_CASES").map(|path| Case::read_all(Path::new(&path))).unwrap_or_default()
+    if let Some(path) = std::env::var_os("ASOF_RANDOM_CASES") {
+        return Case::read_all(Path::new(&path));
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let out = folder.path().join("random.json");
+    let script = cases_folder().join("../random_cases.py");
+    let seed = std::process::id().to_string();
+    println!("ASOF_SEED {seed}");
+    let arguments = ["--seed", &seed, "--cases", "200", "--out", out.to_str().unwrap()];
+    let ended = std::process::Command::new("python3").arg(script).args(arguments).output();
+    let ended = ended.expect("python3 is installed: the reference is a Python program");
+    assert!(ended.status.success(), "random_cases.py: {}", String::from_utf8_lossy(&ended.stderr));
+    Case::read_all(&out)
 }
 
 /// Runs `check` on every case and fails with all differences at once.
