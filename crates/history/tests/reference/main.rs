@@ -8,7 +8,7 @@
 //! Cases: `tests/reference/cases` of the repository, and the random ones named by `ASOF_RANDOM_CASES` (a JSON file that
 //! `tests/reference/random_cases.py` wrote) or made anew.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop where it stands, and says its seed")]
 
 mod case;
 mod from_files;
@@ -42,7 +42,7 @@ fn random_cases() -> Vec<Case> {
     let script = cases_folder().join("../random_cases.py");
     let seed = std::process::id().to_string();
     println!("ASOF_SEED {seed}");
-    let arguments = ["--seed", &seed, "--cases", "200", "--out", out.to_str().unwrap()];
+    let arguments = ["--seed", &seed, "--cases", "400", "--out", out.to_str().unwrap()];
     let ended = std::process::Command::new("python3").arg(script).args(arguments).output();
     let ended = ended.expect("python3 is installed: the reference is a Python program");
     assert!(ended.status.success(), "random_cases.py: {}", String::from_utf8_lossy(&ended.stderr));
