@@ -12,4 +12,4 @@ view = view.replace("account_id,", "account_id, ts,", 1)  # the event time, whic
 connection = duckdb.connect(config={"threads": 2})
 connection.execute("SET preserve_insertion_order = false")
 connection.execute(f"CREATE VIEW events AS FROM read_parquet('{events}')")
-connection.execute(f"COPY ({view}) TO '{out}' (FORMAT parquet, COMPRESSION snappy)")
+connection.execute(f"COPY ({view}) TO '{out}' (FORMAT parquet, COMPRESSION uncompressed)")

@@ -25,4 +25,4 @@ GROUP BY ALL ORDER BY s.row
 """
 connection.execute(f"CREATE VIEW events AS FROM read_parquet('{events}')")
 connection.execute(f"CREATE VIEW spine AS FROM read_parquet('{spine}')")
-connection.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION snappy)")
+connection.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION uncompressed)")

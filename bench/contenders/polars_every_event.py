@@ -26,4 +26,4 @@ parts = [
     for period, features in windows.items()
 ]
 side_by_side = [parts[0], *(part.drop("account_id", "ts") for part in parts[1:])]
-pl.concat(side_by_side, how="horizontal").collect().write_parquet(out, compression="snappy")
+pl.concat(side_by_side, how="horizontal").collect().write_parquet(out, compression="uncompressed")

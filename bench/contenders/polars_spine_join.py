@@ -27,4 +27,4 @@ answered = rows.join(features, on="row", how="left").sort("row").with_columns(
     pl.when(pl.col("txn_count_5m") > 0).then(pl.col("spend_5m")).alias("spend_5m"),
     pl.when(pl.col("txn_count_1h") > 0).then(pl.col("spend_1h")).alias("spend_1h"),
 )
-answered.collect().write_parquet(out, compression="snappy")
+answered.collect().write_parquet(out, compression="uncompressed")

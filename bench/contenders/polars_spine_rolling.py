@@ -32,4 +32,4 @@ answered = answered.sort("row").with_columns(
     pl.when(pl.col("txn_count_5m") > 0).then(pl.col("spend_5m")).alias("spend_5m"),  # no event: a sum is missing
     pl.when(pl.col("txn_count_1h") > 0).then(pl.col("spend_1h")).alias("spend_1h"),
 )
-answered.collect().write_parquet(out, compression="snappy")
+answered.collect().write_parquet(out, compression="uncompressed")

@@ -143,7 +143,7 @@ fn suggest(job: &Job, folder: &ProjectFolder) {
         Some("parquet") => format!("python3 -c \"import pandas; print(pandas.read_parquet('{out}'))\""),
         _ => format!("head -n 3 {out}"),
     };
-    told::remark(&format!(
+    told::answer(&format!(
         "try next:\n  {look}\n  asof check {dir}\n  asof history {dir} --view {} --every-event --out {}_events.parquet",
         view.name, view.name,
     ));

@@ -13,6 +13,8 @@ use crate::stream_syntax::StreamSyntax;
 const STATEMENTS_HINT: &str = "a project holds CREATE STREAM, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
 /// Deeper expressions than this are refused rather than overflowing the stack.
 const NESTING_MAX: usize = 100;
+/// The most operators in a row outside of parentheses and commas.
+const OPERATORS_MAX: usize = 500;
 
 static DIALECT: GenericDialect = GenericDialect {};
 
@@ -124,6 +126,26 @@ impl Tokens {
         None
     }
 
+    /// The place where an expression has more operators in a row than [`OPERATORS_MAX`]: a chain makes a syntax tree as
+    /// deep as it is long, and planning walks trees by recursion.
+    fn too_long_a_chain(&self) -> Option<Span> {
+        let mut operators = vec![0usize];
+        for token in &self.0 {
+            let innermost = operators.len() - 1;
+            match token.token {
+                Token::LParen => operators.push(0),
+                Token::RParen if innermost > 0 => operators.truncate(innermost),
+                Token::Comma => operators[innermost] = 0,
+                _ if is_operator(token) => operators[innermost] += 1,
+                _ => {}
+            }
+            if operators.last().is_some_and(|count| *count > OPERATORS_MAX) {
+                return Some(token.span);
+            }
+        }
+        None
+    }
+
     /// The place of the first such word from the start of `place` on.
     pub(crate) fn find_word_from(&self, place: Span, word: &str) -> Option<Span> {
         self.0.iter().find(|token| token.span.start >= place.start && is_word(token, word)).map(|token| token.span)
@@ -132,6 +154,15 @@ impl Tokens {
     pub(crate) fn has_words_at(&self, index: usize, words: &[&str]) -> bool {
         let found = self.0.get(index..index + words.len());
         found.is_some_and(|found| found.iter().zip(words).all(|(token, word)| is_word(token, word)))
+    }
+}
+
+fn is_operator(token: &TokenWithSpan) -> bool {
+    match &token.token {
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => true,
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq | Token::DoubleColon => true,
+        Token::Word(_) => ["AND", "OR", "NOT", "IS", "CASE", "WHEN"].iter().any(|word| is_word(token, word)),
+        _ => false,
     }
 }
 
@@ -155,6 +186,10 @@ pub(crate) fn end_of_statement(parser: &mut Parser, statement: &str) -> Result<(
 }
 
 fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
+    if let Some(span) = tokens.too_long_a_chain() {
+        let message = format!("an expression of more than {OPERATORS_MAX} operators in a row is not supported");
+        return Err(Refusal::new(span, message).hint("compute parts of it in columns or features of their own"));
+    }
     let first = tokens.0[0].clone();
     if !is_word(&first, "CREATE") {
         let message = format!("`{first}` is not supported");

@@ -37,6 +37,8 @@ const COPIES: u64 = 3;
 const EXPANSION: u64 = 4;
 /// A spine with more reads than this is not made into a filter of its keys: 32 MiB of hashes.
 const FILTER_KEYS_MAX: usize = 4 << 20;
+/// A spine that takes no more than this share of the memory limit is kept and not read again.
+const HOLD_SHARE: usize = 8;
 /// The share of the memory limit that waiting batches may fill; the rest is for the shards being worked on.
 const WAITING_SHARE: usize = 3;
 
@@ -333,7 +335,8 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     refuse_to_overwrite(&job.out, inputs)?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 
-    let spine_rows = scatter_reads(&spine, &mut views, &joins, &job.stop, progress)?;
+    let spine_rows =
+        scatter_reads(&spine, &mut views, &joins, job.memory_limit_bytes / HOLD_SHARE, &job.stop, progress)?;
     let mut summary = Summary { features: features.len(), ..Summary::default() };
     let mut duplicates = BTreeMap::new();
     for (name, source) in sources {
@@ -409,15 +412,21 @@ fn scatter_reads(
     spine: &Spine<'_>,
     views: &mut [ViewReads],
     joins: &[(usize, usize)],
+    hold_bytes_max: usize,
     stop: &Stop,
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     progress.step("reading the spine", 0);
     let mut rows = 0;
+    let (mut held, mut held_bytes) = (Vec::new(), 0);
     for batch in spine.batches()? {
         stop.check()?;
         let (first_row, batch) = batch?;
         rows = first_row + batch.batch.num_rows() as u64;
+        held_bytes += 2 * batch.batch.get_array_memory_size();
+        if held_bytes <= hold_bytes_max {
+            held.push(batch.clone());
+        }
         for (&(view, place), parts) in joins.iter().zip(&batch.keys) {
             let ViewReads { view, reads, hashes } = &mut views[view];
             let asked = reads[place].add(view, first_row, parts, &batch.instants)?;
@@ -430,6 +439,9 @@ fn scatter_reads(
         if hashes.len() <= FILTER_KEYS_MAX {
             view.asked = Some(KeyFilter::new(&std::mem::take(hashes)));
         }
+    }
+    if held_bytes <= hold_bytes_max {
+        spine.hold(held);
     }
     Ok(rows)
 }

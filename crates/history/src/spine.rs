@@ -2,6 +2,7 @@
 //! order: once to scatter its reads, once to put their results beside its rows.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -22,6 +23,8 @@ pub(crate) struct Spine<'a> {
     schema: SchemaRef,
     time: usize,
     asks: Asks<'a>,
+    /// All batches, once they are read, where they are small enough to keep.
+    held: OnceLock<Vec<SpineBatch>>,
 }
 
 /// What a spine asks for.
@@ -41,6 +44,7 @@ pub(crate) struct NamedColumn {
 }
 
 /// One batch of the spine, read for the job.
+#[derive(Debug, Clone)]
 pub(crate) struct SpineBatch {
     /// The rows as they stand in the file.
     pub(crate) batch: RecordBatch,
@@ -77,25 +81,38 @@ impl<'a> Spine<'a> {
             })?;
         }
         let asks = asks(&column)?;
-        Ok(Spine { rows, text_columns, time, asks, schema })
+        Ok(Spine { rows, text_columns, time, asks, schema, held: OnceLock::new() })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
+    /// Keeps the batches of the file, all of them, so that they need not be read again.
+    pub(crate) fn hold(&self, batches: Vec<SpineBatch>) {
+        self.held.get_or_init(|| batches);
+    }
+
     /// The batches of the file in order, with the number of each one's first row.
     pub(crate) fn batches(
         &self,
     ) -> Result<impl Iterator<Item = Result<(u64, SpineBatch), HistoryError>>, HistoryError> {
-        let mut file = open(&self.rows.path, &self.text_columns)?;
+        let mut held = self.held.get().map(|batches| batches.iter());
+        let mut file = match held {
+            Some(_) => None,
+            None => Some(open(&self.rows.path, &self.text_columns)?),
+        };
         let mut first_row = 0;
         Ok(std::iter::from_fn(move || {
-            let batch = file.next_batch().transpose()?;
             let start = first_row;
-            Some(batch.map_err(HistoryError::from).and_then(|batch| {
-                first_row += batch.num_rows() as u64;
-                Ok((start, self.batch(start, batch)?))
+            let batch = match (&mut held, &mut file) {
+                (Some(held), _) => held.next().cloned().map(Ok),
+                (None, Some(file)) => file.next_batch().transpose().map(|batch| self.batch(start, batch?)),
+                (None, None) => None,
+            };
+            Some(batch?.map(|batch| {
+                first_row += batch.batch.num_rows() as u64;
+                (start, batch)
             }))
         }))
     }
