@@ -16,6 +16,7 @@ mod csv_rows;
 mod decimal;
 mod error;
 mod event_file;
+mod flusher;
 mod format;
 mod inference;
 mod json_rows;

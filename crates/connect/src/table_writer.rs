@@ -22,6 +22,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use crate::error::ConnectError;
+use crate::flusher::Flusher;
 use crate::format::Format;
 use crate::row_text::{TextStyle, check_writable, write_header, write_rows};
 
@@ -38,6 +39,7 @@ pub struct TableWriter {
     output: Output,
     schema: SchemaRef,
     encoding: Encoding,
+    flusher: Flusher,
     /// The open file; `None` once an append has failed, so that no half-written row can be finished.
     sink: Mutex<Option<Sink>>,
     /// What `write` has collected.
@@ -71,6 +73,7 @@ impl TableWriter {
             check_writable(&schema, format)?;
         }
         let (output, mut file) = Output::create(path, format)?;
+        let flusher = Flusher::new(&file).map_err(|source| output.write_error(source))?;
         let (encoding, sink) = match format {
             Format::Parquet => {
                 let encode_error = |error: ParquetError| output.encode_error(&error);
@@ -89,7 +92,7 @@ impl TableWriter {
                 (Encoding::Text(TextStyle::Csv), Sink::Text(file))
             }
         };
-        Ok(TableWriter { output, schema, encoding, sink: Mutex::new(Some(sink)), collected: Vec::new() })
+        Ok(TableWriter { output, schema, encoding, flusher, sink: Mutex::new(Some(sink)), collected: Vec::new() })
     }
 
     /// Appends batches at once, as one row group if there are at most 1,048,576 rows. Several threads may do so at the
@@ -100,6 +103,8 @@ impl TableWriter {
                 for group in groups_of(batches) {
                     let chunks = self.encode(factory, &group).map_err(|error| self.output.encode_error(&error))?;
                     self.with_sink(|sink| sink.append_row_group(chunks))?;
+                    let rows = group.iter().map(RecordBatch::num_rows).sum();
+                    self.flusher.appended(rows).map_err(|source| self.output.write_error(source))?;
                 }
             }
             Encoding::Text(style) => {
@@ -139,6 +144,7 @@ impl TableWriter {
             Sink::Text(file) => file,
             Sink::Parquet(writer) => writer.into_inner().map_err(|error| self.output.encode_error(&error))?,
         };
+        self.flusher.finish().map_err(|source| self.output.write_error(source))?;
         self.output.put_in_place(&file)
     }
 

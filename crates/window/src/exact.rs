@@ -34,6 +34,9 @@ const OUTLIER_SQUARE_UNIT: i32 = 2 * OUTLIER_SUM_UNIT;
 #[derive(Debug, Clone)]
 pub(crate) struct ExactSum {
     count: u64,
+    /// The exclusive or of the bits of all values: the value itself where there is one, which needs no rounding. Most
+    /// frames of most entities hold one event.
+    bits: u64,
     fixed: Fixed<4>,
     outliers: Option<Box<Outliers>>,
     not_finite: NotFinite,
@@ -73,7 +76,7 @@ pub(crate) enum Step {
 
 impl Default for ExactSum {
     fn default() -> Self {
-        ExactSum { count: 0, fixed: Fixed::ZERO, outliers: None, not_finite: NotFinite::NONE }
+        ExactSum { count: 0, bits: 0, fixed: Fixed::ZERO, outliers: None, not_finite: NotFinite::NONE }
     }
 }
 
@@ -84,6 +87,7 @@ impl ExactSum {
             Step::Enter => self.count += 1,
             Step::Leave => self.count -= 1,
         }
+        self.bits ^= x.to_bits();
         if !x.is_finite() {
             return self.not_finite.step(step, x);
         }
@@ -98,6 +102,7 @@ impl ExactSum {
 
     pub(crate) fn clear(&mut self) {
         self.count = 0;
+        self.bits = 0;
         self.fixed = Fixed::ZERO;
         self.outliers = None;
         self.not_finite = NotFinite::NONE;
@@ -113,7 +118,12 @@ impl ExactSum {
     }
 
     /// The sum, rounded once.
+    #[inline]
     pub(crate) fn sum(&self) -> f64 {
+        if self.count == 1 { f64::from_bits(self.bits) } else { self.sum_of_many() }
+    }
+
+    fn sum_of_many(&self) -> f64 {
         if let Some(value) = self.not_finite.sum() {
             return value;
         }
@@ -127,12 +137,16 @@ impl ExactSum {
     }
 
     /// The sum ÷ the count, rounded once. The count must not be 0.
+    #[inline]
     pub(crate) fn avg(&self) -> f64 {
+        if self.count == 1 { f64::from_bits(self.bits) } else { self.avg_of_many() }
+    }
+
+    fn avg_of_many(&self) -> f64 {
         if let Some(value) = self.not_finite.sum() {
             return value;
         }
         match &self.outliers {
-            _ if self.count == 1 => self.sum(),
             None => quotient(self.fixed.is_negative(), self.fixed.magnitude().top(), self.count, SUM_UNIT),
             Some(_) => round_ratio(&self.total(), &BigUint::from(self.count), OUTLIER_SUM_UNIT),
         }
