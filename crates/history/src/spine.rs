@@ -2,9 +2,9 @@
 //! order: once to scatter its reads, once to put their results beside its rows.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use asof_connect::{Format, SpineFile, convert};
 use asof_feature::ServicePlan;
@@ -172,6 +172,7 @@ impl<'a> Spine<'a> {
         if values.logical_null_count() == values.len() {
             return Ok(new_null_array(&column.data_type, values.len()));
         }
+        let values = &doubles_in_text(values, &column.data_type);
         let (values, failed) = convert(values, &column.data_type, self.rows.time_unit).map_err(|error| {
             HistoryError::request(format!("spine `{}`: column `{}`: {error}", self.rows.path.display(), column.name))
         })?;
@@ -209,6 +210,23 @@ pub(crate) fn whole_keys(parts: &[ArrayRef], rows: usize) -> Vec<bool> {
 /// An encoder for keys of these parts.
 pub(crate) fn key_encoder(types: &[DataType]) -> Result<KeyEncoder, HistoryError> {
     Ok(KeyEncoder::new(types)?)
+}
+
+/// A text file spells NaN and the infinities as text, which makes its column of doubles look like one of texts. Where a
+/// double is wanted and every text is one, as JSON spells it, they are doubles; any other column is left as it is.
+fn doubles_in_text(values: &ArrayRef, wanted: &DataType) -> ArrayRef {
+    let (DataType::Float32 | DataType::Float64, Some(texts)) = (wanted, values.as_string_opt::<i32>()) else {
+        return values.clone();
+    };
+    let double = |text: &str| match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        number => number.parse().ok().filter(|value: &f64| value.is_finite()),
+    };
+    let doubles: Option<Vec<Option<f64>>> =
+        texts.iter().map(|text| text.map_or(Some(None), |text| double(text).map(Some))).collect();
+    doubles.map_or_else(|| values.clone(), |doubles| Arc::new(Float64Array::from(doubles)))
 }
 
 fn open(path: &Path, text_columns: &[String]) -> Result<SpineFile, HistoryError> {
