@@ -31,44 +31,50 @@ pub(crate) struct Partitions {
 
 #[derive(Debug)]
 struct Waiting {
-    shards: Vec<Shard>,
-    /// Bytes of the batches in memory, by all shards.
+    /// Batches in memory, their rows grouped by shard. They are not cut up: a batch of its own for each shard would cost
+    /// more than the few rows in it.
+    batches: Vec<Scattered>,
+    /// Whether a shard has rows on disk.
+    spilled: Vec<bool>,
+    /// Bytes of the batches in memory.
     bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Shard {
-    slices: Vec<Slice>,
-    spilled: bool,
-}
-
-/// Rows of one batch.
+/// A batch with its rows grouped by shard.
 #[derive(Debug)]
-struct Slice {
+struct Scattered {
     /// Place of the batch in the order of the input.
     number: u64,
     rows: RecordBatch,
-    /// Its share of the batch's memory.
-    bytes: usize,
+    /// Where the rows of each shard end; shards beyond have none.
+    ends: Vec<usize>,
+}
+
+impl Scattered {
+    /// The rows of a shard, if it has any.
+    fn shard(&self, shard: usize) -> Option<RecordBatch> {
+        let end = *self.ends.get(shard)?;
+        let start = if shard == 0 { 0 } else { self.ends[shard - 1] };
+        (end > start).then(|| self.rows.slice(start, end - start))
+    }
 }
 
 impl Partitions {
     /// Empty shards.
     pub(crate) fn new(schema: SchemaRef, shards: usize, budget: &Arc<Budget>, folder: &Arc<TempDir>) -> Partitions {
-        let shards = (0..shards).map(|_| Shard::default()).collect();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Partitions {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             schema,
             folder: folder.clone(),
             budget: budget.clone(),
-            waiting: Mutex::new(Waiting { shards, bytes: 0 }),
+            waiting: Mutex::new(Waiting { batches: Vec::new(), spilled: vec![false; shards], bytes: 0 }),
         }
     }
 
     /// Number of shards.
     pub(crate) fn len(&self) -> usize {
-        self.lock().shards.len()
+        self.lock().spilled.len()
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -83,20 +89,12 @@ impl Partitions {
         let highest = shard_of.iter().max().map_or(0, |highest| *highest as usize);
         let (rows, ends) = rows_by_shard(shard_of, highest + 1);
         let batch = take_record_batch(batch, &UInt32Array::from(rows))?;
-        let bytes_per_row = batch.get_array_memory_size() / batch.num_rows() + 1;
-        let bytes = bytes_per_row * batch.num_rows();
+        let bytes = batch.get_array_memory_size() + ends.len() * size_of::<usize>();
         let mut waiting = self.lock();
-        if waiting.shards.len() <= highest {
-            waiting.shards.resize_with(highest + 1, Shard::default);
+        if waiting.spilled.len() <= highest {
+            waiting.spilled.resize(highest + 1, false);
         }
-        let mut start = 0;
-        for (shard, end) in waiting.shards.iter_mut().zip(ends) {
-            if end > start {
-                let rows = batch.slice(start, end - start);
-                shard.slices.push(Slice { number, rows, bytes: bytes_per_row * (end - start) });
-            }
-            start = end;
-        }
+        waiting.batches.push(Scattered { number, rows: batch, ends });
         waiting.bytes += bytes;
         if self.budget.take(bytes) {
             self.spill(&mut waiting)?;
@@ -105,19 +103,16 @@ impl Partitions {
     }
 
     /// All rows of a shard in the order of the input, as far as numbers tell; rows that went to disk come first, in no
-    /// order. The shard is empty afterwards.
+    /// order. To be asked once for each shard, after the last batch was scattered.
     pub(crate) fn take(&self, shard: usize) -> Result<RecordBatch, HistoryError> {
-        let Shard { mut slices, spilled } = {
-            let mut waiting = self.lock();
-            let taken = waiting.shards.get_mut(shard).map(std::mem::take).unwrap_or_default();
-            let bytes: usize = taken.slices.iter().map(|slice| slice.bytes).sum();
-            waiting.bytes -= bytes;
-            self.budget.give_back(bytes);
-            taken
+        let (mut slices, spilled) = {
+            let waiting = self.lock();
+            let slices = waiting.batches.iter().filter_map(|batch| Some((batch.number, batch.shard(shard)?)));
+            (slices.collect::<Vec<_>>(), waiting.spilled.get(shard).is_some_and(|spilled| *spilled))
         };
-        slices.sort_by_key(|slice| slice.number);
+        slices.sort_by_key(|(number, _)| *number);
         let mut batches = if spilled { self.read_back(shard)? } else { Vec::new() };
-        batches.extend(slices.into_iter().map(|slice| slice.rows));
+        batches.extend(slices.into_iter().map(|(_, slice)| slice));
         Ok(concat_batches(&self.schema, &batches)?)
     }
 
@@ -127,15 +122,15 @@ impl Partitions {
 
     /// Moves everything in memory to disk.
     fn spill(&self, waiting: &mut Waiting) -> Result<(), HistoryError> {
-        for (place, shard) in waiting.shards.iter_mut().enumerate() {
-            if shard.slices.is_empty() {
+        let mut batches = std::mem::take(&mut waiting.batches);
+        batches.sort_by_key(|batch| batch.number);
+        for (shard, spilled) in waiting.spilled.iter_mut().enumerate() {
+            let slices: Vec<RecordBatch> = batches.iter().filter_map(|batch| batch.shard(shard)).collect();
+            if slices.is_empty() {
                 continue;
             }
-            let mut slices = std::mem::take(&mut shard.slices);
-            slices.sort_by_key(|slice| slice.number);
-            let slices: Vec<RecordBatch> = slices.into_iter().map(|slice| slice.rows).collect();
-            shard.spilled = true;
-            let path = self.path(place);
+            *spilled = true;
+            let path = self.path(shard);
             let written = concat_batches(&self.schema, &slices).and_then(|batch| append(&path, &batch));
             written.map_err(|source| HistoryError::Spill { path, source })?;
         }

@@ -30,7 +30,7 @@ use crate::summary::{StreamSummary, Summary};
 
 /// The fewest shards, and the most: each may have a file of its own.
 const SHARDS_MIN: usize = 64;
-const SHARDS_MAX: usize = 4_096;
+const SHARDS_MAX: usize = 512;
 /// A shard is held as it came, joined and sorted.
 const COPIES: u64 = 3;
 /// How much larger events are in memory than in a compressed file, for choosing the number of shards.
