@@ -138,14 +138,12 @@ fn warnings(summary: &Summary) -> Vec<String> {
 /// Three things to try next, as commands that work as they stand.
 fn suggest(job: &Job, folder: &ProjectFolder) {
     let Some(view) = folder.project.views.first() else { return };
-    let (dir, out) = (job.folder.display(), job.out.display());
-    let look = match job.out.extension().and_then(|ending| ending.to_str()) {
-        Some("parquet") => format!("python3 -c \"import pandas; print(pandas.read_parquet('{out}'))\""),
-        _ => format!("head -n 3 {out}"),
-    };
+    // As this program was called, so that the commands work where it is not on the path.
+    let asof = std::env::args().next().unwrap_or_else(|| "asof".to_owned());
+    let (dir, view) = (job.folder.display(), &view.name);
     told::answer(&format!(
-        "try next:\n  {look}\n  asof check {dir}\n  asof history {dir} --view {} --every-event --out {}_events.parquet",
-        view.name, view.name,
+        "try next:\n  {asof} check {dir}\n  {asof} history {dir} --view {view} --every-event --out {view}_events.csv\n  \
+         head -n 3 {view}_events.csv",
     ));
 }
 

@@ -238,8 +238,8 @@ fn groups_of(batches: &[RecordBatch]) -> Vec<Vec<RecordBatch>> {
     groups
 }
 
-/// Snappy; dictionaries for texts and narrow integers, where values repeat, and not for floats and wide integers, where
-/// building one is mostly wasted.
+/// What suits each type: dictionaries for texts and narrow integers, where values repeat; differences for wide integers
+/// and instants; doubles as they stand. Snappy for all but doubles.
 fn parquet_properties(schema: &Schema) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)

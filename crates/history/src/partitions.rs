@@ -81,7 +81,8 @@ impl Partitions {
         &self.schema
     }
 
-    /// Scatters the rows of `batch`; `shard_of` names the shard of each (a new one is added), `number` the place of the batch in the input.
+    /// Scatters the rows of `batch`; `shard_of` names the shard of each (a new one is added), `number` the place of the
+    /// batch in the input.
     pub(crate) fn scatter(&self, number: u64, batch: &RecordBatch, shard_of: &[u32]) -> Result<(), HistoryError> {
         if batch.num_rows() == 0 {
             return Ok(());

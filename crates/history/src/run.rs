@@ -174,6 +174,7 @@ fn refuse_to_overwrite<'a>(out: &Path, inputs: impl Iterator<Item = &'a Path>) -
     Ok(())
 }
 
+/// The unit of plain integers, as `connect` calls it.
 fn time_unit(unit: TimestampUnit) -> TimeUnit {
     match unit {
         TimestampUnit::Second => TimeUnit::Second,

@@ -1,5 +1,5 @@
-//! The spine as columns of the types that the job needs: instants, request columns, entity keys. Read twice, in its own
-//! order: once to scatter its reads, once to put their results beside its rows.
+//! The spine as columns of the types that the job needs: instants, request columns, entity keys. Needed twice, in its
+//! own order: to scatter its reads, and to put their results beside its rows; one that is small is kept, not read again.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

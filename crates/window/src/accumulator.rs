@@ -476,6 +476,6 @@ fn wide_double(slot: Option<&PlacedSlot>, key: i128) -> f64 {
 
 /// Programs pair each accumulator with the storage of its slot when they are built.
 #[cold]
-fn unreachable_pair(accumulator: &Accumulator, storage: Storage) {
-    debug_assert!(false, "{accumulator:?} was given {storage:?}");
+fn unreachable_pair(accumulator: &Accumulator, storage: Storage) -> ! {
+    unreachable!("{accumulator:?} was given {storage:?}");
 }
