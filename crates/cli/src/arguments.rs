@@ -1,8 +1,10 @@
 //! Raw arguments, as typed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use asof_connect::TimeUnit;
+use asof_pipeline::Clock;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
@@ -26,6 +28,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  asof history examples/flights --service delay_v1 --spine examples/flights/spine.parquet --out training.parquet\n  asof history examples/flights --view origin_departures --every-event --out events.parquet"
     )]
     History(HistoryArguments),
+    /// Run the project: take its streams in, and answer reads over HTTP until Ctrl-C.
+    #[command(
+        after_help = "Examples:\n  asof run examples/flights\n  asof run examples/flights --until 2013-07-01T00:00:00Z --listen 127.0.0.1:8080"
+    )]
+    Run(RunArguments),
+    /// Read one feature vector from a running server.
+    #[command(
+        after_help = "Examples:\n  asof get origin_departures origin=JFK\n  asof get origin_departures origin=JFK --as-of 2014-01-01T05:00:00Z\n\nA value is read by the type of its column: `origin=JFK`, `distance=301`, `distance=null` where it is not known. For\nVARCHAR every text is a text, also an empty one and `null`; `origin:=null` is JSON, with any value."
+    )]
+    Get(GetArguments),
     #[command(external_subcommand)]
     Later(Vec<String>),
 }
@@ -102,6 +114,55 @@ pub(crate) struct HistoryArguments {
     pub(crate) format: OutputFormat,
 }
 
+/// Arguments of `asof run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The project's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where to listen; port 0 takes a free one. Default: 127.0.0.1:6566.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = crate::listen_address::parse)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where state is kept. Not supported yet: nothing is stored until the durable log comes.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What "now" is for reads. Default: event if all streams are files, else system.
+    #[arg(long, value_enum)]
+    pub(crate) clock: Option<ClockArgument>,
+    /// Take in events up to this instant, then go on serving: RFC 3339 (without a zone UTC) or microseconds since 1970.
+    #[arg(long, value_name = "INSTANT", value_parser = crate::instant::parse, allow_negative_numbers = true)]
+    pub(crate) until: Option<i64>,
+}
+
+/// `--clock`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClockArgument {
+    /// The wall clock.
+    System,
+    /// The newest event time over all streams, which never goes back.
+    Event,
+}
+
+/// Arguments of `asof get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArguments {
+    /// The feature service, or a feature view.
+    #[arg(value_name = "SERVICE")]
+    pub(crate) name: String,
+    /// The columns of the request, or the key of the view.
+    #[arg(value_name = "COLUMN=VALUE")]
+    pub(crate) values: Vec<String>,
+    /// Where the server is.
+    #[arg(long, default_value = "http://127.0.0.1:6566")]
+    pub(crate) url: String,
+    /// Read as of this instant instead of now: RFC 3339 (without a zone UTC) or microseconds since 1970.
+    #[arg(long, value_name = "INSTANT", value_parser = crate::instant::parse, allow_negative_numbers = true)]
+    pub(crate) as_of: Option<i64>,
+    /// A table, or the server's answer as it is.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: OutputFormat,
+}
+
 /// `--time-unit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum UnitArgument {
@@ -144,9 +205,17 @@ impl From<UnitArgument> for TimeUnit {
     }
 }
 
+impl From<ClockArgument> for Clock {
+    fn from(clock: ClockArgument) -> Clock {
+        match clock {
+            ClockArgument::System => Clock::System,
+            ClockArgument::Event => Clock::Event,
+        }
+    }
+}
+
 /// Commands of the contract that come with a later release.
-const LATER: &[&str] =
-    &["run", "get", "ingest", "plan", "apply", "replay", "audit", "backtest", "explain", "bench", "sql", "export"];
+const LATER: &[&str] = &["ingest", "plan", "apply", "replay", "audit", "backtest", "explain", "bench", "sql", "export"];
 
 /// The refusal of a command that is not there.
 pub(crate) fn refuse(words: &[String]) -> Failure {
@@ -154,10 +223,10 @@ pub(crate) fn refuse(words: &[String]) -> Failure {
     if LATER.contains(&name) {
         return Failure::input_with_hint(
             format!("`asof {name}` is not supported yet"),
-            "this release has `asof check` and `asof history`",
+            "this release has `asof check`, `asof history`, `asof run` and `asof get`",
         );
     }
-    let hint = match asof_expression::nearest(name, ["check", "history", "help"]) {
+    let hint = match asof_expression::nearest(name, ["check", "history", "run", "get", "help"]) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`asof --help` lists the commands".to_owned(),
     };

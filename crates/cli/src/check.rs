@@ -3,6 +3,7 @@
 use asof_definition::{Connector, FeatureService, FeatureView, Project, Stream};
 use serde_json::{Value, json};
 
+use crate::accounts::counted;
 use crate::arguments::{CheckArguments, OutputFormat};
 use crate::failure::Failure;
 use crate::project_folder::ProjectFolder;
@@ -30,16 +31,17 @@ fn show(project: &Project) {
         let words = service_words(service);
         told::answer(&format!("feature service  {}  ← {}  {words}", service.name, reads.join(", ")));
     }
+    told::answer(&format!("ok: {}", contents(project)));
+}
+
+/// How many objects of each kind there are.
+pub(crate) fn contents(project: &Project) -> String {
     let counts = [
         counted(project.streams.len(), "stream"),
         counted(project.views.len(), "feature view"),
         counted(project.services.len(), "feature service"),
     ];
-    told::answer(&format!("ok: {}", counts.join(", ")));
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+    counts.join(", ")
 }
 
 fn stream_words(stream: &Stream) -> String {

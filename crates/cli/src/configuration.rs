@@ -1,86 +1,183 @@
-//! `asof.toml`: how a project is deployed. All of it is optional, unknown keys are refused, environment variables such as
-//! `ASOF_STATE__MEMORY=2GiB` go before the file.
+//! `asof.toml`: how a project is deployed. All of it is optional, unknown keys are refused. Environment variables such as
+//! `ASOF_STATE__MEMORY=2GiB` go before the file, and the command line goes before both.
 //!
-//! Sections of parts that are not there yet are refused by name, so that nobody believes they work.
+//! [`KEYS`] is the list of what there is. Sections of parts that are not there yet are refused by name, so that nobody
+//! believes they work. How settings are found is in `settings.rs`.
 
-use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use serde::Deserialize;
+use asof_server::Limits;
 
 use crate::failure::Failure;
-use crate::size;
+use crate::settings::{self, Given, Place, Setting, SettingsFile};
+use crate::{duration, listen_address, size};
 
 /// What the commands of this release use.
 #[derive(Debug, Default)]
 pub(crate) struct Configuration {
-    /// `[state] memory`: the default of `--memory-limit`.
+    /// `[state] memory`: what `asof run` may hold, and the default of `--memory-limit`.
     pub(crate) memory_bytes: Option<usize>,
+    /// `[state] as_of_horizon`: how far before a stream's watermark reads may stand.
+    pub(crate) as_of_horizon: Option<Duration>,
+    /// `[server] listen`: the default of `--listen`.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The rest of `[server]`.
+    pub(crate) limits: Limits,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    state: Option<State>,
-    server: Option<toml::Value>,
-    storage: Option<toml::Value>,
-    checkpoint: Option<toml::Value>,
-    kafka: Option<toml::Value>,
-    auth: Option<toml::Value>,
+/// A key and what it sets.
+struct Key {
+    section: &'static str,
+    name: &'static str,
+    sets: Sets,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State {
-    memory: Option<String>,
-    as_of_horizon: Option<toml::Value>,
+/// How the value of a key is written.
+enum Sets {
+    /// As text that is read further.
+    Text(fn(&mut Configuration, &str) -> Result<(), String>),
+    /// As a whole number from 1 on.
+    Count(fn(&mut Configuration, usize)),
 }
 
-/// The only environment variable of this release.
-const MEMORY_VARIABLE: &str = "ASOF_STATE__MEMORY";
+/// Every key of this release.
+const KEYS: &[Key] = &[
+    Key {
+        section: "server",
+        name: "listen",
+        sets: Sets::Text(|all, text| put(&mut all.listen, listen_address::parse(text))),
+    },
+    Key {
+        section: "server",
+        name: "body_max",
+        sets: Sets::Text(|all, text| set(&mut all.limits.body_bytes_max, size::parse(text))),
+    },
+    Key { section: "server", name: "rows_max", sets: Sets::Count(|all, count| all.limits.rows_max = count) },
+    Key { section: "server", name: "requests_max", sets: Sets::Count(|all, count| all.limits.requests_max = count) },
+    Key {
+        section: "server",
+        name: "connections_max",
+        sets: Sets::Count(|all, count| all.limits.connections_max = count),
+    },
+    Key {
+        section: "server",
+        name: "request_timeout",
+        sets: Sets::Text(|all, text| set(&mut all.limits.request_timeout, timeout(text))),
+    },
+    Key {
+        section: "server",
+        name: "idle_timeout",
+        sets: Sets::Text(|all, text| set(&mut all.limits.idle_timeout, timeout(text))),
+    },
+    Key {
+        section: "state",
+        name: "memory",
+        sets: Sets::Text(|all, text| put(&mut all.memory_bytes, size::parse(text))),
+    },
+    Key {
+        section: "state",
+        name: "as_of_horizon",
+        sets: Sets::Text(|all, text| put(&mut all.as_of_horizon, duration::parse(text))),
+    },
+];
+
+/// Sections of the contract that come with a later release.
+const LATER_SECTIONS: &[&str] = &["storage", "checkpoint", "kafka", "auth"];
+/// No count has a use beyond it.
+const COUNT_MAX: usize = 1_000_000_000;
 
 impl Configuration {
+    /// Reads the project's file and the environment.
     pub(crate) fn load(folder: &Path) -> Result<Configuration, Failure> {
-        refuse_unknown_variables()?;
-        let path = folder.join("asof.toml");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Failure::input(format!("cannot read `{}`: {error}", path.display()))),
-        };
-        let file: File = toml::from_str(&text)
-            .map_err(|error| Failure::input(format!("`{}`: {}", path.display(), error.to_string().trim())))?;
-        let state = file.state.unwrap_or_default();
-        let later = [
-            ("[server]", file.server.is_some()),
-            ("[storage]", file.storage.is_some()),
-            ("[checkpoint]", file.checkpoint.is_some()),
-            ("[kafka]", file.kafka.is_some()),
-            ("[auth]", file.auth.is_some()),
-            ("as_of_horizon in [state]", state.as_of_horizon.is_some()),
-        ];
-        if let Some((name, _)) = later.iter().find(|(_, present)| *present) {
-            return Err(Failure::input(format!("`{}`: {name} is not supported yet", path.display())));
+        let file = SettingsFile::read(&folder.join("asof.toml"))?;
+        if let Some((place, section)) =
+            file.sections.iter().find(|(_, name)| !KEYS.iter().any(|key| key.section == name))
+        {
+            return Err(unknown_section(place, section));
         }
-        let (named, memory) = match std::env::var(MEMORY_VARIABLE) {
-            Ok(memory) => (format!("`{MEMORY_VARIABLE}`"), Some(memory)),
-            Err(_) => (format!("`{}`: memory in [state]", path.display()), state.memory),
+        let mut configuration = Configuration::default();
+        for setting in file.settings.iter().chain(&settings::of_environment()?) {
+            configuration.take(setting)?;
+        }
+        Ok(configuration)
+    }
+
+    fn take(&mut self, setting: &Setting) -> Result<(), Failure> {
+        let found = KEYS.iter().find(|key| setting.is_for(key.section, key.name));
+        let key = found.ok_or_else(|| unknown_key(setting))?;
+        let wrong = |detail: String| match &setting.place {
+            Place::File { .. } => {
+                Failure::input(format!("{}: {} in [{}]: {detail}", setting.place, setting.key, setting.section))
+            }
+            Place::Variable(_) => Failure::input(format!("{}: {detail}", setting.place)),
         };
-        let memory_bytes = memory.map(|memory| size::parse(&memory)).transpose();
-        Ok(Configuration { memory_bytes: memory_bytes.map_err(|error| Failure::input(format!("{named}: {error}")))? })
+        match &key.sets {
+            Sets::Text(take) => setting.given.text().and_then(|text| take(self, text)).map_err(wrong),
+            Sets::Count(take) => {
+                take(self, count(&setting.given).map_err(wrong)?);
+                Ok(())
+            }
+        }
     }
 }
 
+fn put<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *place = Some(value?);
+    Ok(())
+}
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+/// A time limit: nothing could be done in none.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration::parse(text)?;
+    if timeout.is_zero() { Err(format!("`{text}` leaves no time at all")) } else { Ok(timeout) }
+}
+
+fn count(given: &Given) -> Result<usize, String> {
+    let count = given.number().filter(|count| (1..=COUNT_MAX).contains(count));
+    count.ok_or_else(|| format!("expected a whole number from 1 to {COUNT_MAX}, found {given}"))
+}
+
+fn unknown_section(place: &Place, section: &str) -> Failure {
+    if LATER_SECTIONS.contains(&section) {
+        return Failure::input(format!("{place}: [{section}] is not supported yet"));
+    }
+    let mut known: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+    known.dedup();
+    let hint = instead(section, &known, "the sections are");
+    Failure::input_with_hint(format!("{place}: unknown section `{section}`"), hint)
+}
+
+fn unknown_key(setting: &Setting) -> Failure {
+    let Setting { place, section, key, .. } = setting;
+    if let Place::Variable(name) = place {
+        return unknown_variable(name, section);
+    }
+    let known: Vec<&str> = KEYS.iter().filter(|known| known.section == section).map(|known| known.name).collect();
+    let hint = instead(key, &known, "its keys are");
+    Failure::input_with_hint(format!("{place}: unknown key `{key}` in [{section}]"), hint)
+}
+
 /// Variables are keys as well: `ASOF_SECTION__KEY` that means nothing is refused like an unknown key of the file.
-fn refuse_unknown_variables() -> Result<(), Failure> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let unknown =
-        names.into_iter().find(|name| name.starts_with("ASOF_") && name.contains("__") && name != MEMORY_VARIABLE);
-    match unknown {
-        None => Ok(()),
-        Some(name) => Err(Failure::input_with_hint(
-            format!("the environment variable `{name}` is no setting of this release"),
-            format!("this release reads `{MEMORY_VARIABLE}`"),
-        )),
+fn unknown_variable(name: &str, section: &str) -> Failure {
+    if LATER_SECTIONS.contains(&section) {
+        return Failure::input(format!("the environment variable `{name}`: [{section}] is not supported yet"));
+    }
+    let known: Vec<String> = KEYS.iter().map(|key| settings::variable(key.section, key.name)).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let message = format!("the environment variable `{name}` is no setting of this release");
+    Failure::input_with_hint(message, instead(name, &known, "the settings are"))
+}
+
+fn instead(name: &str, known: &[&str], otherwise: &str) -> String {
+    match asof_expression::nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{otherwise} `{}`", known.join("`, `")),
     }
 }

@@ -2,6 +2,8 @@
 
 use asof_definition::DefinitionError;
 use asof_history::HistoryError;
+use asof_pipeline::PipelineError;
+use asof_server::ServeError;
 
 /// A failure and whose it is.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,12 @@ pub(crate) enum Failure {
     /// A history job failed.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A running job failed.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The server cannot listen, or failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// Something outside failed.
     #[error("{message}")]
     Outside {
@@ -42,12 +50,17 @@ impl Failure {
         Failure::Input { message: message.into(), hint: Some(hint.into()) }
     }
 
+    pub(crate) fn outside(message: impl Into<String>) -> Failure {
+        Failure::Outside { message: message.into() }
+    }
+
     /// 1 for the user's input, 2 for the world outside.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Definitions { .. } | Failure::Input { .. } => 1,
             Failure::History(error) if error.is_input() => 1,
-            Failure::History(_) | Failure::Outside { .. } => 2,
+            Failure::Pipeline(error) if error.is_input() => 1,
+            Failure::History(_) | Failure::Pipeline(_) | Failure::Serve(_) | Failure::Outside { .. } => 2,
         }
     }
 }

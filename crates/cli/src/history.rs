@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use asof_definition::{Project, UnknownObject};
-use asof_history::{Job, Knowledge, OnError, RowsOf, SpineRows, Stop, StreamSummary, Summary, Target};
+use asof_history::{Job, Knowledge, OnError, RowsOf, SpineRows, Stop, Summary, Target};
 use serde_json::json;
 
 use crate::arguments::{HistoryArguments, KnowledgeArgument, OnErrorArgument, OutputFormat};
 use crate::failure::Failure;
 use crate::progress_bar::Bars;
 use crate::project_folder::ProjectFolder;
-use crate::{memory, told};
+use crate::{accounts, memory, shell_words, told};
 
 #[allow(clippy::disallowed_methods, reason = "the seconds of the summary; no value depends on them")]
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
@@ -100,15 +100,15 @@ fn stop_on_interrupt(job: &Job) -> Result<(), Failure> {
 
 fn show(job: &Job, summary: &Summary, seconds: f64) {
     for stream in &summary.streams {
-        told::remark(&stream_words(stream));
+        told::remark(&accounts::verdicts(&stream.name, &stream.accounting));
         for reason in &stream.reasons {
-            told::remark(&format!("    {} first at row {}: {}", reason.name, reason.offset + 1, reason.detail));
+            told::remark(&accounts::first(&reason.name, reason.offset, &reason.detail));
         }
         for (view, count) in &stream.set_aside {
             told::remark(&format!("    {count} used events set aside for `{view}`"));
         }
         for column in &stream.absent_columns {
-            told::remark(&format!("    column `{column}` is not in the file: read as NULL"));
+            told::remark(&accounts::absent_column(column));
         }
     }
     if summary.failed_values > 0 {
@@ -127,37 +127,22 @@ fn show(job: &Job, summary: &Summary, seconds: f64) {
     ));
 }
 
-/// The job's warnings, and a stream of which nothing could be used: its features say nothing.
+/// The job's warnings, and the streams of which nothing could be used.
 fn warnings(summary: &Summary) -> Vec<String> {
-    let unused = summary.streams.iter().filter(|stream| stream.accounting.used == 0).map(|stream| {
-        format!("no event of stream `{}` was used: its features are those of entities never seen", stream.name)
-    });
+    let unused = summary.streams.iter().filter(|stream| stream.accounting.used == 0);
+    let unused = unused.map(|stream| accounts::nothing_used(&stream.name));
     summary.warnings.iter().cloned().chain(unused).collect()
 }
 
 /// Three things to try next, as commands that work as they stand.
 fn suggest(job: &Job, folder: &ProjectFolder) {
     let Some(view) = folder.project.views.first() else { return };
-    // As this program was called, so that the commands work where it is not on the path.
-    let asof = std::env::args().next().unwrap_or_else(|| "asof".to_owned());
-    let (dir, view) = (job.folder.display(), &view.name);
+    let (asof, dir) = (shell_words::program(), shell_words::quoted(&job.folder.display().to_string()));
+    let (view, out) = (shell_words::quoted(&view.name), shell_words::quoted(&format!("{}_events.csv", view.name)));
     told::answer(&format!(
-        "try next:\n  {asof} check {dir}\n  {asof} history {dir} --view {view} --every-event --out {view}_events.csv\n  \
-         head -n 3 {view}_events.csv",
+        "try next:\n  {asof} check {dir}\n  {asof} history {dir} --view {view} --every-event --out {out}\n  \
+         head -n 3 {out}",
     ));
-}
-
-fn stream_words(stream: &StreamSummary) -> String {
-    let accounting = &stream.accounting;
-    format!(
-        "{}: {} events in = {} used + {} late + {} duplicate + {} rejected",
-        stream.name,
-        accounting.total(),
-        accounting.used,
-        accounting.late,
-        accounting.duplicate,
-        accounting.rejected(),
-    )
 }
 
 fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {

@@ -2,17 +2,32 @@
 //!
 //! Exit codes: 0 done, 1 the user's input is wrong, 2 something outside failed.
 
+mod accounts;
 mod arguments;
 mod check;
+mod client;
 mod configuration;
+mod duration;
 mod excerpt;
 mod failure;
+mod get;
 mod history;
+mod instant;
+mod listen_address;
+mod logs;
 mod memory;
 mod progress_bar;
 mod project_folder;
+mod request_row;
+mod run;
+mod screen;
+mod settings;
+mod shell_words;
 mod size;
+mod status;
 mod told;
+mod try_next;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -38,6 +53,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Check(check) => check::run(&check),
         Command::History(history) => history::run(&history),
+        Command::Run(run) => run::run(&run),
+        Command::Get(get) => get::run(&get),
         Command::Later(words) => Err(arguments::refuse(&words)),
     };
     match result {

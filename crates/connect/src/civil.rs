@@ -14,8 +14,8 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
     rest.is_empty().then_some(days as i32)
 }
 
-/// Microseconds since 1970 of an RFC 3339 or ISO text; `None` if `text` is none.
-pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
+/// Microseconds since 1970 of an RFC 3339 or ISO text, without a zone UTC; `None` if `text` is none.
+pub fn parse_timestamp(text: &str) -> Option<i64> {
     let (days, rest) = take_date(text.as_bytes())?;
     let (time_us, zone) = match rest {
         [] => (0, rest),
@@ -194,6 +194,18 @@ pub(crate) fn write_timestamp(count: i64, per_second: i64, out: &mut Vec<u8>) {
         write_padded(fraction * (1_000_000 / per_second.unsigned_abs()), 6, out);
     }
     out.push(b'Z');
+}
+
+/// Appends an instant in microseconds since 1970: `2024-01-31T13:45:00.000000Z`.
+pub fn write_instant(us: i64, out: &mut Vec<u8>) {
+    write_timestamp(us, SECOND_US, out);
+}
+
+/// An instant in microseconds since 1970 as text: `2024-01-31T13:45:00.000000Z`.
+pub fn instant_text(us: i64) -> String {
+    let mut text = Vec::with_capacity(27);
+    write_instant(us, &mut text);
+    String::from_utf8(text).expect("an instant is ASCII")
 }
 
 /// Appends `number` with at least `width` digits.

@@ -117,6 +117,14 @@ pub enum ConnectError {
         /// The type it was asked for.
         declared: DataType,
     },
+    /// A source that is not there yet.
+    #[error("{what}; hint: {hint}")]
+    Unsupported {
+        /// The stream and what it asks for.
+        what: String,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// A column is declared with a type that the language does not have.
     #[error("column `{column}` is declared as {}, which no event can hold", type_name(declared))]
     UnsupportedType {

@@ -316,6 +316,8 @@ pub(crate) fn scalar_of<'s>(raw: &'s str, text: &'s mut String) -> Scalar<'s> {
         Some(b'n') => Scalar::Null,
         Some(b't') => Scalar::Boolean(true),
         Some(b'f') => Scalar::Boolean(false),
+        // Most texts stand as they are: the parser has accepted the quotes and that nothing between them needs an escape.
+        Some(b'"') if !raw.as_bytes().contains(&b'\\') => Scalar::Text(&raw[1..raw.len() - 1]),
         Some(b'"') => match serde_json::from_str(raw) {
             Ok(unescaped) => {
                 *text = unescaped;

@@ -125,6 +125,19 @@ fn write_csv_row(columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends the JSON of one value.
+///
+/// # Panics
+/// If the column is of a type that the language does not have: a feature is of one that it has, or an array of such.
+pub fn write_json_value(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
+    write_value(column, row, TextStyle::Json, out);
+}
+
+/// Appends a text as JSON, in quotes.
+pub fn write_json_text(text: &str, out: &mut Vec<u8>) {
+    write_json(out, text);
+}
+
 /// Appends one value. The column's type was found to have a text.
 pub(crate) fn write_value(column: &dyn Array, row: usize, style: TextStyle, out: &mut Vec<u8>) {
     if column.is_null(row) || *column.data_type() == DataType::Null {

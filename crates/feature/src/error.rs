@@ -1,4 +1,4 @@
-//! Why a definition cannot be bound.
+//! Why a definition cannot be bound, or a batch not be taken.
 
 use asof_window::ProgramError;
 
@@ -14,10 +14,10 @@ pub enum FeatureError {
         source: ProgramError,
     },
     /// Arrow refused a batch or a key type.
-    #[error("feature view `{view}`: {source}")]
+    #[error("{object}: {source}")]
     Arrow {
-        /// Name of the view.
-        view: String,
+        /// Kind and name: feature view `account_activity`.
+        object: String,
         /// What Arrow says.
         source: arrow::error::ArrowError,
     },

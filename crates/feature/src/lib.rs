@@ -5,20 +5,23 @@
 //! from a definition and only ever sees record batches; it does not know where events come from.
 //!
 //! ```text
-//!   batch of a stream ─▶ StreamPlan (rejections) ─▶ ViewPlan::take_in ─▶ window state
+//!   batch of a stream ─▶ StreamPlan (rejections, judgement) ─▶ ViewPlan::take_in ─▶ window state
 //!   reads of window state ─▶ ViewPlan::features ─▶ ServicePlan::features ─▶ the vector
 //! ```
+//! [`OnlineStream`] and [`OnlineView`] are that state live: one writer, many readers.
 
 mod error;
 mod failure;
-mod online;
+mod online_stream;
+mod online_view;
 mod service;
 mod stream;
 mod view;
 
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
-pub use online::{Arrivals, OnlineStream, Outcome};
+pub use online_stream::{Arrivals, OnlineStream, Outcome};
+pub use online_view::{Held, OnlineView, Settled};
 pub use service::{JoinKeys, ServicePlan};
-pub use stream::{Rejected, StreamPlan};
+pub use stream::{Faced, Rejected, StreamPlan};
 pub use view::{SetAside, TakenIn, ViewAnswers, ViewPlan};

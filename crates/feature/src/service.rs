@@ -88,8 +88,10 @@ impl ServicePlan {
 
     fn batch(&self, schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, FeatureError> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema, columns, &options)
-            .map_err(|source| FeatureError::Arrow { view: self.service.name.clone(), source })
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|source| FeatureError::Arrow {
+            object: format!("feature service `{}`", self.service.name),
+            source,
+        })
     }
 }
 

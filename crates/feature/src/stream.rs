@@ -1,15 +1,36 @@
-//! What a stream's declaration says of each event on its face: NOT NULL and CHECK, and its rules for the judge.
+//! What a stream's declaration says of each event on its face (NOT NULL and CHECK), and the judgement of its arrivals.
+//!
+//! The face of a batch depends on its rows alone, so that any thread may look at it; judging goes in the order of arrival.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::row::{RowConverter, Rows, SortField};
 use asof_definition::Stream;
-use asof_window::{Rejection, Rules};
+use asof_window::{Arrival, Judge, Rejection, Rules, Verdict};
+
+use crate::error::FeatureError;
 
 /// A stream bound for judging batches of its events.
 #[derive(Debug, Clone)]
 pub struct StreamPlan {
     stream: Arc<Stream>,
+    /// The encoding of primary keys, in which bytes order as the values do.
+    primary_key: Option<Arc<RowConverter>>,
+}
+
+/// A batch of a stream, and what is known of its rows on their face.
+#[derive(Debug, Clone, Copy)]
+pub struct Faced<'a> {
+    /// The partition that the rows arrived at.
+    pub partition: u32,
+    /// The stream's columns.
+    pub batch: &'a RecordBatch,
+    /// Rows rejected on their face, ascending.
+    pub rejected: &'a [Rejected],
+    /// The encoded primary key of each row, where there is one.
+    pub primary_keys: Option<&'a Rows>,
 }
 
 /// An event rejected on its face.
@@ -25,8 +46,12 @@ pub struct Rejected {
 
 impl StreamPlan {
     /// Binds a stream.
-    pub fn new(stream: Arc<Stream>) -> StreamPlan {
-        StreamPlan { stream }
+    pub fn new(stream: Arc<Stream>) -> Result<StreamPlan, FeatureError> {
+        let fields = stream.primary_key.iter().map(|&column| SortField::new(stream.columns[column].data_type.clone()));
+        let fields: Vec<SortField> = fields.collect();
+        let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)) };
+        let primary_key = converter.transpose().map_err(|source| refused(&stream, source))?.map(Arc::new);
+        Ok(StreamPlan { stream, primary_key })
     }
 
     /// The stream.
@@ -87,4 +112,51 @@ impl StreamPlan {
         rejected.dedup_by_key(|one| one.row);
         rejected
     }
+
+    /// The encoded primary keys of a batch; `None` for a stream without one.
+    pub fn primary_keys(&self, batch: &RecordBatch) -> Result<Option<Rows>, FeatureError> {
+        let Some(converter) = &self.primary_key else { return Ok(None) };
+        let columns = self.stream.primary_key.iter().map(|&column| asof_expression::normalize(batch.column(column)));
+        let rows = converter.convert_columns(&columns.collect::<Vec<ArrayRef>>());
+        rows.map(Some).map_err(|source| refused(&self.stream, source))
+    }
+
+    /// The primary keys of the rows where `kept` is true.
+    ///
+    /// # Panics
+    /// If the stream has no primary key.
+    pub fn keys_where(&self, keys: &Rows, kept: &BooleanArray) -> Rows {
+        let converter = self.primary_key.as_ref().expect("keys are of a stream with a primary key");
+        let mut some = converter.empty_rows(kept.true_count(), 0);
+        kept.values().set_indices().for_each(|row| some.push(keys.row(row)));
+        some
+    }
+
+    /// Judges the rows of a batch, in order. `arrived_us` tells when a row arrived, given its place and its event time (NULL
+    /// where it has none), both in microseconds.
+    pub fn judge(
+        &self,
+        judge: &mut Judge,
+        faced: Faced<'_>,
+        mut arrived_us: impl FnMut(usize, Option<i64>) -> i64,
+    ) -> Vec<Verdict> {
+        let times = faced.batch.column(self.stream.time_column).as_primitive::<TimestampMicrosecondType>();
+        let mut rejected = faced.rejected.iter().peekable();
+        let verdict_of = |row: usize| {
+            let time_us = times.is_valid(row).then(|| times.value(row));
+            let key = faced.primary_keys.map(|keys| keys.row(row));
+            let arrival = Arrival {
+                rejection: rejected.next_if(|one| one.row == row).map(|one| one.rejection),
+                time_us: time_us.unwrap_or_default(),
+                arrived_us: arrived_us(row, time_us),
+                primary_key: key.as_ref().map_or(&[], |key| key.data()),
+            };
+            judge.judge(faced.partition, arrival)
+        };
+        (0..faced.batch.num_rows()).map(verdict_of).collect()
+    }
+}
+
+fn refused(stream: &Stream, source: arrow::error::ArrowError) -> FeatureError {
+    FeatureError::Arrow { object: format!("stream `{}`", stream.name), source }
 }

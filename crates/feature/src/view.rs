@@ -158,7 +158,7 @@ impl ViewPlan {
     pub fn features(&self, finished: Finished) -> Result<ViewAnswers, FeatureError> {
         let rows = RecordBatchOptions::new().with_row_count(Some(finished.known.len()));
         let batch = RecordBatch::try_new_with_options(self.aggregate_schema.clone(), finished.columns, &rows)
-            .map_err(|source| FeatureError::Arrow { view: self.view.name.clone(), source })?;
+            .map_err(|source| FeatureError::Arrow { object: format!("feature view `{}`", self.view.name), source })?;
         let mut failures = Vec::new();
         let mut features = Vec::with_capacity(self.view.features.len());
         for (place, feature) in self.view.features.iter().enumerate() {

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use arrow::row::Rows;
-use asof_window::{Keys, is_repeat};
+use asof_window::{Keys, is_repeat, shard_of};
 use tempfile::TempDir;
 
 use crate::budget::Budget;
@@ -110,9 +110,4 @@ impl Duplicates {
     pub(crate) fn hold(&self, offset: u64) -> bool {
         self.bits.get((offset / 64) as usize).is_some_and(|word| word >> (offset % 64) & 1 == 1)
     }
-}
-
-/// The shard of a hash: its high bits, since tables within a shard use the low ones. `shards` is a power of two.
-pub(crate) fn shard_of(hash: u64, shards: usize) -> u32 {
-    (hash >> 40) as u32 & (shards as u32 - 1)
 }

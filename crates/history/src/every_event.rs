@@ -200,7 +200,7 @@ impl Writing<'_> {
     /// Reads each event of an entity as of itself, over all its events.
     fn read_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
         let run = self.events.run(own);
-        self.cursor.reset(self.view.plan.program());
+        self.cursor.reset(self.view.plan.program(), 0);
         for index in 0..run.len() {
             self.read(&run, ReadAt { t_us: run.time_us(index), current: Some(index) })?;
         }
@@ -215,7 +215,7 @@ impl Writing<'_> {
         let mut ring = Ring::default();
         let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
         let run = events.run(own.clone());
-        self.cursor.reset(program);
+        self.cursor.reset(program, 0);
         let mut next = own.start;
         while next < own.end {
             let first = next;

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::TimestampMicrosecondType;
-use arrow::row::{RowConverter, Rows, SortField};
-use asof_connect::{Decoded, EventFile};
+use arrow::row::Rows;
+use asof_connect::{Decoded, EventFile, split_arrivals};
 use asof_definition::FileOrder;
-use asof_feature::{Rejected, StreamPlan, TakenIn, ViewPlan};
-use asof_window::{Accounting, Arrival, Judge, KeyEncoder, Rejection, Verdict};
+use asof_feature::{Faced, Rejected, StreamPlan, TakenIn, ViewPlan};
+use asof_window::{Judge, KeyEncoder, Rejection, Verdict, shard_of};
 
-use crate::duplicates::{DuplicateSearch, Duplicates, shard_of};
+use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
 use crate::event_layout::EventLayout;
 use crate::key_filter::KeyFilter;
@@ -46,7 +46,7 @@ pub(crate) struct Ingest<'a> {
     /// The column of arrival times in the decoded batches.
     arrival_column: Option<usize>,
     views: Vec<&'a ViewEvents>,
-    primary_key: Option<RowConverter>,
+    needs_primary_keys: bool,
     duplicates: Option<DuplicateSearch>,
     turns: Turns,
     judged: Mutex<FileJudge>,
@@ -90,10 +90,7 @@ impl<'a> Ingest<'a> {
     ) -> Result<Ingest<'a>, HistoryError> {
         let stream = plan.stream();
         let rules = plan.file_rules();
-        let fields = stream.primary_key.iter().map(|&column| SortField::new(stream.columns[column].data_type.clone()));
-        let fields: Vec<SortField> = fields.collect();
-        let needed = rules.dedup_horizon_us.is_some() || views.iter().any(|view| view.layout.needs_primary_key());
-        let primary_key = if needed && !fields.is_empty() { Some(RowConverter::new(fields)?) } else { None };
+        let needs_primary_keys = rules.dedup_horizon_us.is_some() || views.iter().any(|view| view.layout.needs_primary_key());
         let duplicates = match (order, rules.dedup_horizon_us) {
             (FileOrder::EventTime, Some(horizon_us)) => Some(duplicates(horizon_us)),
             _ => None,
@@ -105,7 +102,7 @@ impl<'a> Ingest<'a> {
             order,
             arrival_column,
             views,
-            primary_key,
+            needs_primary_keys,
             duplicates,
             turns: Turns::default(),
             judged: Mutex::new(FileJudge { judge: Judge::new(rules), arrived_us: i64::MIN }),
@@ -170,12 +167,7 @@ impl<'a> Ingest<'a> {
     /// What can be said of a batch on its face.
     fn face(&self, number: u64, decoded: Decoded) -> Result<Judged, HistoryError> {
         let Decoded { first_row, batch, unreadable } = decoded;
-        let columns = self.plan.stream().columns.len();
-        let arrived = self.arrival_column.map(|place| {
-            let arrived = batch.column(place).as_primitive::<TimestampMicrosecondType>();
-            Int64Array::new(arrived.values().clone(), arrived.nulls().cloned())
-        });
-        let batch = batch.project(&(0..columns).collect::<Vec<_>>())?;
+        let (batch, arrived) = split_arrivals(self.plan.stream(), self.arrival_column, &batch);
         let unreadable_rows: Vec<usize> = unreadable.iter().map(|one| one.row).collect();
         let mut rejected = self.plan.rejected(&batch, &unreadable_rows);
         rejected.extend(unreadable.into_iter().map(|one| Rejected {
@@ -189,19 +181,7 @@ impl<'a> Ingest<'a> {
             rejected.iter().for_each(|one| used[one.row] = false);
             BooleanArray::from(used)
         });
-        let primary_keys = match &self.primary_key {
-            Some(converter) => {
-                let columns: Vec<ArrayRef> = self
-                    .plan
-                    .stream()
-                    .primary_key
-                    .iter()
-                    .map(|&column| asof_expression::normalize(batch.column(column)))
-                    .collect();
-                Some(converter.convert_columns(&columns)?)
-            }
-            None => None,
-        };
+        let primary_keys = if self.needs_primary_keys { self.plan.primary_keys(&batch)? } else { None };
         Ok(Judged { number, first_row, batch, arrived, primary_keys, rejected, used })
     }
 
@@ -209,41 +189,26 @@ impl<'a> Ingest<'a> {
     fn judge(&self, batch: &mut Judged) {
         let mut state = lock(&self.judged);
         let FileJudge { judge, arrived_us } = &mut *state;
-        let rows = batch.batch.num_rows();
-        let times = times_of(self.plan, &batch.batch);
-        let mut used = vec![false; rows];
-        let mut arrivals = Vec::with_capacity(rows);
-        let mut accounting = Accounting::default();
-        let mut rejected = batch.rejected.iter().peekable();
-        let mut late = None;
-        for (row, used) in used.iter_mut().enumerate() {
-            let rejection = rejected.next_if(|one| one.row == row).map(|one| one.rejection);
-            let given =
-                batch.arrived.as_ref().filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
-            let own_us = if times.is_valid(row) { Some(times.value(row)) } else { None };
+        let faced = Faced {
+            partition: 0,
+            batch: &batch.batch,
+            rejected: &batch.rejected,
+            primary_keys: batch.primary_keys.as_ref(),
+        };
+        let mut arrivals = Vec::with_capacity(batch.batch.num_rows());
+        let verdicts = self.plan.judge(judge, faced, |row, own_us| {
+            let given = batch.arrived.as_ref().filter(|given| given.is_valid(row)).map(|given| given.value(row));
             *arrived_us = given.or(own_us).unwrap_or(*arrived_us).max(*arrived_us);
             arrivals.push(*arrived_us);
-            let key = batch.primary_keys.as_ref().map(|keys| keys.row(row));
-            let verdict = judge.judge(
-                0,
-                Arrival {
-                    rejection,
-                    time_us: own_us.unwrap_or_default(),
-                    arrived_us: *arrived_us,
-                    primary_key: key.as_ref().map_or(&[], |key| key.data()),
-                },
-            );
-            *used = verdict == Verdict::Used;
-            late = late.or((verdict == Verdict::Late).then_some(row));
-            accounting.count(verdict);
-        }
+            *arrived_us
+        });
         if batch.arrived.is_some() {
             batch.arrived = Some(Int64Array::from(arrivals));
         }
-        batch.used = Some(BooleanArray::from(used));
+        batch.used = Some(verdicts.iter().map(|verdict| Some(*verdict == Verdict::Used)).collect());
         let mut told = lock(&self.told);
-        told.summary.accounting = told.summary.accounting.plus(&accounting);
-        if let Some(row) = late {
+        verdicts.iter().for_each(|verdict| told.summary.accounting.count(*verdict));
+        if let Some(row) = verdicts.iter().position(|verdict| *verdict == Verdict::Late) {
             told.example("late", batch.first_row + row as u64, "event time is behind the watermark");
         }
     }
@@ -268,13 +233,9 @@ impl<'a> Ingest<'a> {
         let times = times_of(self.plan, &batch.batch);
         let times: ArrayRef = Arc::new(Int64Array::new(times.values().clone(), None));
         let offsets: ArrayRef = Arc::new(offsets_of(batch.first_row, batch.batch.num_rows()));
-        let (keys, times, offsets) = match (&batch.used, &self.primary_key) {
-            (Some(used), Some(converter)) => {
-                let mut kept = converter.empty_rows(used.true_count(), 0);
-                used.values().set_indices().for_each(|row| kept.push(keys.row(row)));
-                (kept, filter(&times, used)?, filter(&offsets, used)?)
-            }
-            _ => (keys.clone(), times, offsets),
+        let (keys, times, offsets) = match &batch.used {
+            Some(used) => (self.plan.keys_where(keys, used), filter(&times, used)?, filter(&offsets, used)?),
+            None => (keys.clone(), times, offsets),
         };
         search.add(batch.number, keys, times.as_primitive().clone(), offsets.as_primitive().clone())
     }

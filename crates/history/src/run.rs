@@ -1,13 +1,13 @@
 //! A job from beginning to end.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use asof_connect::{EventFile, Format, TableWriter, TimeUnit, Wanted, WantedColumn};
-use asof_definition::{Connector, FeatureView, FileConnector, FileFormat, FileOrder, Stream, TimestampUnit};
+use asof_connect::{ArrivalTimes, Format, StreamFile, TableWriter};
+use asof_definition::{FeatureView, FileOrder, Stream};
 use asof_feature::{ServicePlan, StreamPlan, ViewPlan};
 use tempfile::TempDir;
 
@@ -23,7 +23,7 @@ use crate::key_filter::KeyFilter;
 use crate::partitions::Partitions;
 use crate::progress::Progress;
 use crate::shard::EntityEvents;
-use crate::spine::{Asks, Spine, TIMESTAMP, key_encoder};
+use crate::spine::{Asks, Spine, key_encoder};
 use crate::spine_reads::SpineReads;
 use crate::stop::Stop;
 use crate::summary::{StreamSummary, Summary};
@@ -99,64 +99,20 @@ impl Room {
     }
 }
 
-/// A stream's file, opened.
-struct StreamFile {
+/// A stream's file and how its events are judged.
+struct Source {
     plan: StreamPlan,
-    connector: FileConnector,
-    path: PathBuf,
-    file: EventFile,
-    arrival_column: Option<usize>,
+    from: StreamFile,
 }
 
-impl StreamFile {
-    fn open(job: &Job, stream: &Arc<Stream>) -> Result<StreamFile, HistoryError> {
-        let Connector::File(connector) = &stream.connector else {
-            return Err(HistoryError::request_with_hint(
-                format!("stream `{}` is fed by the embedded log, which is not supported yet", stream.name),
-                "give it a file: WITH (connector = 'file', path = '…', format = 'parquet')",
-            ));
+impl Source {
+    fn open(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
+        let arrival_times = match job.knowledge {
+            Knowledge::AsServed => ArrivalTimes::Needed,
+            Knowledge::EventTime => ArrivalTimes::Optional,
         };
-        if connector.follow {
-            return Err(HistoryError::request_with_hint(
-                format!("stream `{}`: `follow = true` is not supported yet", stream.name),
-                "read the file as it stands: follow = false, with order = 'file' for arrivals",
-            ));
-        }
-        let mut columns: Vec<WantedColumn> = stream
-            .columns
-            .iter()
-            .map(|column| WantedColumn { name: column.name.clone(), data_type: column.data_type.clone() })
-            .collect();
-        let arrival_column = connector.arrival_column.as_ref().map(|name| {
-            let declared = columns.iter().position(|column| column.name == *name);
-            declared.filter(|place| columns[*place].data_type == TIMESTAMP).unwrap_or_else(|| {
-                columns.push(WantedColumn { name: name.clone(), data_type: TIMESTAMP });
-                columns.len() - 1
-            })
-        });
-        let wanted = Wanted { columns, time_unit: stream.timestamp_unit.map(time_unit) };
-        let format = match connector.format {
-            FileFormat::Parquet => Format::Parquet,
-            FileFormat::Jsonl => Format::Jsonl,
-            FileFormat::Csv => Format::Csv,
-        };
-        let path = job.folder.join(&connector.path);
-        let file = EventFile::open(&path, format, &wanted)?;
-        let needed = |name: &String| {
-            let declared = stream.columns.iter().find(|column| column.name == *name);
-            let arrives = job.knowledge == Knowledge::AsServed && connector.arrival_column.as_ref() == Some(name);
-            arrives || declared.is_none_or(|column| column.not_null)
-        };
-        if let Some(name) = file.absent_columns().into_iter().find(needed) {
-            return Err(file.missing_column(&name).into());
-        }
-        Ok(StreamFile {
-            plan: StreamPlan::new(stream.clone()),
-            connector: connector.clone(),
-            path,
-            file,
-            arrival_column,
-        })
+        let from = StreamFile::open(&job.folder, stream, arrival_times)?;
+        Ok(Source { plan: StreamPlan::new(stream.clone())?, from })
     }
 }
 
@@ -174,16 +130,6 @@ fn refuse_to_overwrite<'a>(out: &Path, inputs: impl Iterator<Item = &'a Path>) -
     Ok(())
 }
 
-/// The unit of plain integers, as `connect` calls it.
-fn time_unit(unit: TimestampUnit) -> TimeUnit {
-    match unit {
-        TimestampUnit::Second => TimeUnit::Second,
-        TimestampUnit::Millisecond => TimeUnit::Millisecond,
-        TimestampUnit::Microsecond => TimeUnit::Microsecond,
-        TimestampUnit::Nanosecond => TimeUnit::Nanosecond,
-    }
-}
-
 /// Shards for files of this size.
 fn shard_count(job: &Job, input_bytes: u64) -> usize {
     let worked_on = input_bytes.saturating_mul(EXPANSION * COPIES).saturating_mul(job.threads as u64);
@@ -195,13 +141,13 @@ fn shard_count(job: &Job, input_bytes: u64) -> usize {
 
 fn view_events(
     plan: ViewPlan,
-    source: &StreamFile,
+    source: &Source,
     job: &Job,
     room: &Room,
     shards: usize,
     kept: Vec<usize>,
 ) -> Result<ViewEvents, HistoryError> {
-    if job.knowledge == Knowledge::AsServed && source.arrival_column.is_none() {
+    if job.knowledge == Knowledge::AsServed && source.from.arrival_column.is_none() {
         return Err(HistoryError::request_with_hint(
             format!("`--knowledge as-served` needs the arrival times of stream `{}`", source.plan.stream().name),
             "name their column: WITH (…, arrival_column = 'arrived')",
@@ -210,7 +156,7 @@ fn view_events(
     let stream = plan.view().stream.clone();
     let follows_order = plan.program().follows_order();
     let as_served = job.knowledge == Knowledge::AsServed;
-    let searched = source.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
+    let searched = source.from.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
     let needs = Needs {
         offset: follows_order || as_served || searched,
         primary_key: follows_order && !stream.primary_key.is_empty(),
@@ -229,13 +175,13 @@ fn view_events(
 /// Reads a stream's file into the shards of `views`.
 fn ingest(
     job: &Job,
-    source: StreamFile,
+    source: Source,
     views: Vec<&ViewEvents>,
     room: &Room,
     shards: usize,
     progress: &dyn Progress,
 ) -> Result<(StreamSummary, Duplicates), HistoryError> {
-    let StreamFile { plan, connector, file, arrival_column, path: _ } = source;
+    let Source { plan, from: StreamFile { connector, file, arrival_column, .. } } = source;
     progress.step(&format!("reading {}", plan.stream().name), file.size_bytes());
     let search = |horizon_us| DuplicateSearch::new(horizon_us, shards, &room.budget, &room.folder);
     let ingest = Ingest::new(&plan, connector.order, arrival_column, views, search)?;
@@ -248,10 +194,10 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     };
     let plan = ViewPlan::new(view.clone())?;
     let every = EveryEvent::new(&plan, keep)?;
-    let source = StreamFile::open(job, &view.stream)?;
-    let shards = shard_count(job, source.file.size_bytes());
+    let source = Source::open(job, &view.stream)?;
+    let shards = shard_count(job, source.from.file.size_bytes());
     let view = view_events(plan, &source, job, room, shards, every.kept.clone())?;
-    refuse_to_overwrite(&job.out, std::iter::once(source.path.as_path()))?;
+    refuse_to_overwrite(&job.out, std::iter::once(source.from.path.as_path()))?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
     let (stream, duplicates) = ingest(job, source, vec![&view], room, shards, progress)?;
     progress.step("computing features", shards as u64);
@@ -324,15 +270,15 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     let mut sources = BTreeMap::new();
     for view in &joined {
         if !sources.contains_key(&view.stream.name) {
-            sources.insert(view.stream.name.clone(), StreamFile::open(job, &view.stream)?);
+            sources.insert(view.stream.name.clone(), Source::open(job, &view.stream)?);
         }
     }
-    let shards = shard_count(job, sources.values().map(|source| source.file.size_bytes()).sum());
+    let shards = shard_count(job, sources.values().map(|source| source.from.file.size_bytes()).sum());
     let (mut views, joins) = views_of_joins(job, &joined, &sources, room, shards)?;
     let assembly =
         |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
     let schema = assembly(Vec::new()).schema()?;
-    let inputs = sources.values().map(|source| source.path.as_path()).chain(std::iter::once(rows.path.as_path()));
+    let inputs = sources.values().map(|source| source.from.path.as_path()).chain(std::iter::once(rows.path.as_path()));
     refuse_to_overwrite(&job.out, inputs)?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 
@@ -378,7 +324,7 @@ type ViewsOfJoins = (Vec<ViewReads>, Vec<(usize, usize)>);
 fn views_of_joins(
     job: &Job,
     joined: &[Arc<FeatureView>],
-    sources: &BTreeMap<String, StreamFile>,
+    sources: &BTreeMap<String, Source>,
     room: &Room,
     shards: usize,
 ) -> Result<ViewsOfJoins, HistoryError> {

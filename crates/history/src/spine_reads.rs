@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
 use asof_feature::{FeatureFailure, ViewPlan};
-use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout};
+use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout, shard_of};
 
-use crate::duplicates::shard_of;
 use crate::error::HistoryError;
 use crate::ingest::ViewEvents;
 use crate::job::{Knowledge, OnError};
@@ -202,7 +201,7 @@ impl<'a> Answering<'a> {
         instants: &[i64],
     ) -> Result<(), HistoryError> {
         let run = events.run(own);
-        self.cursor.reset(self.plan.program());
+        self.cursor.reset(self.plan.program(), 0);
         for &read in group {
             self.read(&run, instants[read as usize], read)?;
         }
@@ -224,7 +223,7 @@ impl<'a> Answering<'a> {
         let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
         let run = events.run(own.clone());
         let mut next = own.start;
-        self.cursor.reset(&program);
+        self.cursor.reset(&program, 0);
         for &read in group {
             let t_us = instants[read as usize];
             while next < own.end && arrived[next] <= t_us {

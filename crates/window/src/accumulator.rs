@@ -29,8 +29,20 @@ pub(crate) enum Accumulator {
     WideTally(Tally<i128>),
     TextTally(Tally<Box<[u8]>>),
     Bools { truths: u64, falsehoods: u64 },
-    LeastBy(Bag<(Rank, usize)>),
-    GreatestBy(Bag<(Rank, Reverse<usize>)>),
+    LeastBy(ByRank<EventName>),
+    GreatestBy(ByRank<Reverse<EventName>>),
+}
+
+/// What an event is called where a state names events: its index plus the shift of that state, so that all names stay as
+/// they are when events come or go before them.
+pub(crate) type EventName = i64;
+
+/// Events by rank, and of equal rank by name.
+#[derive(Debug, Clone)]
+pub(crate) struct ByRank<N> {
+    bag: Bag<(Rank, N)>,
+    /// Name of an event less its index.
+    shift: i64,
 }
 
 /// A value as something ordered, for ranking rows by y.
@@ -39,6 +51,34 @@ pub(crate) enum Rank {
     Word(i64),
     Wide(i128),
     Text(Box<[u8]>),
+}
+
+impl<N: Ord> ByRank<N> {
+    fn new() -> ByRank<N> {
+        ByRank { bag: Bag::default(), shift: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.bag.clear();
+        self.shift = 0;
+    }
+
+    fn name(&self, index: usize) -> EventName {
+        index as i64 + self.shift
+    }
+
+    fn index(&self, name: EventName) -> usize {
+        (name - self.shift) as usize
+    }
+}
+
+impl Rank {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Rank::Text(text) => text.len(),
+            Rank::Word(_) | Rank::Wide(_) => 0,
+        }
+    }
 }
 
 /// Σx and Σx² of BIGINTs: the sum of 2^40 values of 2^63 fits 128 bits, of their squares 256.
@@ -86,8 +126,8 @@ impl Accumulator {
             (Kind::Distinct | Kind::Mode, Some(Storage::Text(_))) => Accumulator::TextTally(Tally::new(ranks)),
             (Kind::Distinct | Kind::Mode, _) => Accumulator::WordTally(Tally::new(ranks)),
             (Kind::Bools, _) => Accumulator::Bools { truths: 0, falsehoods: 0 },
-            (Kind::LeastBy, _) => Accumulator::LeastBy(Bag::default()),
-            (Kind::GreatestBy, _) => Accumulator::GreatestBy(Bag::default()),
+            (Kind::LeastBy, _) => Accumulator::LeastBy(ByRank::new()),
+            (Kind::GreatestBy, _) => Accumulator::GreatestBy(ByRank::new()),
         }
     }
 
@@ -106,11 +146,13 @@ impl Accumulator {
         }
         match (self, slot.storage) {
             (this @ Accumulator::Count(_), _) => this.count(step),
-            (Accumulator::LeastBy(bag), _) => by_step(program, input, events, index, step, |rank, step| {
-                step_bag(bag, step, (rank, index));
+            (Accumulator::LeastBy(by), _) => by_step(program, input, events, index, step, |rank, step| {
+                let name = by.name(index);
+                step_bag(&mut by.bag, step, (rank, name));
             }),
-            (Accumulator::GreatestBy(bag), _) => by_step(program, input, events, index, step, |rank, step| {
-                step_bag(bag, step, (rank, Reverse(index)));
+            (Accumulator::GreatestBy(by), _) => by_step(program, input, events, index, step, |rank, step| {
+                let name = by.name(index);
+                step_bag(&mut by.bag, step, (rank, Reverse(name)));
             }),
             (Accumulator::Doubles { sum, squares }, Storage::Word(place)) => {
                 let x = f64::from_bits(events.word(place, index) as u64);
@@ -157,17 +199,42 @@ impl Accumulator {
                 sum.clear();
                 squares.iter_mut().for_each(ExactSquares::clear);
             }
-            Accumulator::LeastBy(bag) => bag.clear(),
-            Accumulator::GreatestBy(bag) => bag.clear(),
+            Accumulator::LeastBy(by) => by.clear(),
+            Accumulator::GreatestBy(by) => by.clear(),
             Accumulator::TextBag(bag) => bag.clear(),
             Accumulator::TextTally(tally) => tally.clear(),
             _ => *self = Accumulator::new(program, input),
         }
     }
 
-    /// Whether its state names events by their index, which an insertion before them would shift.
-    pub(crate) fn names_indexes(&self) -> bool {
+    /// Whether its state names events, so that it must be told when their indexes change.
+    pub(crate) fn names_events(&self) -> bool {
         matches!(self, Accumulator::LeastBy(_) | Accumulator::GreatestBy(_))
+    }
+
+    /// Told that from here on the index of each event inside is lower by `by`.
+    pub(crate) fn indexes_fell(&mut self, by: i64) {
+        match self {
+            Accumulator::LeastBy(named) => named.shift += by,
+            Accumulator::GreatestBy(named) => named.shift += by,
+            _ => {}
+        }
+    }
+
+    /// Bytes of memory held beside the accumulator itself. Big integers of outliers, a few dozen bytes, are not counted.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Accumulator::Count(_) | Accumulator::Bools { .. } => 0,
+            Accumulator::Doubles { .. } | Accumulator::Integers(_) | Accumulator::Decimals(_) => 0,
+            Accumulator::WordBag(bag) => bag.memory_bytes(|_| 0),
+            Accumulator::WideBag(bag) => bag.memory_bytes(|_| 0),
+            Accumulator::TextBag(bag) => bag.memory_bytes(|text| text.len()),
+            Accumulator::WordTally(tally) => tally.memory_bytes(|_| 0),
+            Accumulator::WideTally(tally) => tally.memory_bytes(|_| 0),
+            Accumulator::TextTally(tally) => tally.memory_bytes(|text| text.len()),
+            Accumulator::LeastBy(by) => by.bag.memory_bytes(|(rank, _)| rank.heap_bytes()),
+            Accumulator::GreatestBy(by) => by.bag.memory_bytes(|(rank, _)| rank.heap_bytes()),
+        }
     }
 
     /// Answers `function` over what is in; NULL where nothing is, or where it fails.
@@ -208,9 +275,11 @@ impl Accumulator {
                 Function::BoolAnd => *falsehoods == 0,
                 _ => *truths > 0,
             })),
-            Accumulator::LeastBy(bag) => answer_value(slot, events, bag.first().map(|(_, index)| *index), column),
-            Accumulator::GreatestBy(bag) => {
-                answer_value(slot, events, bag.last().map(|(_, Reverse(index))| *index), column);
+            Accumulator::LeastBy(by) => {
+                answer_value(slot, events, by.bag.first().map(|(_, name)| by.index(*name)), column);
+            }
+            Accumulator::GreatestBy(by) => {
+                answer_value(slot, events, by.bag.last().map(|(_, Reverse(name))| by.index(*name)), column);
             }
         }
         Ok(())

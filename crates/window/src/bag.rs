@@ -62,6 +62,13 @@ impl<K: Ord> Bag<K> {
         self.chunks.last().and_then(|chunk| chunk.last())
     }
 
+    /// Bytes held; `beside` gives those that a key holds beside itself.
+    pub(crate) fn memory_bytes(&self, beside: impl Fn(&K) -> usize) -> usize {
+        let held = |chunk: &Vec<K>| size_of::<Vec<K>>() + chunk.capacity() * size_of::<K>();
+        let chunks: usize = self.chunks.iter().map(held).sum();
+        chunks + self.chunks.iter().flatten().map(beside).sum::<usize>()
+    }
+
     /// The value at `rank` from 0 in sorted order.
     pub(crate) fn at(&self, mut rank: usize) -> Option<&K> {
         for chunk in &self.chunks {

@@ -15,6 +15,7 @@ use crate::aggregate::Function;
 use crate::answers::{AnswerColumn, Answers, Failure};
 use crate::events::Events;
 use crate::exact::Step;
+use crate::excluding::Excluding;
 use crate::program::{Call, Program, Source};
 
 /// The instant and the row that a read stands at.
@@ -48,25 +49,30 @@ impl Cursor {
         Cursor { frames: frames.collect() }
     }
 
-    /// Leaves all events, for another entity or after its events changed in a way not told.
-    pub fn reset(&mut self, program: &Program) {
+    /// Leaves all events, for another entity or after its events changed in a way not told. The next read finds its
+    /// windows quickly if they end near the event at `near`, which is at most the number of events.
+    pub fn reset(&mut self, program: &Program, near: usize) {
         for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
             if !frame.run.is_empty() {
                 for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
                     accumulator.clear(program, input);
                 }
             }
-            frame.run = 0..0;
+            frame.run = near..near;
+        }
+    }
+
+    /// Moves to where a read at `at` would stand, so that the next read near there is quick.
+    pub fn stand<E: Events>(&mut self, program: &Program, events: &E, at: ReadAt) {
+        for place in 0..self.frames.len() {
+            self.slide(program, events, place, at);
         }
     }
 
     /// Appends the answers of one read to `answers`.
     pub fn read<E: Events>(&mut self, program: &Program, events: &E, at: ReadAt, answers: &mut Answers) {
-        let mut known = false;
-        for place in 0..self.frames.len() {
-            self.slide(program, events, place, at);
-            known |= !self.frames[place].run.is_empty();
-        }
+        self.stand(program, events, at);
+        let known = self.frames.iter().any(|frame| !frame.run.is_empty());
         for (place, (call, source)) in program.calls().iter().zip(program.sources()).enumerate() {
             if let Err(failure) = self.answer(program, events, call, *source, answers.column(place)) {
                 answers.fail(place, failure);
@@ -75,30 +81,119 @@ impl Cursor {
         answers.end_row(known);
     }
 
-    /// Told that an event was inserted at `index`: runs after it shift, runs around it take it in.
+    /// Reads all of `events`, which it was told of, but the `excluded`, which ascend. They leave it, newest first, and
+    /// come back, oldest first; at each step those after the one in question are out.
+    pub(crate) fn read_without<E: Events>(
+        &mut self,
+        program: &Program,
+        events: &E,
+        excluded: &[usize],
+        at: ReadAt,
+        answers: &mut Answers,
+    ) {
+        if excluded.is_empty() {
+            return self.read(program, events, at, answers);
+        }
+        for (place, index) in excluded.iter().enumerate().rev() {
+            self.removed(program, &Excluding::new(events, &excluded[place + 1..]), *index);
+        }
+        self.read(program, &Excluding::new(events, excluded), at, answers);
+        for (place, index) in excluded.iter().enumerate() {
+            self.inserted(program, &Excluding::new(events, &excluded[place + 1..]), *index);
+        }
+    }
+
+    /// Told that an event was inserted at `index` of `events`: runs after it shift, runs around it take it in.
     pub fn inserted<E: Events>(&mut self, program: &Program, events: &E, index: usize) {
         for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
             if index >= frame.run.end {
                 continue;
             }
-            if frame.accumulators.iter().any(Accumulator::names_indexes) {
-                frame
-                    .accumulators
-                    .iter_mut()
-                    .zip(inputs)
-                    .for_each(|(accumulator, input)| accumulator.clear(program, input));
-                frame.run = 0..0;
-                continue;
-            }
             frame.run.end += 1;
-            if index <= frame.run.start {
-                frame.run.start += 1;
-                continue;
-            }
+            let is_before = index <= frame.run.start;
+            frame.run.start += usize::from(is_before);
             for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
+                if is_before {
+                    accumulator.indexes_fell(-1);
+                    continue;
+                }
+                rename(accumulator, index + 1..frame.run.end, 1, |accumulator, index, step| {
+                    accumulator.step(program, input, events, index, step);
+                });
                 accumulator.step(program, input, events, index, Step::Enter);
             }
         }
+    }
+
+    /// Told that the event at `index` of `events` is about to be taken out: the opposite of [`Cursor::inserted`].
+    pub fn removed<E: Events>(&mut self, program: &Program, events: &E, index: usize) {
+        for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
+            if index >= frame.run.end {
+                continue;
+            }
+            let is_before = index < frame.run.start;
+            for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
+                if is_before {
+                    accumulator.indexes_fell(1);
+                    continue;
+                }
+                accumulator.step(program, input, events, index, Step::Leave);
+                rename(accumulator, index + 1..frame.run.end, -1, |accumulator, index, step| {
+                    accumulator.step(program, input, events, index, step);
+                });
+            }
+            frame.run.start -= usize::from(is_before);
+            frame.run.end -= 1;
+        }
+    }
+
+    /// Told that the first `count` of `events` are about to be dropped.
+    pub fn dropped_first<E: Events>(&mut self, program: &Program, events: &E, count: usize) {
+        for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
+            for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
+                if frame.run.end <= count {
+                    accumulator.clear(program, input);
+                    continue;
+                }
+                for index in frame.run.start..count {
+                    accumulator.step(program, input, events, index, Step::Leave);
+                }
+                accumulator.indexes_fell(count as i64);
+            }
+            frame.run = frame.run.start.saturating_sub(count)..frame.run.end.saturating_sub(count);
+        }
+    }
+
+    /// Whether a cursor that stands nowhere does a read at `at` with fewer steps than this one needs to slide there,
+    /// and back for the next reader, with the events at `excluded` taken out and put in again.
+    pub(crate) fn is_far<E: Events>(&self, program: &Program, events: &E, at: ReadAt, excluded: &[usize]) -> bool {
+        let (mut sliding, mut anew) = (0, 0);
+        for (frame, shape) in self.frames.iter().zip(program.frames()) {
+            let old = &frame.run;
+            let new = shape.bounds(events, at.t_us, at.current, old);
+            let moves = old.start.abs_diff(new.start) + old.end.abs_diff(new.end);
+            let inside = &excluded[excluded.partition_point(|index| *index < old.start)..];
+            let inside = &inside[..inside.partition_point(|index| *index < old.end)];
+            let renamed: usize = inside.iter().map(|index| old.end - index).sum();
+            for accumulator in &frame.accumulators {
+                let put = if accumulator.names_events() { renamed } else { inside.len() };
+                sliding += moves.min(new.len()) + moves.min(old.len()) + 2 * put;
+                anew += new.len();
+            }
+        }
+        sliding > anew
+    }
+
+    /// Events in the runs of all frames.
+    pub(crate) fn events(&self) -> usize {
+        self.frames.iter().map(|frame| frame.run.len()).sum()
+    }
+
+    /// Bytes of memory held. Takes a step for every value that the accumulators hold as a text.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let accumulators = self.frames.iter().flat_map(|frame| &frame.accumulators);
+        let beside: usize = accumulators.map(|one| size_of::<Accumulator>() + one.memory_bytes()).sum();
+        self.frames.capacity() * size_of::<FrameState>() + beside
     }
 
     fn slide<E: Events>(&mut self, program: &Program, events: &E, place: usize, at: ReadAt) {
@@ -162,6 +257,27 @@ impl Cursor {
     }
 }
 
+/// Gives the events at `indexes`, whose indexes rise by `rise`, their new names in an accumulator that names events. An
+/// event inserted near the end of a run, as late ones are, renames few.
+fn rename(
+    accumulator: &mut Accumulator,
+    indexes: Range<usize>,
+    rise: i64,
+    mut step: impl FnMut(&mut Accumulator, usize, Step),
+) {
+    // `events` has the event in question at both times: after an insertion indexes are the new ones, before a removal the
+    // old ones, and the shift makes up for the difference.
+    if !accumulator.names_events() {
+        return;
+    }
+    let (before, after) = if rise > 0 { (rise, 0) } else { (0, -rise) };
+    accumulator.indexes_fell(-before);
+    indexes.clone().for_each(|index| step(accumulator, index, Step::Leave));
+    accumulator.indexes_fell(before - after);
+    indexes.for_each(|index| step(accumulator, index, Step::Enter));
+    accumulator.indexes_fell(after);
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
@@ -192,6 +308,12 @@ pub(crate) mod tests {
         text: Option<u8>,
         truth: Option<bool>,
         passes: Option<bool>,
+    }
+
+    impl Sample {
+        pub(crate) fn at(minute: i64) -> Sample {
+            Sample { minute, integer: Some(minute), double: None, decimal: None, text: None, truth: None, passes: None }
+        }
     }
 
     pub(crate) fn sample() -> impl Strategy<Value = Sample> {
@@ -305,6 +427,15 @@ pub(crate) mod tests {
         Program::new(frames, slots, 1, calls).unwrap()
     }
 
+    /// The same without the functions that follow the order of events.
+    pub(crate) fn program_without_order(frames: Vec<Frame>) -> Program {
+        let mut calls = program(frames.clone()).calls().to_vec();
+        calls.retain(|call| !call.function.follows_order());
+        let program = Program::new(frames, slots(), 1, calls).unwrap();
+        assert!(!program.follows_order());
+        program
+    }
+
     /// The samples as carried events, in the order given.
     pub(crate) fn carried(program: &Program, samples: &[Sample]) -> SortedEvents {
         let each = || samples.iter();
@@ -388,6 +519,7 @@ pub(crate) mod tests {
         fn a_reset_cursor_reads_another_entity(
             samples in prop::collection::vec(sample(), 0..80),
             cut in any::<prop::sample::Index>(),
+            near in any::<prop::sample::Index>(),
             steps in steps(),
         ) {
             let program = program(all_frames());
@@ -396,7 +528,7 @@ pub(crate) mod tests {
             let mut cursor = Cursor::new(&program);
             for samples in [one, other] {
                 let events = carried(&program, &samples);
-                cursor.reset(&program);
+                cursor.reset(&program, near.index(samples.len() + 1));
                 check_reads(&program, &events.run(0, events.len()), &mut cursor, &reads(&samples, &steps))?;
             }
         }
@@ -418,6 +550,71 @@ pub(crate) mod tests {
                 cursor.inserted(&program, &ring.events(&layout), index);
                 if row % 3 == 2 && let Some(at) = walk.next() {
                     check_reads(&program, &ring.events(&layout), &mut cursor, &[*at])?;
+                }
+            }
+        }
+    }
+
+    /// What happens to an entity's events under a cursor; shares are of the events held, in 256ths.
+    #[derive(Debug, Clone)]
+    enum Change {
+        Insert(Sample),
+        DropFirst(u8),
+        /// Take out the events at these places, read, put them in again.
+        Without(Vec<u8>),
+        Read,
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            12 => sample().prop_map(Change::Insert),
+            1 => (0..100u8).prop_map(Change::DropFirst),
+            3 => prop::collection::vec(any::<u8>(), 0..5).prop_map(Change::Without),
+            3 => Just(Change::Read),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn told_of_changes_equals_starting_anew(changes in prop::collection::vec(change(), 0..120), steps in steps()) {
+            let program = program(all_frames());
+            let layout = RingLayout::new(&program);
+            let (mut ring, mut cursor) = (Ring::default(), Cursor::new(&program));
+            let walk = reads(&[], &steps);
+            let mut walk = walk.iter().cycle();
+            for (turn, change) in changes.into_iter().enumerate() {
+                let len = ring.len(&layout);
+                match change {
+                    Change::Insert(sample) => {
+                        let tie = TieBreak { primary_key: &[], partition: 0, offset: turn as u64 };
+                        let index = ring.insert(&layout, &carried(&program, &[sample]).run(0, 1), 0, tie);
+                        cursor.inserted(&program, &ring.events(&layout), index);
+                    }
+                    Change::DropFirst(share) => {
+                        let count = len * usize::from(share) / 256;
+                        cursor.dropped_first(&program, &ring.events(&layout), count);
+                        ring.drop_first(&layout, count);
+                    }
+                    Change::Without(shares) => {
+                        let events = ring.events(&layout);
+                        let mut excluded: Vec<usize> =
+                            shares.iter().map(|share| len * usize::from(*share) / 256).filter(|_| len > 0).collect();
+                        excluded.sort_unstable();
+                        excluded.dedup();
+                        let Some(at) = walk.next() else { continue };
+                        let mut found = Answers::with_capacity(&program, 1);
+                        let mut expected = Answers::with_capacity(&program, 1);
+                        cursor.read_without(&program, &events, &excluded, *at, &mut found);
+                        let left = Excluding::new(&events, &excluded);
+                        Cursor::new(&program).read(&program, &left, *at, &mut expected);
+                        check_same(&program, &found.finish(), &expected.finish())?;
+                    }
+                    Change::Read => {
+                        let at: Vec<ReadAt> = walk.by_ref().take(1).copied().collect();
+                        check_reads(&program, &ring.events(&layout), &mut cursor, &at)?;
+                    }
                 }
             }
         }

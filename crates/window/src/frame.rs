@@ -87,7 +87,7 @@ fn first_after<E: Events>(events: &E, t_us: i64, near: usize) -> usize {
 
 /// The first index at which `reached` turns true, by galloping from `near`: a cursor that slides forward finds its next
 /// place in a step or two.
-fn search(len: usize, near: usize, reached: impl Fn(usize) -> bool) -> usize {
+pub(crate) fn search(len: usize, near: usize, reached: impl Fn(usize) -> bool) -> usize {
     let near = near.min(len);
     let (mut low, mut high);
     if near < len && !reached(near) {

@@ -7,7 +7,6 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
-use hashbrown::HashTable;
 
 /// Fixed, so that a shard means the same in every run.
 const HASH_SEED: u64 = 0x6173_6f66_2d6b_6579;
@@ -73,89 +72,6 @@ impl Keys {
     }
 }
 
-/// Entity keys seen so far, each with a dense number from 0.
-#[derive(Debug, Default)]
-pub struct EntityIndex {
-    words: HashTable<(i64, u32)>,
-    bytes: HashTable<(u64, u32)>,
-    /// Keys of `bytes` by number: `arena[ends[n − 1]..ends[n]]`.
-    arena: Vec<u8>,
-    ends: Vec<usize>,
-    len: u32,
-}
-
-impl EntityIndex {
-    /// Number of entities.
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether no entity was seen.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The number of the key at `row`, a new one if it was not seen before.
-    #[inline]
-    pub fn intern(&mut self, keys: &Keys, row: usize) -> u32 {
-        let next = self.len;
-        let found = match keys {
-            Keys::Words(words) => {
-                let word = words[row];
-                let entry =
-                    self.words.entry(hash_word(word), |(other, _)| *other == word, |(other, _)| hash_word(*other));
-                entry.or_insert((word, next)).get().1
-            }
-            Keys::Rows(rows) => {
-                let row = rows.row(row);
-                let (bytes, hash) = (row.data(), hash_bytes(row.data()));
-                let (arena, ends) = (&self.arena, &self.ends);
-                let same = |(other, number): &(u64, u32)| *other == hash && key_bytes(arena, ends, *number) == bytes;
-                let found = self.bytes.entry(hash, same, |(other, _)| *other).or_insert((hash, next)).get().1;
-                if found == next {
-                    self.arena.extend_from_slice(bytes);
-                    self.ends.push(self.arena.len());
-                }
-                found
-            }
-        };
-        if found == next {
-            self.len = next.checked_add(1).expect("one shard holds fewer than 2^32 entities");
-        }
-        found
-    }
-
-    /// The number of the key at `row`, if it was seen.
-    #[inline]
-    pub fn find(&self, keys: &Keys, row: usize) -> Option<u32> {
-        match keys {
-            Keys::Words(words) => {
-                let word = words[row];
-                self.words.find(hash_word(word), |(other, _)| *other == word).map(|(_, number)| *number)
-            }
-            Keys::Rows(rows) => {
-                let row = rows.row(row);
-                let (bytes, hash) = (row.data(), hash_bytes(row.data()));
-                let same = |(other, number): &(u64, u32)| {
-                    *other == hash && key_bytes(&self.arena, &self.ends, *number) == bytes
-                };
-                self.bytes.find(hash, same).map(|(_, number)| *number)
-            }
-        }
-    }
-
-    /// Bytes of memory held.
-    pub fn memory_bytes(&self) -> usize {
-        self.words.allocation_size() + self.bytes.allocation_size() + self.arena.capacity() + 8 * self.ends.capacity()
-    }
-}
-
-fn key_bytes<'a>(arena: &'a [u8], ends: &[usize], number: u32) -> &'a [u8] {
-    let number = number as usize;
-    let start = if number == 0 { 0 } else { ends[number - 1] };
-    &arena[start..ends[number]]
-}
-
 fn is_word(data_type: &DataType) -> bool {
     use DataType::*;
     matches!(data_type, Int16 | Int32 | Int64 | Date32 | Timestamp(_, _) | Boolean)
@@ -172,18 +88,22 @@ fn words(part: &ArrayRef) -> Vec<i64> {
     }
 }
 
+/// The shard of a key with this hash, among a power of two. Bits are taken that tables inside a shard do not lean on.
+pub fn shard_of(hash: u64, shards: usize) -> u32 {
+    (hash >> 40) as u32 & (shards as u32 - 1)
+}
+
 #[inline]
-fn hash_word(word: i64) -> u64 {
+pub(crate) fn hash_word(word: i64) -> u64 {
     foldhash::fast::FixedState::with_seed(HASH_SEED).hash_one(word)
 }
 
-fn hash_bytes(bytes: &[u8]) -> u64 {
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     foldhash::fast::FixedState::with_seed(HASH_SEED).hash_one(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -195,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A column of each type, in which equal values stand for equal seeds.
-    fn part(data_type: &DataType, seeds: &[i16]) -> ArrayRef {
+    pub(crate) fn part(data_type: &DataType, seeds: &[i16]) -> ArrayRef {
         let each = seeds.iter().copied();
         let text = |seed: i16| "x".repeat(usize::from(seed.unsigned_abs() % 40)) + &seed.to_string();
         match data_type {
@@ -212,7 +132,7 @@ mod tests {
         }
     }
 
-    fn composites() -> Vec<Vec<DataType>> {
+    pub(crate) fn composites() -> Vec<Vec<DataType>> {
         use DataType::*;
         let moment = Timestamp(TimeUnit::Microsecond, None);
         let singles = [Int16, Int32, Int64, Date32, moment.clone(), Float64, Utf8, Binary, Decimal128(38, 10)];
@@ -221,57 +141,22 @@ mod tests {
         composites
     }
 
-    /// Numbers given to batches of keys equal those of a map from the first part's seed and the second's.
-    fn check(types: &[DataType], batches: &[Vec<(i16, i16)>]) -> Result<(), TestCaseError> {
-        let encoder = KeyEncoder::new(types).unwrap();
-        let (mut index, mut model) = (EntityIndex::default(), HashMap::<Vec<i64>, (u32, u64)>::new());
-        for batch in batches {
-            let seeds =
-                |place: usize| batch.iter().map(|pair| if place == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>();
-            let parts: Vec<ArrayRef> =
-                types.iter().enumerate().map(|(place, name)| part(name, &seeds(place))).collect();
-            let keys = encoder.encode(&parts).unwrap();
-            prop_assert_eq!(keys.len(), batch.len());
-            prop_assert_eq!(keys.is_empty(), batch.is_empty());
-            for row in 0..batch.len() {
-                let value = |(place, name): (usize, &DataType)| match name {
-                    DataType::Boolean => i64::from(seeds(place)[row] % 2 == 0),
-                    _ => i64::from(seeds(place)[row]),
-                };
-                let key: Vec<i64> = types.iter().enumerate().map(value).collect();
-                prop_assert_eq!(index.find(&keys, row), model.get(&key).map(|known| known.0));
-                let next = model.len() as u32;
-                let (number, hash) = *model.entry(key).or_insert((next, keys.hash(row)));
-                prop_assert_eq!(index.intern(&keys, row), number);
-                prop_assert_eq!(keys.hash(row), hash);
-                prop_assert_eq!(index.find(&keys, row), Some(number));
+    proptest! {
+        /// Keys of equal parts, and of no others, hash alike in different batches.
+        #[test]
+        fn hashes_depend_on_the_key_alone(types in prop::sample::select(composites()), seeds in prop::collection::vec(-60..60i16, 1..60)) {
+            let encoder = KeyEncoder::new(&types).unwrap();
+            let encode = |seeds: &[i16]| {
+                let parts: Vec<ArrayRef> = types.iter().map(|name| part(name, seeds)).collect();
+                encoder.encode(&parts).unwrap()
+            };
+            let keys = encode(&seeds);
+            prop_assert_eq!(keys.len(), seeds.len());
+            prop_assert!(!keys.is_empty() && encode(&[]).is_empty());
+            for (row, seed) in seeds.iter().enumerate() {
+                prop_assert_eq!(keys.hash(row), encode(&[*seed]).hash(0));
             }
         }
-        prop_assert_eq!(index.len(), model.len());
-        prop_assert_eq!(index.is_empty(), model.is_empty());
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_equal_those_of_a_map(
-            types in prop::sample::select(composites()),
-            batches in prop::collection::vec(prop::collection::vec((-60..60i16, -3..3i16), 0..60), 0..6),
-        ) {
-            check(&types, &batches)?;
-        }
-    }
-
-    /// Without a length, ("ab", "c") and ("a", "bc") would be one key.
-    #[test]
-    fn parts_do_not_run_together() {
-        let encoder = KeyEncoder::new(&[DataType::Utf8, DataType::Utf8]).unwrap();
-        let column = |texts: [&str; 4]| Arc::new(StringArray::from_iter_values(texts)) as ArrayRef;
-        let keys = encoder.encode(&[column(["ab", "a", "", "abc"]), column(["c", "bc", "abc", ""])]).unwrap();
-        let mut index = EntityIndex::default();
-        let numbers: Vec<u32> = (0..4).map(|row| index.intern(&keys, row)).collect();
-        assert_eq!(numbers, [0, 1, 2, 3]);
-        assert!(index.memory_bytes() > 0);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //!            head ┘ └────────────────── one event ───────────────────┘
 //! ```
 //! An integer slot takes one word while all its values fit 32 bits and two from the first that does not; partition and
-//! offset are there only if ties matter to the view. Events arrive nearly in order, so an insertion touches the tail.
+//! offset are there only if ties matter to the view. Events arrive nearly in order, so an insertion touches the tail; one
+//! far from it is found by galloping.
 //! Decimals, texts and primary keys are rare and live in a box beside the words.
 
 use std::cmp::Ordering;
 
 use crate::events::Events;
+use crate::frame::search;
 use crate::program::{Program, Storage};
 use arrow::datatypes::DataType;
 
@@ -59,6 +61,8 @@ struct Rare {
     wides: Vec<i128>,
     texts: Vec<Box<[u8]>>,
     primary_keys: Vec<Box<[u8]>>,
+    /// Bytes of all texts and primary keys.
+    text_bytes: usize,
 }
 
 impl RingLayout {
@@ -113,14 +117,9 @@ impl Ring {
         let broad = self.broad | layout.double_slots;
         let stride = layout.stride(broad);
         let events = self.events(layout);
-        let (len, time_us) = (events.len(), from.time_us(row));
-        let mut index = len;
-        while index > 0 && events.order_against(index - 1, time_us, tie) == Ordering::Greater {
-            index -= 1;
-        }
+        let index = events.first_after(from.time_us(row), tie, events.len());
         if self.words.len() + stride > self.words.capacity() {
-            let grown = (len / GROWTH_SHARE).max(GROWTH_EVENTS_MIN);
-            self.words.reserve_exact(grown * stride);
+            self.make_room(stride);
         }
         let at = (self.head as usize + index) * stride;
         let end = self.words.len();
@@ -131,14 +130,22 @@ impl Ring {
         index
     }
 
+    /// The last word held, read to have the ring's end in the cache.
+    #[inline]
+    pub(crate) fn tail(&self) -> u32 {
+        self.words.last().copied().unwrap_or(0)
+    }
+
+    /// Whether the next insertion will have to move the events. A good moment to drop some first.
+    pub fn is_full(&self, layout: &RingLayout) -> bool {
+        self.words.len() + layout.stride(self.broad | layout.double_slots) > self.words.capacity()
+    }
+
     /// Drops the first `count` events.
     pub fn drop_first(&mut self, layout: &RingLayout, count: usize) {
         let stride = layout.stride(self.broad | layout.double_slots);
         if let Some(rare) = &mut self.rare {
-            rare.wides.drain(..count * layout.wides);
-            rare.texts.drain(..count * layout.texts);
-            let keys = count.min(rare.primary_keys.len());
-            rare.primary_keys.drain(..keys);
+            rare.drop_first(layout, count);
         }
         self.head += count as u32;
         let gone = self.head as usize * stride;
@@ -151,13 +158,21 @@ impl Ring {
         }
     }
 
-    /// Bytes of memory held beside the ring itself.
+    /// Bytes of memory held beside the ring itself. Takes the same short time for rings of all lengths.
     pub fn memory_bytes(&self) -> usize {
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            let texts: usize = rare.texts.iter().chain(&rare.primary_keys).map(|text| text.len() + 16).sum();
-            size_of::<Rare>() + rare.wides.capacity() * 16 + texts
-        });
-        self.words.capacity() * 4 + rare
+        self.words.capacity() * 4 + self.rare.as_ref().map_or(0, |rare| rare.memory_bytes())
+    }
+
+    /// Makes room for an event: over the events that are gone if they are as many as growth would add, else at the end.
+    fn make_room(&mut self, stride: usize) {
+        let len = self.words.len() / stride - self.head as usize;
+        let grown = (len / GROWTH_SHARE).max(GROWTH_EVENTS_MIN);
+        if self.head as usize >= grown {
+            self.words.drain(..self.head as usize * stride);
+            self.head = 0;
+        } else {
+            self.words.reserve_exact(grown * stride);
+        }
     }
 
     /// Widens slots that this event's values no longer fit.
@@ -196,9 +211,35 @@ impl Ring {
         rare.wides.splice(index * layout.wides..index * layout.wides, wides);
         let texts = (0..layout.texts).map(|place| from.text(place, row).into());
         rare.texts.splice(index * layout.texts..index * layout.texts, texts);
+        rare.text_bytes += (0..layout.texts).map(|place| from.text(place, row).len()).sum::<usize>();
         if keeps_key {
             rare.primary_keys.insert(index, tie.primary_key.into());
+            rare.text_bytes += tie.primary_key.len();
         }
+    }
+}
+
+impl Rare {
+    fn drop_first(&mut self, layout: &RingLayout, count: usize) {
+        self.wides.drain(..count * layout.wides);
+        shrink(&mut self.wides);
+        let keys = count.min(self.primary_keys.len());
+        for (texts, count) in [(&mut self.texts, count * layout.texts), (&mut self.primary_keys, keys)] {
+            self.text_bytes -= texts.drain(..count).map(|text| text.len()).sum::<usize>();
+            shrink(texts);
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let texts = (self.texts.capacity() + self.primary_keys.capacity()) * size_of::<Box<[u8]>>();
+        size_of::<Rare>() + self.wides.capacity() * size_of::<i128>() + texts + self.text_bytes
+    }
+}
+
+/// Gives back what is more than four times needed; growth to twice the need is far away then.
+fn shrink<T>(values: &mut Vec<T>) {
+    if values.len() * 4 < values.capacity() {
+        values.shrink_to(values.len() * 2);
     }
 }
 
@@ -219,20 +260,17 @@ impl RingEvents<'_> {
 
     /// The index of the event with this time and tie-breaker; where it would stand if there is none.
     pub fn position(&self, time_us: i64, tie: TieBreak<'_>) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.order_against(middle, time_us, tie) == Ordering::Less {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        search(self.len(), self.len(), |index| self.order_against(index, time_us, tie) != Ordering::Less)
+    }
+
+    /// The index of the first event after all with this time and tie-breaker, quickest where that is `near`. Where the
+    /// view does not follow order, the tie-breaker does not count.
+    pub fn first_after(&self, time_us: i64, tie: TieBreak<'_>, near: usize) -> usize {
+        search(self.len(), near, |index| self.order_against(index, time_us, tie) == Ordering::Greater)
     }
 
     /// How the event at `index` stands to one with this time and tie-breaker.
-    fn order_against(&self, index: usize, time_us: i64, tie: TieBreak<'_>) -> Ordering {
+    pub(crate) fn order_against(&self, index: usize, time_us: i64, tie: TieBreak<'_>) -> Ordering {
         let by_time = self.time_us(index).cmp(&time_us);
         if by_time != Ordering::Equal || !self.layout.follows_order {
             return by_time;
@@ -373,6 +411,12 @@ mod tests {
             TieBreak { primary_key: &self.primary_key, partition: self.partition, offset: self.offset }
         }
 
+        /// Bytes of what the ring keeps of it as texts.
+        fn text_bytes(&self, shape: &Shape) -> usize {
+            let key = if shape.follows_order { self.primary_key.len() } else { 0 };
+            key + self.texts[..shape.texts].iter().map(Vec::len).sum::<usize>()
+        }
+
         /// How events are ordered; without `follows_order` events of equal time stay as they came.
         fn order(&self, other: &Event, follows_order: bool) -> Ordering {
             let by_time = self.time_us.cmp(&other.time_us);
@@ -474,7 +518,9 @@ mod tests {
                     }
                     let follows = shape.follows_order;
                     let expected = model.partition_point(|other| other.order(&event, follows) != Ordering::Greater);
+                    let (is_full, held) = (ring.is_full(&layout), ring.words.capacity());
                     let index = ring.insert(&layout, &Batch(std::slice::from_ref(&event)), 0, event.tie());
+                    prop_assert!(is_full || ring.broad != 0 || ring.words.capacity() == held);
                     prop_assert_eq!(index, expected);
                     model.insert(index, event);
                 }
@@ -485,6 +531,8 @@ mod tests {
                 }
             }
             prop_assert_eq!(ring.len(&layout), model.len());
+            let rare = ring.rare.as_ref().map_or(0, |rare| rare.text_bytes);
+            prop_assert_eq!(rare, model.iter().map(|event| event.text_bytes(shape)).sum::<usize>());
             same_events(shape, &ring.events(&layout), &model)?;
         }
         Ok(())
@@ -508,6 +556,10 @@ mod tests {
             }
             let first = model.partition_point(|other| other.order(event, shape.follows_order) == Ordering::Less);
             prop_assert_eq!(events.position(event.time_us, event.tie()), first);
+            let after = model.partition_point(|other| other.order(event, shape.follows_order) != Ordering::Greater);
+            for near in [0, index, model.len()] {
+                prop_assert_eq!(events.first_after(event.time_us, event.tie(), near), after);
+            }
         }
         let nowhere = TieBreak { primary_key: &[], partition: 0, offset: 0 };
         let from_zero = model.partition_point(|event| event.time_us < 0);

@@ -1,217 +1,274 @@
 //! Live window state of one shard of a view: a ring for each entity. Taking events in does little (find the entity,
 //! append); values are computed when read, as of the read's instant.
+//!
+//! ```text
+//!   key ─▶ EntityIndex ─▶ number ─▶ Entity { ring, newest version }    what happened
+//!                           ├─────▶ StandingCursors                    where readers stand, of long rings and those read often
+//!                           └─────▶ Unsettled                          what a read at an older version leaves out
+//! ```
+//! Rules kept here:
+//! - a read at a version sees the events of batches up to that version and no others, whatever came in since;
+//! - what is dropped is needed by no read that may still come, and an entity without events answers like one never seen;
+//! - the counts of entities, events and bytes are kept up to date with every change, never counted.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::answers::Answers;
 use crate::carried::SortedRun;
 use crate::cursor::{Cursor, ReadAt};
+use crate::entity_index::{EntityIndex, NO_NUMBER};
 use crate::events::Events;
-use crate::keys::{EntityIndex, Keys};
+use crate::excluding::Excluding;
+use crate::frame::Extent;
+use crate::keys::Keys;
 use crate::program::Program;
 use crate::ring::{Ring, RingLayout, TieBreak};
+use crate::standing::StandingCursors;
+use crate::unsettled::{Unsettled, UnsettledEvent};
+use crate::version::{ReadPoint, Version};
+
+/// Rows whose rings are touched before their events are inserted: few enough that nothing touched leaves the first cache.
+const TOUCHED_ROWS: usize = 64;
 
 /// The entities of one shard.
 #[derive(Debug)]
 pub struct WindowState {
     program: Arc<Program>,
     layout: RingLayout,
-    entities: EntityIndex,
-    rings: Vec<Ring>,
+    /// Whether some frame counts rows: the events that it needs depend on which of the later ones a read sees.
+    counts_rows: bool,
+
+    index: EntityIndex,
+    /// By number.
+    entities: Vec<Entity>,
+    unsettled: Unsettled,
+    standing: StandingCursors,
+    settled: Version,
+    floor_us: Option<i64>,
+    /// The number that [`WindowState::sweep`] looks at next.
+    swept: usize,
+    event_count: usize,
+    ring_bytes: usize,
+
     /// Scratch of [`WindowState::append`]: the entity of each row of the batch.
     numbers: Vec<u32>,
+    /// Scratch of [`WindowState::read`]: the cursor of entities that have none of their own, and what a read excludes.
+    scratch: Cursor,
+    excluded: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Entity {
+    ring: Ring,
+    /// The version of the event taken in last.
+    newest: Version,
 }
 
 impl WindowState {
     /// No entities yet.
     pub fn new(program: Arc<Program>) -> WindowState {
-        let layout = RingLayout::new(&program);
-        WindowState { program, layout, entities: EntityIndex::default(), rings: Vec::new(), numbers: Vec::new() }
+        WindowState {
+            layout: RingLayout::new(&program),
+            counts_rows: program.frames().iter().any(|frame| matches!(frame.extent, Extent::Rows { .. })),
+            index: EntityIndex::default(),
+            entities: Vec::new(),
+            unsettled: Unsettled::default(),
+            standing: StandingCursors::default(),
+            settled: Version::default(),
+            floor_us: None,
+            swept: 0,
+            event_count: 0,
+            ring_bytes: 0,
+            numbers: Vec::new(),
+            scratch: Cursor::new(&program),
+            excluded: Vec::new(),
+            program,
+        }
     }
 
-    /// Takes in a batch of used events: row i of `events` belongs to the entity of row i of `keys` and breaks ties by
-    /// `tie(i)`. First all entities are found, then their rings touched, then events appended: in each of the three
-    /// loops the cache misses of different rows do not wait for each other.
-    pub fn append<'a>(&mut self, keys: &Keys, events: &SortedRun<'_>, tie: impl Fn(usize) -> TieBreak<'a>) {
+    /// Takes in used events as part of `version`, which is never less than that of an earlier append: for each r in
+    /// `rows`, row r of `events` belongs to the entity of row r of `keys` and breaks ties by `tie(r)`. First all entities
+    /// are found; then, some at a time, their rings are touched and the events inserted: in each of the three loops the
+    /// cache misses of different rows do not wait for each other.
+    pub fn append<'a>(
+        &mut self,
+        keys: &Keys,
+        rows: &[u32],
+        events: &SortedRun<'_>,
+        version: Version,
+        tie: impl Fn(usize) -> TieBreak<'a>,
+    ) {
         self.numbers.clear();
-        for row in 0..events.len() {
-            self.numbers.push(self.entities.intern(keys, row));
+        for row in rows {
+            self.numbers.push(self.index.intern(keys, *row as usize));
         }
-        self.rings.resize_with(self.entities.len(), Ring::default);
-        for (row, number) in self.numbers.iter().enumerate() {
-            self.rings[*number as usize].insert(&self.layout, events, row, tie(row));
-        }
-    }
-
-    /// Reads the entity of a key, given as a row of keys, as of an instant. An entity never seen, and no key at all (one
-    /// with a NULL part), answer like an entity with no events.
-    pub fn read(&self, key: Option<(&Keys, usize)>, t_us: i64, cursor: &mut Cursor, answers: &mut Answers) {
-        let empty = Ring::default();
-        let number = key.and_then(|(keys, row)| self.entities.find(keys, row));
-        let ring = number.map_or(&empty, |number| &self.rings[number as usize]);
-        cursor.reset(&self.program);
-        cursor.read(&self.program, &ring.events(&self.layout), ReadAt { t_us, current: None }, answers);
-    }
-
-    /// Drops the events that no read as of `t_us` or later can need.
-    pub fn trim(&mut self, t_us: i64) {
-        for ring in &mut self.rings {
-            let events = ring.events(&self.layout);
-            let whole = 0..events.len();
-            let frames = self.program.frames().iter();
-            let needed = frames.map(|frame| frame.bounds(&events, t_us, None, &whole).start).min();
-            let gone = needed.unwrap_or(events.len());
-            if gone > 0 {
-                ring.drop_first(&self.layout, gone);
+        self.entities.resize_with(self.index.numbers(), Entity::default);
+        for (chunk, rows) in rows.chunks(TOUCHED_ROWS).enumerate() {
+            let first = chunk * TOUCHED_ROWS;
+            let touched = &self.numbers[first..first + rows.len()];
+            black_box(touched.iter().fold(0, |tails, number| tails ^ self.entities[*number as usize].ring.tail()));
+            for (place, row) in rows.iter().enumerate() {
+                let row = *row as usize;
+                self.take_in(self.numbers[first + place], events, row, version, tie(row));
             }
         }
     }
 
-    /// Number of entities seen.
+    /// Reads the entity of a key, given as a row of keys. The version is the last that is settled or a later one, the
+    /// instant not before the floor. An entity never seen, and no key at all (one with a NULL part), answer like an entity
+    /// with no events.
+    pub fn read(&mut self, key: Option<(&Keys, usize)>, at: ReadPoint, answers: &mut Answers) {
+        debug_assert!(at.version >= self.settled, "{at:?} is before {:?}", self.settled);
+        let read_at = ReadAt { t_us: at.t_us, current: None };
+        let Some(number) = key.and_then(|(keys, row)| self.index.find(keys, row)) else {
+            self.scratch.reset(&self.program, 0);
+            return self.scratch.read(&self.program, &Ring::default().events(&self.layout), read_at, answers);
+        };
+        let entity = &self.entities[number as usize];
+        let events = entity.ring.events(&self.layout);
+        self.excluded.clear();
+        if entity.newest > at.version {
+            self.unsettled.exclude(number, at.version, &events, &mut self.excluded);
+        }
+        let excluded = &self.excluded;
+        if let Some(cursor) = self.standing.near(&self.program, number, &events, read_at, excluded) {
+            return cursor.read_without(&self.program, &events, excluded, read_at, answers);
+        }
+        // Most reads are as of now, which is near the end.
+        self.scratch.reset(&self.program, events.len() - excluded.len());
+        match excluded[..] {
+            [] => {
+                self.scratch.read(&self.program, &events, read_at, answers);
+                self.standing.read_anew(number, events.len(), &self.scratch);
+            }
+            _ => self.scratch.read(&self.program, &Excluding::new(&events, excluded), read_at, answers),
+        }
+    }
+
+    /// No read will come at a version before `settled`, nor as of an instant before `floor_us`. Neither goes back: a
+    /// smaller one changes nothing.
+    pub fn settle(&mut self, settled: Version, floor_us: Option<i64>) {
+        self.floor_us = self.floor_us.max(floor_us);
+        self.settled = self.settled.max(settled);
+        while let Some(event) = self.unsettled.pop(self.settled) {
+            self.standing.settled(event.number, event.time_us);
+        }
+        self.unsettled.shrink();
+        while let Some(number) = self.standing.next_due() {
+            let events = self.entities[number as usize].ring.events(&self.layout);
+            self.standing.slide(&self.program, number, &events);
+        }
+    }
+
+    /// Looks at the next `entities_max` entities in turn: drops the events that no read as of the floor or later can
+    /// need, and entities left without events. Returns how many entities were dropped.
+    ///
+    /// When few of those once seen are left, all tables shrink: that call takes a short step for each of those once seen.
+    pub fn sweep(&mut self, entities_max: usize) -> usize {
+        let before = self.index.len();
+        for _ in 0..entities_max.min(self.entities.len()) {
+            if self.swept >= self.entities.len() {
+                self.swept = 0;
+            }
+            self.sweep_entity(self.swept as u32);
+            self.swept += 1;
+        }
+        let dropped = before - self.index.len();
+        if dropped > 0 && self.index.is_sparse() {
+            self.renumber();
+        }
+        dropped
+    }
+
+    /// Makes all cursors anew, which a read that panicked may have left halfway. Entities with many events get theirs back
+    /// with the next event.
+    pub fn forget_cursors(&mut self) {
+        self.scratch = Cursor::new(&self.program);
+        self.standing = StandingCursors::default();
+    }
+
+    /// Number of entities held.
     pub fn entities(&self) -> usize {
-        self.entities.len()
+        self.index.len()
     }
 
     /// Number of events held.
     pub fn events(&self) -> usize {
-        self.rings.iter().map(|ring| ring.len(&self.layout)).sum()
+        self.event_count
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held. What standing cursors hold is within an eighth.
     pub fn memory_bytes(&self) -> usize {
-        let rings: usize = self.rings.iter().map(Ring::memory_bytes).sum();
-        self.entities.memory_bytes() + self.rings.capacity() * size_of::<Ring>() + rings
+        let scratch = self.numbers.capacity() * size_of::<u32>() + self.excluded.capacity() * size_of::<usize>();
+        let entities = self.index.memory_bytes() + self.entities.capacity() * size_of::<Entity>();
+        entities + self.ring_bytes + self.unsettled.memory_bytes() + self.standing.memory_bytes() + scratch
+    }
+
+    fn take_in(&mut self, number: u32, from: &SortedRun<'_>, row: usize, version: Version, tie: TieBreak<'_>) {
+        if !self.counts_rows && self.entities[number as usize].ring.is_full(&self.layout) {
+            self.trim(number);
+        }
+        let entity = &mut self.entities[number as usize];
+        let bytes_before = entity.ring.memory_bytes();
+        let index = entity.ring.insert(&self.layout, from, row, tie);
+        entity.newest = version;
+        self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
+        self.event_count += 1;
+        self.standing.inserted(&self.program, number, &entity.ring.events(&self.layout), index);
+        let follows_order = self.program.follows_order();
+        self.unsettled.push(UnsettledEvent::new(version, number, from.time_us(row), tie, follows_order));
+    }
+
+    fn sweep_entity(&mut self, number: u32) {
+        let is_settled = self.entities[number as usize].newest <= self.settled;
+        if is_settled || !self.counts_rows {
+            self.trim(number);
+        }
+        self.standing.swept(number);
+        let entity = &mut self.entities[number as usize];
+        if is_settled && entity.ring.len(&self.layout) == 0 && self.index.remove(number) {
+            self.ring_bytes -= entity.ring.memory_bytes();
+            *entity = Entity::default();
+        }
+    }
+
+    /// Drops the events of an entity that no read as of the floor or later can need. Frames of time alone need what is
+    /// not older than some instant, whichever events a read sees; frames that count rows must not be trimmed while an
+    /// event is unsettled: a read that does not see it needs one row more.
+    fn trim(&mut self, number: u32) {
+        let Some(floor_us) = self.floor_us else { return };
+        let entity = &mut self.entities[number as usize];
+        let events = entity.ring.events(&self.layout);
+        let whole = 0..events.len();
+        let frames = self.program.frames().iter();
+        let needed = frames.map(|frame| frame.bounds(&events, floor_us, None, &whole).start).min();
+        let gone = needed.unwrap_or(events.len());
+        if gone == 0 {
+            return;
+        }
+        self.standing.dropped_first(&self.program, number, &events, gone);
+        let bytes_before = entity.ring.memory_bytes();
+        entity.ring.drop_first(&self.layout, gone);
+        self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
+        self.event_count -= gone;
+    }
+
+    /// Moves the entities left together, under new numbers.
+    fn renumber(&mut self) {
+        let new_numbers = self.index.renumber();
+        for (old, new) in new_numbers.iter().enumerate() {
+            if let Some(new) = (*new != NO_NUMBER).then_some(*new as usize) {
+                self.entities.swap(old, new);
+            }
+        }
+        self.entities.truncate(self.index.len());
+        self.entities.shrink_to_fit();
+        self.unsettled.renumber(&new_numbers);
+        self.standing.renumber(&new_numbers);
+        self.swept = 0;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::answers::Finished;
-    use crate::cursor::tests::{MINUTE_US, Sample, all_frames, bounded_frames, carried, check_same, program, sample};
-    use crate::frame::{Extent, Frame};
-    use crate::keys::KeyEncoder;
-    use arrow::array::{ArrayRef, Int64Array};
-    use arrow::datatypes::DataType;
-    use proptest::prelude::*;
-
-    const ENTITIES: i64 = 4;
-
-    type Row = (i64, Sample);
-
-    fn keys(entities: &[i64]) -> Keys {
-        let column: ArrayRef = Arc::new(Int64Array::from(entities.to_vec()));
-        KeyEncoder::new(&[DataType::Int64]).unwrap().encode(&[column]).unwrap()
-    }
-
-    /// Appends rows as one batch; their offsets go on from `first_offset`.
-    fn append(state: &mut WindowState, program: &Program, rows: &[Row], first_offset: usize) {
-        let entities: Vec<i64> = rows.iter().map(|(entity, _)| *entity).collect();
-        let samples: Vec<Sample> = rows.iter().map(|(_, sample)| sample.clone()).collect();
-        let events = carried(program, &samples);
-        let tie = |row| TieBreak { primary_key: &[], partition: 0, offset: (first_offset + row) as u64 };
-        state.append(&keys(&entities), &events.run(0, events.len()), tie);
-    }
-
-    /// Every entity, one never seen and a key with a NULL part, at every minute given.
-    fn read_all(state: &WindowState, program: &Program, minutes: &[i64]) -> Finished {
-        let entities: Vec<i64> = (0..=ENTITIES).collect();
-        let keys = keys(&entities);
-        let mut cursor = Cursor::new(program);
-        let mut answers = Answers::with_capacity(program, 0);
-        for minute in minutes {
-            for row in 0..keys.len() {
-                state.read(Some((&keys, row)), minute * MINUTE_US, &mut cursor, &mut answers);
-            }
-            state.read(None, minute * MINUTE_US, &mut cursor, &mut answers);
-        }
-        answers.finish()
-    }
-
-    fn rows() -> impl Strategy<Value = Vec<Row>> {
-        prop::collection::vec((0..ENTITIES, sample()), 0..150)
-    }
-
-    fn frames_of_rows() -> Vec<Frame> {
-        let mut frames = all_frames();
-        frames.retain(|frame| *frame != Frame::LIFETIME);
-        frames
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-
-        #[test]
-        fn batches_of_any_size_are_one_batch(
-            rows in rows(),
-            sizes in prop::collection::vec(0..40usize, 0..20),
-            minutes in prop::collection::vec(-650..650i64, 1..4),
-        ) {
-            let program = Arc::new(program(all_frames()));
-            let (mut one, mut many) = (WindowState::new(program.clone()), WindowState::new(program.clone()));
-            append(&mut one, &program, &rows, 0);
-            let mut start = 0;
-            for size in sizes.into_iter().chain([rows.len()]) {
-                let end = (start + size).min(rows.len());
-                append(&mut many, &program, &rows[start..end], start);
-                start = end;
-            }
-            prop_assert_eq!(many.events(), rows.len());
-            prop_assert_eq!(many.entities(), one.entities());
-            check_same(&program, &read_all(&many, &program, &minutes), &read_all(&one, &program, &minutes))?;
-        }
-
-        #[test]
-        fn trimming_changes_no_later_read(
-            rows in rows(),
-            cut in any::<prop::sample::Index>(),
-            trimmed_at in -650..650i64,
-            later in prop::collection::vec(0..400i64, 1..4),
-        ) {
-            let program = Arc::new(program(frames_of_rows()));
-            let minutes: Vec<i64> = later.iter().map(|later| trimmed_at + later).chain([trimmed_at]).collect();
-            let (mut whole, mut trimmed) = (WindowState::new(program.clone()), WindowState::new(program.clone()));
-            let cut = cut.index(rows.len() + 1);
-            for (part, first_offset) in [(&rows[..cut], 0), (&rows[cut..], cut)] {
-                append(&mut whole, &program, part, first_offset);
-                append(&mut trimmed, &program, part, first_offset);
-                trimmed.trim(trimmed_at * MINUTE_US);
-                prop_assert!(trimmed.events() <= whole.events());
-                check_same(&program, &read_all(&trimmed, &program, &minutes), &read_all(&whole, &program, &minutes))?;
-            }
-        }
-
-        #[test]
-        fn trimming_drops_what_lies_behind_every_horizon(rows in rows(), trimmed_at in -650..1_500i64) {
-            let program = Arc::new(program(bounded_frames()));
-            let t_us = trimmed_at * MINUTE_US;
-            let mut state = WindowState::new(program.clone());
-            append(&mut state, &program, &rows, 0);
-            state.trim(t_us);
-            // The farthest of the frames reaches 300 minutes back; the hour's bucket is always nearer.
-            let kept = rows.iter().filter(|(_, sample)| sample.minute >= trimmed_at - 300).count();
-            prop_assert_eq!(state.events(), kept);
-        }
-
-        #[test]
-        fn trimming_leaves_a_rows_frame_its_rows(rows in rows(), preceding in 0..12usize) {
-            let extent = Extent::Rows { preceding: preceding as u64 };
-            let program = Arc::new(program(vec![Frame { extent, calendar: None }]));
-            let mut state = WindowState::new(program.clone());
-            append(&mut state, &program, &rows, 0);
-            state.trim(10_000 * MINUTE_US);
-            let held = |entity| rows.iter().filter(|(other, _)| *other == entity).count().min(preceding + 1);
-            prop_assert_eq!(state.events(), (0..ENTITIES).map(held).sum::<usize>());
-        }
-
-        #[test]
-        fn a_lifetime_is_never_trimmed(rows in rows()) {
-            let program = Arc::new(program(vec![Frame::LIFETIME]));
-            let mut state = WindowState::new(program.clone());
-            append(&mut state, &program, &rows, 0);
-            state.trim(i64::MAX);
-            prop_assert_eq!(state.events(), rows.len());
-            prop_assert!(rows.is_empty() || state.memory_bytes() > 0);
-        }
-    }
-}
+mod tests;

@@ -98,6 +98,19 @@ impl<K: Ord + Hash + Clone> Tally<K> {
         }
     }
 
+    /// Bytes held; `beside` gives those that a key holds beside itself.
+    pub(crate) fn memory_bytes(&self, beside: impl Fn(&K) -> usize) -> usize {
+        match &self.counts {
+            Counts::Few(few) => {
+                few.capacity() * size_of::<(K, u64)>() + few.iter().map(|(key, _)| beside(key)).sum::<usize>()
+            }
+            Counts::Many { counts, ranked } => {
+                let ranked_bytes = ranked.iter().map(|(_, key)| size_of::<(Reverse<u64>, K)>() + beside(key));
+                counts.allocation_size() + counts.keys().map(&beside).sum::<usize>() + ranked_bytes.sum::<usize>()
+            }
+        }
+    }
+
     /// The most frequent value, the smallest of ties.
     pub(crate) fn mode(&self) -> Option<&K> {
         match &self.counts {

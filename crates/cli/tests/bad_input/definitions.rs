@@ -84,15 +84,29 @@ fn a_long_line_that_is_right_is_accepted() {
 fn unknown_configuration_is_refused() {
     let folder = Folder::new();
     for (toml, expected) in [
-        ("[state]\nmemroy = \"1GiB\"\n", "unknown field `memroy`"),
-        ("[sate]\nmemory = \"1GiB\"\n", "unknown field `sate`"),
-        ("[server]\nlisten = \"127.0.0.1:6566\"\n", "[server] is not supported yet"),
+        ("[state]\nmemroy = \"1GiB\"\n", ", line 2: unknown key `memroy` in [state]\n hint: did you mean `memory`?"),
+        ("[state]\nfoo = 1\n", ", line 2: unknown key `foo` in [state]\n hint: its keys are `memory`, `as_of_horizon`"),
+        ("[sate]\nmemory = \"1GiB\"\n", ", line 1: unknown section `sate`\n hint: did you mean `state`?"),
+        ("\n[sate]\n", ", line 2: unknown section `sate`"),
+        ("[other]\n", ", line 1: unknown section `other`\n hint: the sections are `server`, `state`"),
+        ("memory = \"1GiB\"\n", ", line 1: `memory` stands outside of all sections"),
         ("[kafka]\n", "[kafka] is not supported yet"),
         ("[checkpoint]\ninterval = \"5s\"\n", "[checkpoint] is not supported yet"),
-        ("[state]\nas_of_horizon = \"1h\"\n", "as_of_horizon in [state] is not supported yet"),
         ("[state\n", "TOML parse error at line 1"),
-        ("[state]\nmemory = \"lots\"\n", "memory in [state]: unknown unit `lots`"),
-        ("[state]\nmemory = 1\n", "expected a string"),
+        ("[state]\nmemory = \"lots\"\n", ", line 2: memory in [state]: unknown unit `lots`"),
+        ("[state]\nmemory = 1\n", "memory in [state]: expected text in quotes, found `1`"),
+        ("[state]\nas_of_horizon = \"1 hour\"\n", "as_of_horizon in [state]: unknown unit `hour`"),
+        ("[server]\nlisten = \"6566\"\n", "listen in [server]: expected an IP address and a port"),
+        (
+            "[server]\nrows_max = \"many\"\n",
+            "rows_max in [server]: expected a whole number from 1 to 1000000000, found text",
+        ),
+        ("[server]\nrows_max = 0\n", "rows_max in [server]: expected a whole number from 1 to 1000000000, found `0`"),
+        ("[server]\nrequests_max = -1\n", "requests_max in [server]: expected a whole number"),
+        ("[server]\nconnections_max = 1.5\n", "connections_max in [server]: expected a whole number"),
+        ("[server]\nbody_max = 8\n", "body_max in [server]: expected text in quotes"),
+        ("[server]\nrequest_timeout = \"10\"\n", "request_timeout in [server]: write a duration with its unit"),
+        ("[server]\nidle_timeout = \"0s\"\n", "idle_timeout in [server]: `0s` leaves no time at all"),
     ] {
         folder.file("asof.toml", toml);
         check_refused(&folder, EVERY_EVENT, 1, &["`./asof.toml`", expected]);
@@ -106,8 +120,20 @@ fn unknown_variables_are_refused() {
     let folder = Folder::new();
     for (name, value, expected) in [
         ("ASOF_STATE__MEMORY", "lots", "`ASOF_STATE__MEMORY`: unknown unit `lots`"),
-        ("ASOF_STATE__MEMROY", "1GiB", "`ASOF_STATE__MEMROY` is no setting of this release"),
-        ("ASOF_SERVER__LISTEN", "127.0.0.1:1", "`ASOF_SERVER__LISTEN` is no setting of this release"),
+        (
+            "ASOF_STATE__MEMROY",
+            "1GiB",
+            "`ASOF_STATE__MEMROY` is no setting of this release\n hint: did you mean `ASOF_STATE__MEMORY`?",
+        ),
+        ("ASOF_state__memory", "1GiB", "`ASOF_state__memory` is no setting of this release\n hint: did you mean"),
+        ("ASOF_X__Y", "", "`ASOF_X__Y` is no setting of this release\n hint: the settings are `ASOF_SERVER__LISTEN`"),
+        ("ASOF_KAFKA__BROKERS", "", "`ASOF_KAFKA__BROKERS`: [kafka] is not supported yet"),
+        ("ASOF_SERVER__LISTEN", "6566", "`ASOF_SERVER__LISTEN`: expected an IP address and a port"),
+        (
+            "ASOF_SERVER__ROWS_MAX",
+            "",
+            "`ASOF_SERVER__ROWS_MAX`: expected a whole number from 1 to 1000000000, found ``",
+        ),
     ] {
         let said = folder.end(folder.command(EVERY_EVENT).env(name, value).output().unwrap());
         assert_eq!(said.code, Some(1), "{}", said.stderr);

@@ -46,6 +46,17 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
+impl Said {
+    /// Whatever happened: no panic, and the program ended itself.
+    pub(crate) fn new(output: Output) -> Said {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let said = Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+        assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+        assert!(said.code.is_some(), "killed by a signal: {}", said.stderr);
+        said
+    }
+}
+
 impl Folder {
     pub(crate) fn new() -> Folder {
         static FOLDERS: AtomicU64 = AtomicU64::new(0);
@@ -100,14 +111,16 @@ impl Folder {
     }
 
     pub(crate) fn end(&self, output: Output) -> Said {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let said = Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
-        assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
-        assert!(said.code.is_some(), "killed by a signal: {}", said.stderr);
+        let said = Said::new(output);
+        self.check_left(&said);
+        said
+    }
+
+    /// Nothing half done may be left behind once all that ran here has ended.
+    pub(crate) fn check_left(&self, said: &Said) {
         assert_eq!(self.names("temporary"), Vec::<String>::new(), "temporary files stay: {}", said.stderr);
         let partial = self.names(".").into_iter().find(|name| name.contains(".partial"));
         assert_eq!(partial, None, "a partial output stays: {}", said.stderr);
-        said
     }
 
     /// What is in a folder within.

@@ -6,8 +6,8 @@ use crate::{EVERY_EVENT, SPINE, check_refused};
 #[test]
 fn what_is_not_there_is_named() {
     let cases: &[(&str, &str, &[&str])] = &[
-        ("run .", "", &["`asof run` is not supported yet", "`asof check` and `asof history`"]),
-        ("ingest e e.jsonl", "", &["`asof ingest` is not supported yet"]),
+        ("ingest e e.jsonl", "", &["`asof ingest` is not supported yet", "`asof run` and `asof get`"]),
+        ("rum .", "", &["unknown command `rum`", "did you mean `run`?"]),
         ("histroy .", "", &["unknown command `histroy`", "did you mean `history`?"]),
         ("frobnicate", "", &["unknown command `frobnicate`", "`asof --help`"]),
         ("", "", &["Usage: asof <COMMAND>"]),

@@ -1,4 +1,5 @@
-//! What the documents say, against the program: help texts, lists of functions, SQL examples, links.
+//! What the documents say, against the program: help texts, lists of functions, limits, SQL examples, links. What they run
+//! is run in `tests/docs`.
 //!
 //! Text between `<!-- begin NAME -->` and `<!-- end NAME -->` is made from the program. After a change,
 //! `ASOF_WRITE_DOCUMENTS=1 cargo test --release -p asof-cli --test house` writes it anew; read the difference.
@@ -14,6 +15,7 @@ use crate::files::{committed_files, root, text};
 
 const SQL_PAGE: &str = "docs/reference/sql.md";
 const CLI_PAGE: &str = "docs/reference/cli.md";
+const HTTP_PAGE: &str = "docs/reference/http.md";
 
 /// The documents that users read from the front door on.
 const DOCUMENTS: &[&str] = &["README.md", "docs/start.md"];
@@ -83,39 +85,23 @@ fn sql_examples_pass_asof_check() {
 }
 
 #[test]
-fn the_five_minutes_go_as_written() {
-    let page = text("docs/start.md");
-    let blocks = |language| fenced(&page, language).collect::<Vec<String>>();
-    let (csv, sql, texts) = (blocks("csv"), blocks("sql"), blocks("text"));
-    let [events, spine, training] = csv.as_slice() else {
-        panic!("docs/start.md has events, a spine and a training set")
-    };
-    let [listing, diagnostic, summary] = texts.as_slice() else {
-        panic!("docs/start.md has three answers of the command")
-    };
-    let folder = scratch("start");
-    let write = |file: &str, text: &str| fs::write(folder.join(file), format!("{text}\n")).expect("a scratch file");
-    fs::create_dir(folder.join("cards")).expect("a scratch folder");
-    write("cards/payments.csv", events);
-    write("spine.csv", spine);
-
-    write("cards/features.sql", &sql[0].replace("sum(amount)", "sum(amont)"));
-    let refused = asof_in(&folder, &["check", "cards"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&refused.stderr).trim_end(), diagnostic);
-
-    write("cards/features.sql", &sql[0]);
-    assert_eq!(String::from_utf8_lossy(&asof_in(&folder, &["check", "cards"]).stdout).trim_end(), listing);
-
-    let made = asof_in(
-        &folder,
-        &["history", "cards", "--service", "card_v1", "--spine", "spine.csv", "--out", "training.csv"],
-    );
-    let said = String::from_utf8_lossy(&made.stderr).into_owned() + &String::from_utf8_lossy(&made.stdout);
-    let without_time = |text: &str| text.trim_end().rsplit_once(", ").map(|(words, _)| words.to_owned());
-    assert_eq!(without_time(&said), without_time(summary));
-    let found = fs::read_to_string(folder.join("training.csv")).expect("the training set");
-    assert_eq!(found.trim_end(), training);
+fn limits_of_the_reference_are_those_of_the_server() {
+    let limits = asof_server::Limits::default();
+    let size = |bytes: usize| format!("\"{}MiB\"", bytes >> 20);
+    let duration = |duration: std::time::Duration| format!("\"{}s\"", duration.as_secs());
+    let defaults = [
+        ("body_max", size(limits.body_bytes_max)),
+        ("rows_max", limits.rows_max.to_string()),
+        ("requests_max", limits.requests_max.to_string()),
+        ("connections_max", limits.connections_max.to_string()),
+        ("request_timeout", duration(limits.request_timeout)),
+        ("idle_timeout", duration(limits.idle_timeout)),
+    ];
+    let page = text(HTTP_PAGE);
+    for (key, default) in defaults {
+        let row = format!("\n| `{key}` | `{default}` |");
+        assert!(page.contains(&row), "{HTTP_PAGE} has no row{row}");
+    }
 }
 
 #[test]
@@ -264,14 +250,9 @@ fn check_block(file: &str, name: &str, expected: &str) {
 
 /// Runs the command in the repository's folder.
 fn asof(arguments: &[&str]) -> Output {
-    asof_in(&root(), arguments)
-}
-
-/// Runs the command in `folder`.
-fn asof_in(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_asof"))
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(root())
         .env_remove("ASOF_STATE__MEMORY")
         .output()
         .expect("cargo builds the command before its tests")

@@ -15,6 +15,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("asof-feature", 2),
     ("asof-connect", 2),
     ("asof-history", 3),
+    ("asof-pipeline", 3),
+    ("asof-server", 4),
     ("asof-cli", 5),
 ];
 
@@ -23,6 +25,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("datafusion", &["asof-expression"]),
     ("sqlparser", &["asof-expression", "asof-definition"]),
     ("parquet", &["asof-connect"]),
+    ("hyper", &["asof-server"]),
+    ("tokio", &["asof-server"]),
     ("clap", &["asof-cli"]),
     ("miette", &["asof-cli"]),
 ];

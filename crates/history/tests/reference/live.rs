@@ -1,9 +1,12 @@
 //! A case through the live engine object.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_feature::{Arrivals, OnlineStream, StreamPlan, ViewPlan};
-use asof_window::Verdict;
+use asof_feature::{Arrivals, Faced, OnlineStream, OnlineView, Rejected, Settled, StreamPlan, ViewPlan};
+use asof_window::{Accounting, Rejection, Verdict, Version};
 use tempfile::TempDir;
 
 use crate::case::{Case, Read, decode, differences, instant_us, rows};
@@ -19,6 +22,29 @@ struct Bound<'a> {
     arrivals_us: Vec<i64>,
 }
 
+/// A live stream with its one view, and how far it has come.
+struct Live {
+    stream: OnlineStream,
+    view: Arc<OnlineView>,
+    version: Version,
+    next_offsets: HashMap<u32, u64>,
+}
+
+impl Live {
+    fn new(stream: &StreamPlan, view: &ViewPlan) -> Live {
+        let view = Arc::new(OnlineView::new(view.clone(), 4).unwrap());
+        let stream = OnlineStream::new(stream.clone(), stream.rules(), vec![view.clone()]);
+        Live { stream, view, version: Version(0), next_offsets: HashMap::new() }
+    }
+
+    fn accounting(&self) -> Accounting {
+        self.stream.accounting()
+    }
+}
+
+/// Nothing is settled: every version can be read.
+const UNSETTLED: Settled = Settled { version: Version(0), floor_us: None };
+
 impl<'a> Bound<'a> {
     fn new(case: &'a Case) -> Bound<'a> {
         let project = case.project(&case.sql);
@@ -33,15 +59,15 @@ impl<'a> Bound<'a> {
         let times: Vec<Option<i64>> = times.iter().collect();
         let arrivals_us = case.arrivals_us(&times);
         let view = ViewPlan::new(view).unwrap();
-        Bound { case, folder, stream: StreamPlan::new(stream), view, batch, unreadable, arrivals_us }
+        Bound { case, folder, stream: StreamPlan::new(stream).unwrap(), view, batch, unreadable, arrivals_us }
     }
 
-    fn engine(&self) -> OnlineStream {
-        OnlineStream::new(self.stream.clone(), vec![self.view.clone()]).unwrap()
+    fn engine(&self) -> Live {
+        Live::new(&self.stream, &self.view)
     }
 
     /// Sends the events with these indexes, each as a batch of its own or in runs of equal partition and arrival.
-    fn send(&self, engine: &mut OnlineStream, indexes: &[usize], batched: bool) -> (Vec<String>, Vec<usize>) {
+    fn send(&self, engine: &mut Live, indexes: &[usize], batched: bool) -> (Vec<String>, Vec<usize>) {
         let (mut judged, mut set_aside) = (Vec::new(), Vec::new());
         let together = |one: &usize, other: &usize| {
             batched
@@ -51,33 +77,51 @@ impl<'a> Bound<'a> {
         };
         for run in indexes.chunk_by(together) {
             let first = run[0];
-            let unreadable: Vec<usize> = self
-                .unreadable
-                .iter()
-                .filter_map(|row| row.checked_sub(first))
-                .filter(|row| *row < run.len())
-                .collect();
-            let outcome = engine
-                .arrive(Arrivals {
-                    partition: self.case.events[first].partition,
-                    arrived_us: self.arrivals_us[first],
-                    batch: &self.batch.slice(first, run.len()),
-                    unreadable: &unreadable,
-                })
-                .unwrap();
+            let outcome = self.arrive(engine, first, run.len());
             judged.extend(outcome.verdicts.iter().map(words));
             set_aside.extend(outcome.set_aside[0].iter().map(|one| first + one.row));
         }
         (judged, set_aside)
     }
 
-    fn read(&self, engine: &OnlineStream, read: &Read) -> Vec<String> {
+    /// Sends the `rows` events from index `first` on as one batch, the next version.
+    fn arrive(&self, engine: &mut Live, first: usize, rows: usize) -> asof_feature::Outcome {
+        let batch = self.batch.slice(first, rows);
+        let own = |row: &usize| row.checked_sub(first).filter(|row| *row < rows);
+        let unreadable: Vec<usize> = self.unreadable.iter().filter_map(own).collect();
+        let mut rejected = self.stream.rejected(&batch, &unreadable);
+        rejected.extend(unreadable.iter().map(|row| Rejected {
+            row: *row,
+            rejection: Rejection::Unreadable,
+            detail: String::new(),
+        }));
+        rejected.sort_by_key(|one| one.row);
+        let primary_keys = self.stream.primary_keys(&batch).unwrap();
+        let partition = self.case.events[first].partition;
+        let next = engine.next_offsets.entry(partition).or_default();
+        let offsets: Vec<u64> = (*next..*next + rows as u64).collect();
+        *next += rows as u64;
+        engine.version.0 += 1;
+        let arrivals = Arrivals {
+            faced: Faced { partition, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() },
+            arrived_us: self.arrivals_us[first],
+            offsets: &offsets,
+            version: engine.version,
+        };
+        engine.stream.arrive(arrivals, UNSETTLED).unwrap()
+    }
+
+    fn read(&self, engine: &Live, read: &Read) -> Vec<String> {
+        self.read_at(engine, read, engine.version)
+    }
+
+    fn read_at(&self, engine: &Live, read: &Read, version: Version) -> Vec<String> {
         let key = self.view.view().key.clone();
         let columns: Vec<_> = key.iter().map(|part| (part.name.clone(), part.expression.data_type().clone())).collect();
         let line = serde_json::Value::Object(read.key.clone()).to_string();
         let (keys, unreadable) = decode(self.folder.path(), &columns, &[line]);
         assert!(unreadable.is_empty(), "{}: key {:?}", self.case.name, read.key);
-        let answers = engine.read(0, keys.columns(), &[instant_us(&read.as_of)]).unwrap();
+        let answers = engine.view.read(keys.columns(), &[instant_us(&read.as_of)], version).unwrap();
         let names = self.view.view().features.iter().map(|feature| feature.name.clone());
         let batch = RecordBatch::try_from_iter(names.zip(answers.features)).unwrap();
         let failed: Vec<_> = answers
@@ -130,6 +174,16 @@ pub(crate) fn in_arrival_order(case: &Case) -> Vec<String> {
         differing.extend(bound.read(&engine, read));
     }
     differing
+}
+
+/// Reads at a position while everything after it is there already: each event is a version of its own.
+pub(crate) fn at_earlier_versions(case: &Case) -> Vec<String> {
+    let bound = Bound::new(case);
+    let all: Vec<usize> = (0..case.events.len()).collect();
+    let mut engine = bound.engine();
+    bound.send(&mut engine, &all, false);
+    let reads = case.reads.iter();
+    reads.flat_map(|read| bound.read_at(&engine, read, Version(bound.seen(read) as u64))).collect()
 }
 
 /// A first engine takes half of the arrivals; a second one is given them again, then the rest.

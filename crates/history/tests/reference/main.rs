@@ -65,6 +65,11 @@ fn golden_live_in_arrival_order() {
 }
 
 #[test]
+fn golden_live_at_earlier_versions() {
+    check_all(&golden_cases(), live::at_earlier_versions);
+}
+
+#[test]
 fn golden_live_with_a_restart() {
     check_all(&golden_cases(), live::with_a_restart);
 }
@@ -83,6 +88,7 @@ fn golden_history() {
 fn random_live() {
     let cases = random_cases();
     check_all(&cases, live::in_arrival_order);
+    check_all(&cases, live::at_earlier_versions);
     check_all(&cases, live::with_a_restart);
     check_all(&cases, live::shuffled);
 }

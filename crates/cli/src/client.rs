@@ -1,0 +1,149 @@
+//! The HTTP client of `asof get`: plain HTTP, no proxies, no redirects, answers of bounded size.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::Agent;
+
+use crate::failure::Failure;
+
+/// A call takes at most this long; the server's own limit for taking an answer is the same.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Far beyond any vector, far below what would hurt.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Asks one server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    /// Without a slash at its end.
+    url: String,
+}
+
+/// What a server says when it refuses.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: Problem,
+}
+
+#[derive(Debug, Deserialize)]
+struct Problem {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Client {
+    /// A client for the server at `url`.
+    pub(crate) fn new(url: &str) -> Result<Client, Failure> {
+        if url.starts_with("https://") {
+            return Err(Failure::input_with_hint(
+                format!("`{url}`: `https://` is not supported yet"),
+                "ask a server that is reached by plain `http://`",
+            ));
+        }
+        if url.strip_prefix("http://").is_none_or(str::is_empty) {
+            return Err(Failure::input_with_hint(
+                format!("`{url}` is not the URL of a server"),
+                "write it as `http://127.0.0.1:6566`",
+            ));
+        }
+        let settings = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .max_redirects(0)
+            .proxy(None);
+        Ok(Client { agent: settings.build().new_agent(), url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// The answer of a path.
+    pub(crate) fn get(&self, path: &str) -> Result<String, Failure> {
+        let url = format!("{}{path}", self.url);
+        self.answer(&url, self.agent.get(&url).call())
+    }
+
+    /// The answer of a path to a body of JSON.
+    pub(crate) fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
+        let url = format!("{}{path}", self.url);
+        self.answer(&url, self.agent.post(&url).content_type("application/json").send(body))
+    }
+
+    fn answer(
+        &self,
+        url: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<String, Failure> {
+        let mut answer = answer.map_err(|error| self.failed(url, &error))?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = body.map_err(|error| self.failed(url, &error))?;
+        let status = answer.status();
+        if status.is_success() { Ok(body) } else { Err(refused(url, status.as_u16(), &body)) }
+    }
+
+    fn failed(&self, url: &str, error: &ureq::Error) -> Failure {
+        match error {
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Failure::outside(format!(
+                    "nothing answers at `{}`; hint: is `asof run` running there? `--url` names another place",
+                    self.url
+                ))
+            }
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::input_with_hint(
+                format!("`{}` is not the URL of a server", self.url),
+                "write it as `http://127.0.0.1:6566`",
+            ),
+            ureq::Error::BodyExceedsLimit(_) => {
+                Failure::outside(format!("`{url}`: the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20))
+            }
+            ureq::Error::Timeout(_) => Failure::outside(format!("`{url}`: no answer within {} s", TIMEOUT.as_secs())),
+            other => Failure::outside(format!("`{url}`: {other}")),
+        }
+    }
+}
+
+/// What the server says, as it says it. The user can mend what is answered with 4xx.
+fn refused(url: &str, status: u16, body: &str) -> Failure {
+    let Ok(Refusal { error: Problem { message, hint } }) = serde_json::from_str(body) else {
+        return Failure::outside(format!("`{url}` answered with status {status}; hint: is it a server of `asof run`?"));
+    };
+    match (status, hint) {
+        (400..=499, hint) => Failure::Input { message, hint },
+        (_, Some(hint)) => Failure::outside(format!("{message}; hint: {hint}")),
+        (_, None) => Failure::outside(message),
+    }
+}
+
+/// A name as a segment of a path: percent-encoded where a URL gives its bytes a meaning.
+pub(crate) fn path_segment(name: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'~' => char::from(byte).to_string(),
+        // A lone dot in a path means something.
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_segments() {
+        assert_eq!(path_segment("delay_v1"), "delay_v1");
+        assert_eq!(path_segment("a b/ä.?"), "a%20b%2F%C3%A4%2E%3F");
+    }
+
+    fn check_refused(status: u16, body: &str, code: u8, message: &str) {
+        let failure = refused("http://x", status, body);
+        assert_eq!((failure.exit_code(), failure.to_string().as_str()), (code, message));
+    }
+
+    #[test]
+    fn what_the_server_says_is_told() {
+        let body = r#"{"error":{"kind":"not_found","message":"no `x`","hint":"did you mean `y`?"}}"#;
+        check_refused(404, body, 1, "no `x`");
+        check_refused(503, body, 2, "no `x`; hint: did you mean `y`?");
+        check_refused(503, r#"{"error":{"kind":"unavailable","message":"not yet"}}"#, 2, "not yet");
+        let foreign = "`http://x` answered with status 404; hint: is it a server of `asof run`?";
+        check_refused(404, "<html>", 2, foreign);
+    }
+}

@@ -1,0 +1,129 @@
+//! Three commands to try on a running server, which work as they are printed: with a real entity, in any shell.
+
+use arrow::datatypes::DataType;
+use asof_pipeline::Engine;
+use serde_json::Value;
+
+use crate::client::path_segment;
+use crate::listen_address;
+use crate::shell_words::{in_quotes, program, quoted};
+
+/// A read that can be tried: of a service, or of a view.
+#[derive(Debug)]
+struct Example {
+    /// `services` or `views`.
+    kind: &'static str,
+    name: String,
+    columns: Vec<Given>,
+}
+
+/// A column of a request, and a value for it.
+#[derive(Debug)]
+struct Given {
+    column: String,
+    data_type: DataType,
+    value: Value,
+}
+
+/// The commands, for a server that is found at `url`.
+pub(crate) fn commands(engine: &Engine, url: &str) -> [String; 3] {
+    let objects = format!("{url}/v1/objects");
+    let Some(example) = Example::of(engine) else {
+        // Streams alone answer no reads.
+        let [health, metrics] =
+            ["readyz", "metrics"].map(|path| format!("curl -s {}", quoted(&format!("{url}/{path}"))));
+        return [format!("curl -s {}", quoted(&objects)), health, metrics];
+    };
+    let name = path_segment(&example.name);
+    [
+        format!(
+            "curl -s {} -d {}",
+            quoted(&format!("{url}/v1/{}/{name}/features", example.kind)),
+            in_quotes(&example.body())
+        ),
+        example.get_command(url),
+        format!("curl -s {}", quoted(&format!("{objects}/{name}"))),
+    ]
+}
+
+impl Example {
+    /// Of the first service; of the first view where there is no service.
+    fn of(engine: &Engine) -> Option<Example> {
+        let project = engine.project();
+        if let Some(service) = project.services.first() {
+            let request = asof_server::example_request(engine, 0);
+            let columns = service.request.iter().map(|column| Given::new(&column.name, &column.data_type, &request));
+            return Some(Example { kind: "services", name: service.name.clone(), columns: columns.collect() });
+        }
+        let view = project.views.first()?;
+        let key = asof_server::example_key(engine, 0);
+        let columns = view.key.iter().map(|part| Given::new(&part.name, part.expression.data_type(), &key));
+        Some(Example { kind: "views", name: view.name.clone(), columns: columns.collect() })
+    }
+
+    /// The body of the request, its columns in the order of their declaration.
+    fn body(&self) -> String {
+        let mut row = String::new();
+        for given in &self.columns {
+            let comma = if row.is_empty() { "" } else { "," };
+            row += &format!("{comma}{}:{}", Value::from(given.column.as_str()), given.value);
+        }
+        format!("{{\"rows\":[{{{row}}}]}}")
+    }
+
+    fn get_command(&self, url: &str) -> String {
+        let mut words = vec![program(), "get".to_owned()];
+        if url != listen_address::url(listen_address::DEFAULT) {
+            words.extend(["--url".to_owned(), quoted(url)]);
+        }
+        words.push(quoted(&self.name));
+        words.extend(self.columns.iter().map(|given| quoted(&given.word())));
+        words.join(" ")
+    }
+}
+
+impl Given {
+    fn new(column: &str, data_type: &DataType, row: &Value) -> Given {
+        let value = row.get(column).cloned().unwrap_or_default();
+        Given { column: column.to_owned(), data_type: data_type.clone(), value }
+    }
+
+    /// As `asof get` reads it.
+    fn word(&self) -> String {
+        let name = &self.column;
+        match &self.value {
+            Value::String(text) => format!("{name}={text}"),
+            // The text `null` is a text of VARCHAR.
+            Value::Null if self.data_type == DataType::Utf8 => format!("{name}:=null"),
+            other => format!("{name}={other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_example_is_asked_for_in_the_order_of_its_columns() {
+        let row = json!({"when": "2026-01-01T00:00:00.000000Z", "city": "it's", "n": 3, "tag": null, "d": null});
+        let columns = [
+            ("n", DataType::Int64),
+            ("city", DataType::Utf8),
+            ("when", DataType::Date32),
+            ("tag", DataType::Utf8),
+            ("d", DataType::Float64),
+        ];
+        let columns = columns.iter().map(|(name, data_type)| Given::new(name, data_type, &row)).collect();
+        let example = Example { kind: "views", name: "odd name".to_owned(), columns };
+        assert_eq!(
+            example.body(),
+            r#"{"rows":[{"n":3,"city":"it's","when":"2026-01-01T00:00:00.000000Z","tag":null,"d":null}]}"#
+        );
+        let command = example.get_command("http://127.0.0.1:6566");
+        let words = r"get 'odd name' n=3 'city=it'\''s' when=2026-01-01T00:00:00.000000Z tag:=null d=null";
+        assert!(command.ends_with(words), "{command}");
+        assert!(example.get_command("http://[::1]:80").contains(" get --url 'http://[::1]:80' 'odd name' "));
+    }
+}

@@ -1,0 +1,181 @@
+//! A view's live state, shared by one writer and many readers: entities lie in shards, each behind a lock of its own that
+//! is held for as long as a few dozen events take to append, or one entity to read.
+//!
+//! ```text
+//!   take_in(batch, version 7) ─▶ shard ▪ ▪ ▪ ▪          while it goes from shard to shard,
+//!   read(keys, version 6)     ─▶ shard ▪ ▪              reads at version 6 see nothing of it anywhere
+//! ```
+//! A read names the version that it stands at, and all reads at one version see the same batches, in all views. The writer
+//! promises not to settle a version that a reader still stands before.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::take;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use asof_window::{Answers, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState};
+
+use crate::error::FeatureError;
+use crate::view::{SetAside, ViewAnswers, ViewPlan};
+
+/// A view with the windows of all its entities.
+#[derive(Debug)]
+pub struct OnlineView {
+    plan: ViewPlan,
+    keys: KeyEncoder,
+    /// A power of two.
+    shards: Vec<Mutex<WindowState>>,
+    /// The shard that the next sweep begins with.
+    sweep_next: AtomicUsize,
+}
+
+/// What no read asks for any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// No read comes at a version before this one.
+    pub version: Version,
+    /// Nor as of an instant before this one, in microseconds; `None` is no bound.
+    pub floor_us: Option<i64>,
+}
+
+/// How much a view holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Entities with events.
+    pub entities: usize,
+    /// Events that some read may still need.
+    pub events: usize,
+    /// Memory.
+    pub bytes: usize,
+}
+
+/// A batch of used events on its way into a view.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) batch: &'a RecordBatch,
+    pub(crate) used: &'a BooleanArray,
+    pub(crate) times: &'a ArrayRef,
+    pub(crate) version: Version,
+}
+
+impl OnlineView {
+    /// A view without events, in `shards` shards, a power of two.
+    pub fn new(plan: ViewPlan, shards: usize) -> Result<OnlineView, FeatureError> {
+        let keys = KeyEncoder::new(&plan.key_types()).map_err(|source| refused(&plan, source))?;
+        let shards = shards.next_power_of_two();
+        let state = || Mutex::new(WindowState::new(plan.program().clone()));
+        let shards = (0..shards).map(|_| state()).collect();
+        Ok(OnlineView { plan, keys, shards, sweep_next: AtomicUsize::new(0) })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &ViewPlan {
+        &self.plan
+    }
+
+    /// Reads entities at a version, each as of its instant in microseconds. `parts` are the parts of the entity key; a row
+    /// with a NULL part answers like an entity never seen.
+    pub fn read(&self, parts: &[ArrayRef], instants_us: &[i64], version: Version) -> Result<ViewAnswers, FeatureError> {
+        let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();
+        let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
+        let mut answers = Answers::with_capacity(self.plan.program(), instants_us.len());
+        for (row, t_us) in instants_us.iter().enumerate() {
+            let whole = parts.iter().all(|part| part.is_valid(row));
+            let at = ReadPoint { version, t_us: *t_us };
+            lock(&self.shards[self.shard(&keys, row)]).read(whole.then_some((&keys, row)), at, &mut answers);
+        }
+        self.plan.features(answers.finish())
+    }
+
+    /// Drops what no read needs any more, in the next `entities_max` entities. Returns how many entities were dropped.
+    pub fn sweep(&self, settled: Settled, entities_max: usize) -> usize {
+        const TURN_ENTITIES: usize = 256;
+        let (mut dropped, mut looked_at) = (0, 0);
+        for _ in 0..self.shards.len() {
+            if looked_at >= entities_max {
+                break;
+            }
+            let next = self.sweep_next.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
+            let mut state = lock(&self.shards[next]);
+            state.settle(settled.version, settled.floor_us);
+            dropped += state.sweep(TURN_ENTITIES);
+            looked_at += TURN_ENTITIES.min(state.entities().max(1));
+        }
+        dropped
+    }
+
+    /// What all shards hold.
+    pub fn held(&self) -> Held {
+        self.shards.iter().fold(Held::default(), |held, shard| {
+            let state = lock(shard);
+            Held {
+                entities: held.entities + state.entities(),
+                events: held.events + state.events(),
+                bytes: held.bytes + state.memory_bytes(),
+            }
+        })
+    }
+
+    /// Takes in what a batch brings, and returns the rows set aside and the key parts of the last event taken in.
+    pub(crate) fn take_in<'a>(
+        &self,
+        incoming: Incoming<'_>,
+        settled: Settled,
+        tie: impl Fn(usize) -> TieBreak<'a>,
+    ) -> Result<(Vec<SetAside>, Option<Vec<ArrayRef>>), FeatureError> {
+        let taken = self.plan.take_in(incoming.batch, Some(incoming.used));
+        if taken.rows.is_empty() {
+            return Ok((taken.set_aside, None));
+        }
+        let times = take(incoming.times, &taken.rows, None).map_err(|source| refused(&self.plan, source))?;
+        let times: ScalarBuffer<i64> = times.as_primitive::<TimestampMicrosecondType>().values().clone();
+        let events = SortedEvents::new(self.plan.program(), times, &taken.carried);
+        let keys = self.keys.encode(&taken.keys).map_err(|source| refused(&self.plan, source))?;
+        let run = events.run(0, events.len());
+        let (rows, starts) = self.by_shard(&keys);
+        for (shard, part) in self.shards.iter().zip(starts.windows(2)).filter(|(_, part)| part[0] < part[1]) {
+            let mut state = lock(shard);
+            state.settle(settled.version, settled.floor_us);
+            let rows = &rows[part[0]..part[1]];
+            state.append(&keys, rows, &run, incoming.version, |row| tie(taken.rows.value(row) as usize));
+        }
+        let last = taken.keys.iter().map(|part| part.slice(part.len() - 1, 1)).collect();
+        Ok((taken.set_aside, Some(last)))
+    }
+
+    fn shard(&self, keys: &Keys, row: usize) -> usize {
+        asof_window::shard_of(keys.hash(row), self.shards.len()) as usize
+    }
+
+    /// The rows in the order of their shards, and for each shard where its rows begin (and, last, where they end).
+    fn by_shard(&self, keys: &Keys) -> (Vec<u32>, Vec<usize>) {
+        let shards: Vec<u32> = (0..keys.len()).map(|row| self.shard(keys, row) as u32).collect();
+        let mut starts = vec![0; self.shards.len() + 1];
+        shards.iter().for_each(|shard| starts[*shard as usize + 1] += 1);
+        (0..self.shards.len()).for_each(|shard| starts[shard + 1] += starts[shard]);
+        let mut next = starts.clone();
+        let mut rows = vec![0; shards.len()];
+        for (row, shard) in shards.into_iter().enumerate() {
+            rows[next[shard as usize]] = row as u32;
+            next[shard as usize] += 1;
+        }
+        (rows, starts)
+    }
+}
+
+/// A read changes nothing but the cursors, so that the state can be read on when one panicked.
+fn lock(shard: &Mutex<WindowState>) -> MutexGuard<'_, WindowState> {
+    shard.lock().unwrap_or_else(|poisoned| {
+        let mut state = poisoned.into_inner();
+        state.forget_cursors();
+        shard.clear_poison();
+        state
+    })
+}
+
+fn refused(plan: &ViewPlan, source: ArrowError) -> FeatureError {
+    FeatureError::Arrow { object: format!("feature view `{}`", plan.view().name), source }
+}

@@ -1,0 +1,51 @@
+//! Why a running job cannot go on.
+
+use asof_connect::ConnectError;
+use asof_feature::FeatureError;
+use std::path::PathBuf;
+
+/// An error of a running job. What the user can mend says where and how.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A file cannot be opened or read.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A definition cannot be bound, or a batch not be taken.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// The state has outgrown its limit.
+    #[error(
+        "the state holds {held_bytes} bytes, more than its limit of {limit_bytes}; hint: raise `memory` in [state] of asof.toml, or shorten the longest frames"
+    )]
+    Memory {
+        /// What it holds.
+        held_bytes: usize,
+        /// What it may.
+        limit_bytes: usize,
+    },
+    /// Rows waiting on disk could not be written or read back.
+    #[error("cannot use the temporary file `{}`: {source}; hint: TMPDIR names the folder for temporary files", path.display())]
+    Spill {
+        /// The file.
+        path: PathBuf,
+        /// What the system or Arrow says.
+        source: arrow::error::ArrowError,
+    },
+    /// A column operation failed: a defect of ours.
+    #[error("internal: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// A thread panicked: a defect of ours, told by the panic's own message.
+    #[error("internal: a thread of the pipeline panicked")]
+    Panicked,
+}
+
+impl PipelineError {
+    /// Whether the user's input is at fault, rather than the world outside.
+    pub fn is_input(&self) -> bool {
+        match self {
+            PipelineError::Connect(error) => error.is_input(),
+            PipelineError::Feature(FeatureError::Program { .. }) => true,
+            _ => false,
+        }
+    }
+}

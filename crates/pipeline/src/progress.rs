@@ -1,0 +1,110 @@
+//! How far the running job is, told without a lock to whoever shows it.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+/// What the job does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Files are opened and brought into the order of event time.
+    Reading,
+    /// Events are taken in.
+    Replaying,
+    /// All files are taken in, up to their end or to `--until`; reads go on.
+    Done,
+}
+
+impl Phase {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Reading => "reading",
+            Phase::Replaying => "replaying",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// How far the replay of one stream's file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// The file's bytes.
+    pub bytes: u64,
+    /// How many of them were read.
+    pub bytes_read: u64,
+    /// Rows taken in.
+    pub rows_taken: u64,
+    /// When the replay began, in wall-clock microseconds; `None` before.
+    pub started_us: Option<i64>,
+    /// Whether the rate is `max`, so that readiness waits for the end.
+    pub is_unpaced: bool,
+}
+
+/// Written by the job, read by anybody.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    phase: AtomicU8,
+    streams: Vec<StreamProgress>,
+}
+
+/// The counters of one stream.
+#[derive(Debug)]
+pub(crate) struct StreamProgress {
+    pub(crate) bytes: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) rows_taken: AtomicU64,
+    /// `i64::MIN` before it began.
+    pub(crate) started_us: AtomicI64,
+    pub(crate) is_unpaced: bool,
+}
+
+impl Progress {
+    /// For each stream, whether it is unpaced.
+    pub(crate) fn new(unpaced: impl Iterator<Item = bool>) -> Progress {
+        let stream = |is_unpaced| StreamProgress {
+            bytes: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            rows_taken: AtomicU64::new(0),
+            started_us: AtomicI64::new(i64::MIN),
+            is_unpaced,
+        };
+        Progress { phase: AtomicU8::new(Phase::Reading as u8), streams: unpaced.map(stream).collect() }
+    }
+
+    pub(crate) fn stream(&self, stream: usize) -> &StreamProgress {
+        &self.streams[stream]
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Reading,
+            1 => Phase::Replaying,
+            _ => Phase::Done,
+        }
+    }
+
+    pub(crate) fn replay(&self, stream: usize) -> ReplayProgress {
+        let counters = &self.streams[stream];
+        let started_us = counters.started_us.load(Ordering::Relaxed);
+        ReplayProgress {
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            bytes_read: counters.bytes_read.load(Ordering::Relaxed),
+            rows_taken: counters.rows_taken.load(Ordering::Relaxed),
+            started_us: (started_us != i64::MIN).then_some(started_us),
+            is_unpaced: counters.is_unpaced,
+        }
+    }
+
+    /// Whether reads see what they should: files are taken in to their end, or the replay is paced. All streams go by the
+    /// slowest, since they are merged by event time.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self.phase() {
+            Phase::Reading => false,
+            Phase::Replaying => self.streams.iter().any(|stream| !stream.is_unpaced),
+            Phase::Done => true,
+        }
+    }
+}

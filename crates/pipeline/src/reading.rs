@@ -1,0 +1,155 @@
+//! A read: everything asked of it is answered at the version that stood when it began.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use asof_feature::{FeatureError, FeatureFailure, ViewAnswers};
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::visibility::{Published, Visibility};
+
+/// A read in progress; the version that it stands at stays readable while it lives.
+#[derive(Debug)]
+pub struct Reading<'e> {
+    engine: &'e Engine,
+    visibility: &'e Visibility,
+    published: Arc<Published>,
+}
+
+/// The vectors of a service.
+#[derive(Debug, Clone)]
+pub struct ServiceAnswers {
+    /// One array for each feature.
+    pub features: Vec<ArrayRef>,
+    /// For each join of the service, whether some frame of its view held an event.
+    pub known: Vec<BooleanArray>,
+}
+
+/// Why a read has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The instant lies too far in the past.
+    #[error("the as-of instant lies before the earliest one that stream `{stream}` can answer")]
+    TooEarly {
+        /// Of the streams that are read, the one that reaches back least.
+        stream: String,
+        /// The earliest instant that can be answered, in microseconds.
+        earliest_us: i64,
+    },
+    /// A feature has no value on a row.
+    #[error("row {row}: feature `{feature}`: {kind}: {detail}")]
+    RowFailed {
+        /// From 0.
+        row: usize,
+        /// The feature, or the key part of a join.
+        feature: String,
+        /// What went wrong, as a public name.
+        kind: &'static str,
+        /// What went wrong, in words.
+        detail: String,
+    },
+    /// A defect of ours.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+}
+
+impl<'e> Reading<'e> {
+    pub(crate) fn new(engine: &'e Engine, visibility: &'e Visibility) -> Reading<'e> {
+        Reading { engine, visibility, published: visibility.pin() }
+    }
+
+    /// What is known where this read stands.
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// The instant of a read that names none, in microseconds: now by the engine's clock. Before the first event the
+    /// event clock stands at 1970.
+    pub fn now_us(&self) -> i64 {
+        match self.engine.settings().clock {
+            Clock::System => self.engine.wall_us(),
+            Clock::Event => self.published.newest_us.unwrap_or_default(),
+        }
+    }
+
+    /// Features of the view with this index in the project, for rows of entity keys, as of an instant in microseconds.
+    pub fn view(&self, view: usize, key: &[ArrayRef], rows: usize, as_of_us: i64) -> Result<ViewAnswers, ReadError> {
+        let bound = self.engine.view(view);
+        self.check_instant(std::iter::once(bound.stream), as_of_us)?;
+        let answers = bound.online.read(key, &vec![as_of_us; rows], self.published.version)?;
+        let features = &bound.online.plan().view().features;
+        match answers.failures.first() {
+            Some(failure) => Err(row_failed(failure, &features[failure.feature].name)),
+            None => Ok(answers),
+        }
+    }
+
+    /// Vectors of the service with this index in the project, for rows of requests (its columns in their order).
+    pub fn service(
+        &self,
+        service: usize,
+        request: &[ArrayRef],
+        rows: usize,
+        as_of_us: i64,
+    ) -> Result<ServiceAnswers, ReadError> {
+        let bound = self.engine.service(service);
+        self.check_instant(bound.views.iter().map(|view| self.engine.view(*view).stream), as_of_us)?;
+        let joins = bound.plan.keys(request, rows)?;
+        let definition = bound.plan.service();
+        if let Some(failure) = joins.failures.first() {
+            let join = &definition.joins[failure.feature];
+            return Err(row_failed(failure, &format!("the key of `{}`", join.alias)));
+        }
+        let instants_us = vec![as_of_us; rows];
+        let read = |(view, key): (&usize, &Vec<ArrayRef>)| {
+            self.engine.view(*view).online.read(key, &instants_us, self.published.version)
+        };
+        let answers: Vec<ViewAnswers> = bound.views.iter().zip(&joins.keys).map(read).collect::<Result<_, _>>()?;
+        let (features, failures) = bound.plan.features(request, &joins.keys, &answers, rows)?;
+        if let Some(failure) = failures.first() {
+            return Err(row_failed(failure, &definition.features[failure.feature].name));
+        }
+        Ok(ServiceAnswers { features, known: answers.into_iter().map(|one| one.known).collect() })
+    }
+
+    /// The streams that the view with this index reads: one, as an index into the project's.
+    pub fn streams_of_view(&self, view: usize) -> Vec<usize> {
+        vec![self.engine.view(view).stream]
+    }
+
+    /// The streams that the service with this index reads, each once, as indexes into the project's.
+    pub fn streams_of_service(&self, service: usize) -> Vec<usize> {
+        let mut streams: Vec<usize> =
+            self.engine.service(service).views.iter().map(|view| self.engine.view(*view).stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
+    fn check_instant(&self, streams: impl Iterator<Item = usize>, as_of_us: i64) -> Result<(), ReadError> {
+        let horizon_us = self.engine.settings().as_of_horizon_us;
+        let earliest = |stream: usize| Some((self.published.streams[stream].earliest_us(horizon_us)?, stream));
+        match streams.filter_map(earliest).max() {
+            Some((earliest_us, stream)) if as_of_us < earliest_us => {
+                Err(ReadError::TooEarly { stream: self.engine.project().streams[stream].name.clone(), earliest_us })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.visibility.unpin(self.published.version);
+    }
+}
+
+fn row_failed(failure: &FeatureFailure, feature: &str) -> ReadError {
+    ReadError::RowFailed {
+        row: failure.row,
+        feature: feature.to_owned(),
+        kind: failure.kind.name(),
+        detail: failure.detail.clone(),
+    }
+}

@@ -1,0 +1,112 @@
+//! A replay: slices are cut on one thread and taken in on another, with a short queue between them.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use asof_connect::{ArrivalTimes, StreamFile};
+use asof_definition::{Connector, Rate};
+use tempfile::TempDir;
+
+use crate::engine::{Engine, StreamBatch};
+use crate::error::PipelineError;
+use crate::file_rows::FileRows;
+use crate::pace::Pace;
+use crate::run::{Job, MAINTAIN_EVERY};
+use crate::slices::{Head, Next, Slices};
+use crate::stop::Stop;
+
+/// Slices that wait to be taken in: a few, so that both threads have work, and no reader of a file runs far ahead.
+const WAITING_SLICES_MAX: usize = 4;
+/// Rows that become due within this time are taken in together: a version costs about as much as a hundred rows.
+const TOGETHER_US: i64 = 1_000;
+
+/// Opens the files of all streams and brings them into order.
+pub(crate) fn open<'e>(
+    engine: &'e Engine,
+    job: &Job,
+    folder: &TempDir,
+    stop: &Stop,
+) -> Result<Slices<'e>, PipelineError> {
+    // All are opened before the first is read: a missing file is told at once.
+    let files: Vec<StreamFile> = engine
+        .project()
+        .streams
+        .iter()
+        .map(|stream| StreamFile::open(&job.folder, stream, ArrivalTimes::Optional))
+        .collect::<Result<_, _>>()?;
+    let mut heads = Vec::with_capacity(files.len());
+    for (stream, file) in files.into_iter().enumerate() {
+        engine.note_absent_columns(stream, file.file.absent_columns());
+        let rows = FileRows::read(stream, file, (job, folder), engine.progress().stream(stream), stop)?;
+        heads.push(Head::new(stream, engine.stream_plan(stream), rows, engine.progress())?);
+    }
+    let event_start_us = heads.iter().filter_map(Head::first_us).min().unwrap_or_default();
+    let wall_start_us = engine.wall_us();
+    for head in &mut heads {
+        engine.progress().stream(head.stream()).started_us.store(wall_start_us, Ordering::Relaxed);
+        head.set_pace(Pace::new(rate_of(engine, head.stream()), wall_start_us, event_start_us));
+    }
+    Ok(Slices::new(heads, job.until_us.unwrap_or(i64::MAX), engine.progress()))
+}
+
+/// Takes all slices in, until the last or until a stop is asked for.
+pub(crate) fn replay(engine: &Engine, slices: Slices<'_>, stop: &Stop) -> Result<(), PipelineError> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel::<Vec<StreamBatch>>(WAITING_SLICES_MAX);
+        let cutter = scope.spawn(move || cut(engine, slices, &sender, stop));
+        let mut maintained_us = engine.wall_us();
+        let taken = loop {
+            match receiver.recv_timeout(MAINTAIN_EVERY) {
+                Ok(batches) => {
+                    if let Err(error) = engine.take_in(&batches) {
+                        break Err(error);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Ok(()),
+            }
+            let now_us = engine.wall_us();
+            if now_us.saturating_sub(maintained_us) >= MAINTAIN_EVERY.as_micros() as i64 {
+                maintained_us = now_us;
+                if let Err(error) = engine.maintain() {
+                    break Err(error);
+                }
+            }
+        };
+        // A cutter that waits for room in the queue learns by this that nobody takes any more.
+        drop(receiver);
+        let cut = cutter.join().unwrap_or(Err(PipelineError::Panicked));
+        taken.and(cut)
+    })
+}
+
+fn cut(
+    engine: &Engine,
+    mut slices: Slices<'_>,
+    sender: &SyncSender<Vec<StreamBatch>>,
+    stop: &Stop,
+) -> Result<(), PipelineError> {
+    while !stop.is_asked() {
+        let now_us = engine.wall_us();
+        match slices.next(now_us)? {
+            Next::Slice(batches) => {
+                if sender.send(batches).is_err() {
+                    return Ok(());
+                }
+            }
+            Next::WaitUntil(due_us) => {
+                stop.wait(Duration::from_micros(due_us.saturating_sub(now_us).max(TOGETHER_US) as u64));
+            }
+            Next::End => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn rate_of(engine: &Engine, stream: usize) -> Rate {
+    match &engine.project().streams[stream].connector {
+        Connector::File(file) => file.rate,
+        Connector::Log => Rate::Max,
+    }
+}

@@ -1,0 +1,179 @@
+//! All streams merged by event time and cut into slices: what is taken in together, as one version.
+//!
+//! ```text
+//!   departures  ▪▪ ▪ ▪▪▪│▪ ▪        a slice ends after so many rows, at a row that is not due yet, or where a
+//!   arrivals    ▪ ▪▪ ▪ ▪│ ▪▪▪       stream has to read on
+//! ```
+
+use arrow::array::RecordBatch;
+use asof_feature::{Rejected, StreamPlan};
+use asof_window::Rejection;
+
+use crate::engine::StreamBatch;
+use crate::error::PipelineError;
+use crate::file_rows::FileRows;
+use crate::pace::Pace;
+use crate::progress::Progress;
+use crate::row_layout::{offsets, taken_at};
+
+/// Rows of a slice: enough to share the cost of a version, few enough that readers meet short locks.
+pub(crate) const SLICE_ROWS_MAX: usize = 4_096;
+
+/// Streams on their way into the engine.
+pub(crate) struct Slices<'a> {
+    heads: Vec<Head>,
+    until_us: i64,
+    progress: &'a Progress,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Rows that are due.
+    Slice(Vec<StreamBatch>),
+    /// Nothing before this wall-clock instant, in microseconds.
+    WaitUntil(i64),
+    /// Nothing more.
+    End,
+}
+
+/// One stream: the batch that it stands in and how much of that is taken.
+pub(crate) struct Head {
+    stream: usize,
+    plan: StreamPlan,
+    rows: FileRows,
+    standing: Option<RecordBatch>,
+    /// Where the slice that is being cut begins, and where it ends so far.
+    cut_from: usize,
+    cut_to: usize,
+    taken: u64,
+    pace: Pace,
+}
+
+impl Head {
+    /// A stream whose first rows are looked at. Its pace is set when all are there.
+    pub(crate) fn new(
+        stream: usize,
+        plan: StreamPlan,
+        mut rows: FileRows,
+        progress: &Progress,
+    ) -> Result<Head, PipelineError> {
+        let standing = rows.next_batch(progress.stream(stream))?;
+        let pace = Pace::new(asof_definition::Rate::Max, 0, 0);
+        Ok(Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace })
+    }
+
+    pub(crate) fn stream(&self) -> usize {
+        self.stream
+    }
+
+    /// The first event time, of a row that has one.
+    pub(crate) fn first_us(&self) -> Option<i64> {
+        let times = taken_at(self.standing.as_ref()?).values();
+        times.iter().copied().find(|time_us| *time_us > i64::MIN)
+    }
+
+    pub(crate) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// The instants of the rows not yet cut.
+    fn times_us(&self) -> &[i64] {
+        self.standing.as_ref().map_or(&[], |rows| &taken_at(rows).values()[self.cut_to..])
+    }
+
+    fn next_us(&self) -> Option<i64> {
+        self.times_us().first().copied()
+    }
+
+    /// The rows cut, as a batch of the stream with what can be said of them on their face.
+    fn take_cut(&mut self) -> Result<Option<StreamBatch>, PipelineError> {
+        let (from, count) = (self.cut_from, self.cut_to - self.cut_from);
+        let Some(rows) = self.standing.as_ref().filter(|_| count > 0) else { return Ok(None) };
+        let rows = rows.slice(from, count);
+        self.cut_from = self.cut_to;
+        self.taken += count as u64;
+        let layout = self.rows.layout();
+        let batch = layout.events(&rows);
+        let unreadable = layout.unreadable(&rows);
+        let unreadable_rows: Vec<usize> = unreadable.iter().map(|(row, _)| *row).collect();
+        let mut rejected = self.plan.rejected(&batch, &unreadable_rows);
+        rejected.extend(unreadable.into_iter().map(|(row, detail)| Rejected {
+            row,
+            rejection: Rejection::Unreadable,
+            detail,
+        }));
+        rejected.sort_by_key(|one| one.row);
+        let primary_keys = self.plan.primary_keys(&batch)?;
+        let offsets = offsets(&rows).values().to_vec();
+        let arrived = layout.arrived(&rows);
+        Ok(Some(StreamBatch { stream: self.stream, partition: 0, batch, rejected, primary_keys, offsets, arrived }))
+    }
+}
+
+impl<'a> Slices<'a> {
+    /// Slices of these streams up to an event time, inclusive.
+    pub(crate) fn new(heads: Vec<Head>, until_us: i64, progress: &'a Progress) -> Slices<'a> {
+        Slices { heads, until_us, progress }
+    }
+
+    /// What is due at `now_us`, by the wall clock.
+    pub(crate) fn next(&mut self, now_us: i64) -> Result<Next, PipelineError> {
+        self.read_on()?;
+        let mut wanted = SLICE_ROWS_MAX;
+        let mut wait_until_us = None;
+        while wanted > 0 {
+            let Some((head, bound)) = self.least() else { break };
+            let until_us = self.until_us;
+            let head = &mut self.heads[head];
+            let times = head.times_us();
+            let before = times.partition_point(|time_us| {
+                *time_us <= until_us && bound.is_none_or(|bound| (*time_us, head.stream) < bound)
+            });
+            let before = before.min(wanted);
+            let taken = head.taken + (head.cut_to - head.cut_from) as u64;
+            let due = head.pace.rows_due(now_us, taken, &times[..before]);
+            if due < before {
+                wait_until_us = Some(head.pace.next_due_us(taken + due as u64, times[due]));
+            }
+            head.cut_to += due;
+            wanted -= due;
+            if wait_until_us.is_some() || head.times_us().is_empty() {
+                break;
+            }
+        }
+        let cut = self.heads.iter_mut().filter_map(|head| head.take_cut().transpose());
+        let cut: Vec<StreamBatch> = cut.collect::<Result<_, _>>()?;
+        match (cut.is_empty(), wait_until_us) {
+            (false, _) => Ok(Next::Slice(cut)),
+            (true, Some(wait_until_us)) => Ok(Next::WaitUntil(wait_until_us)),
+            (true, None) => Ok(Next::End),
+        }
+    }
+
+    /// The stream whose next row comes first, and the place before which its rows come before all others'.
+    fn least(&self) -> Option<(usize, Option<(i64, usize)>)> {
+        let mut places: Vec<((i64, usize), usize)> = self
+            .heads
+            .iter()
+            .enumerate()
+            .filter_map(|(number, head)| Some(((head.next_us()?, head.stream), number)))
+            .filter(|((time_us, _), _)| *time_us <= self.until_us)
+            .collect();
+        places.sort_unstable();
+        let (_, least) = places.first()?;
+        Some((*least, places.get(1).map(|(place, _)| *place)))
+    }
+
+    /// Lets every stream that is through with its batch stand in the next one.
+    fn read_on(&mut self) -> Result<(), PipelineError> {
+        for head in &mut self.heads {
+            let used_up = head.standing.as_ref().is_some_and(|rows| head.cut_to == rows.num_rows());
+            if used_up {
+                head.standing = head.rows.next_batch(self.progress.stream(head.stream))?;
+                (head.cut_from, head.cut_to) = (0, 0);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a running job tells of itself: to the status line, to `/v1/objects`, to `/metrics`.
+
+use arrow::array::ArrayRef;
+use asof_feature::Held;
+
+use crate::progress::ReplayProgress;
+use crate::visibility::StreamPosition;
+
+/// One stream.
+#[derive(Debug, Clone)]
+pub struct StreamStatistics {
+    /// How far it has come, and what became of its events.
+    pub position: StreamPosition,
+    /// How far the replay of its file is.
+    pub replay: ReplayProgress,
+    /// Why events were refused, late or set aside, with the first example of each.
+    pub reasons: Vec<Reason>,
+    /// Declared columns that the whole file lacks: NULL in every event.
+    pub absent_columns: Vec<String>,
+}
+
+/// One view.
+#[derive(Debug, Clone)]
+pub struct ViewStatistics {
+    /// What it holds.
+    pub held: Held,
+    /// Events set aside for this view alone because an expression failed on them.
+    pub set_aside: u64,
+    /// The key of an entity that an event was lately taken in for.
+    pub example_key: Option<Vec<ArrayRef>>,
+}
+
+/// A reason for which events were not used, and the first of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// `unreadable`, `not_null`, `check`, `future`, `late`, or `set aside for …`.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// The offset of the first one.
+    pub offset: u64,
+    /// What was wrong with it.
+    pub detail: String,
+}
+
+/// Reasons by name, each once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reasons {
+    list: Vec<Reason>,
+}
+
+impl Reasons {
+    pub(crate) fn add(&mut self, name: &str, offset: u64, detail: &str) {
+        match self.list.iter_mut().find(|reason| reason.name == name) {
+            Some(reason) => reason.count += 1,
+            None => {
+                self.list.push(Reason { name: name.to_owned(), count: 1, offset, detail: detail.to_owned() });
+            }
+        }
+    }
+
+    pub(crate) fn list(&self) -> &[Reason] {
+        &self.list
+    }
+}

@@ -1,0 +1,167 @@
+//! What the server and its project measure of themselves, as Prometheus text. Units stand in the names; labels take few
+//! values: streams and views of the project, calls, statuses.
+//!
+//! The recorder is the server's own, so that two servers in one process do not mix. What the engine counts anyway is
+//! fetched when it is asked for; only requests are measured as they come.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use asof_pipeline::{Engine, StreamPosition};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::connections::Connections;
+use crate::error::ServeError;
+use crate::route::Call;
+use crate::traffic::Traffic;
+
+const METADATA: Metadata<'static> = Metadata::new("asof", Level::INFO, None);
+const DURATION: &str = "asof_http_request_duration_seconds";
+/// From a cached look-up to a request that is in trouble.
+const DURATION_BUCKETS: [f64; 15] =
+    [50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 5.0];
+/// The statuses that are ever answered.
+const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
+
+/// Each metric's name, unit and meaning.
+const DESCRIBED: [(&str, &str); 14] = [
+    ("asof_stream_events_total", "Events by stream and what became of them."),
+    ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
+    ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
+    ("asof_view_entities", "Entities with events that some read may still need."),
+    ("asof_view_events", "Events that some read may still need."),
+    ("asof_view_state_bytes", "Memory of the view's state."),
+    ("asof_view_set_aside_total", "Events set aside because an expression of the view failed on them."),
+    ("asof_http_requests_total", "Requests by call and status."),
+    (DURATION, "From the request's head to its answer."),
+    ("asof_feature_rows_total", "Rows in answered calls for features."),
+    ("asof_connections", "Open connections."),
+    ("asof_connections_cut_off_total", "Connections cut off because they were over their time."),
+    ("asof_connections_turned_away_total", "Connections turned away because there were too many."),
+    ("asof_process_resident_memory_bytes", "Resident memory of the process."),
+];
+
+/// The server's recorder, and handles of what is measured with every request.
+pub(crate) struct Measures {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// By [`Call`].
+    calls: [OfCall; Call::ALL.len()],
+}
+
+/// What is measured of one call; made when it first comes.
+#[derive(Default)]
+struct OfCall {
+    durations: OnceLock<Histogram>,
+    /// By [`STATUSES`].
+    requests: [OnceLock<Counter>; STATUSES.len()],
+}
+
+impl std::fmt::Debug for Measures {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Measures").finish_non_exhaustive()
+    }
+}
+
+impl Measures {
+    pub(crate) fn new() -> Result<Measures, ServeError> {
+        let builder = PrometheusBuilder::new();
+        let recorder =
+            builder.set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &DURATION_BUCKETS)?.build_recorder();
+        for (name, meaning) in DESCRIBED {
+            if name == DURATION {
+                recorder.describe_histogram(name.into(), None, meaning.into());
+            } else if name.ends_with("_total") {
+                recorder.describe_counter(name.into(), None, meaning.into());
+            } else {
+                recorder.describe_gauge(name.into(), None, meaning.into());
+            }
+        }
+        Ok(Measures { handle: recorder.handle(), recorder, calls: Default::default() })
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn answered(&self, call: Call, status: u16, took: Duration) {
+        let of_call = &self.calls[call as usize];
+        let route = || Label::from_static_parts("route", call.template());
+        let durations = of_call.durations.get_or_init(|| {
+            let key = Key::from_parts(DURATION, vec![route()]);
+            self.recorder.register_histogram(&key, &METADATA)
+        });
+        durations.record(took.as_secs_f64());
+        let place = STATUSES.iter().position(|known| *known == status).expect("a status is one of the contract's");
+        let requests = of_call.requests[place].get_or_init(|| {
+            self.counter("asof_http_requests_total", vec![route(), Label::new("status", status.to_string())])
+        });
+        requests.increment(1);
+    }
+
+    /// Sorts what was measured into its buckets; without it, it would pile up between two scrapes.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// The Prometheus text.
+    pub(crate) fn text(&self, engine: &Engine, traffic: &Traffic, connections: &Connections) -> String {
+        for (stream, position) in engine.project().streams.iter().zip(&engine.published().streams) {
+            self.tell_stream(&stream.name, position);
+        }
+        for (index, view) in engine.project().views.iter().enumerate() {
+            let statistics = engine.view_statistics(index);
+            let label = || vec![Label::new("view", view.name.clone())];
+            self.gauge("asof_view_entities", label()).set(statistics.held.entities as f64);
+            self.gauge("asof_view_events", label()).set(statistics.held.events as f64);
+            self.gauge("asof_view_state_bytes", label()).set(statistics.held.bytes as f64);
+            self.counter("asof_view_set_aside_total", label()).absolute(statistics.set_aside);
+        }
+        self.counter("asof_feature_rows_total", Vec::new()).absolute(traffic.rows());
+        self.gauge("asof_connections", Vec::new()).set(traffic.connections() as f64);
+        self.counter("asof_connections_cut_off_total", Vec::new()).absolute(connections.cut_off());
+        self.counter("asof_connections_turned_away_total", Vec::new()).absolute(connections.turned_away());
+        if let Some(bytes) = resident_bytes() {
+            self.gauge("asof_process_resident_memory_bytes", Vec::new()).set(bytes as f64);
+        }
+        self.handle.render()
+    }
+
+    fn tell_stream(&self, stream: &str, position: &StreamPosition) {
+        let label = || Label::new("stream", stream.to_owned());
+        let accounting = &position.accounting;
+        for (verdict, count) in [
+            ("used", accounting.used),
+            ("late", accounting.late),
+            ("duplicate", accounting.duplicate),
+            ("unreadable", accounting.unreadable),
+            ("not_null", accounting.not_null),
+            ("check", accounting.check),
+            ("future", accounting.future),
+        ] {
+            let labels = vec![label(), Label::from_static_parts("verdict", verdict)];
+            self.counter("asof_stream_events_total", labels).absolute(count);
+        }
+        let seconds = |us: i64| us as f64 / 1e6;
+        if let Some(us) = position.watermark_us {
+            self.gauge("asof_stream_watermark_timestamp_seconds", vec![label()]).set(seconds(us));
+        }
+        if let Some(us) = position.newest_us {
+            self.gauge("asof_stream_newest_event_timestamp_seconds", vec![label()]).set(seconds(us));
+        }
+    }
+
+    fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, labels: Vec<Label>) -> Gauge {
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+    }
+}
+
+/// The process's resident memory, where the system tells it in `/proc`.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1_024)
+}

@@ -1,0 +1,174 @@
+//! What the project is and how far it has come: `/v1/objects`, for a dashboard and for the curious.
+
+use asof_connect::instant_text;
+use asof_definition::{Column, Connector, Feature, Project, Rate};
+use asof_expression::type_name;
+use asof_pipeline::{Clock, Engine, Reason, StreamPosition};
+use serde_json::{Value, json};
+
+use crate::example::{example_key, example_request};
+use crate::problem::Problem;
+use crate::target::unknown;
+
+/// All objects: streams, then views, then services.
+pub(crate) fn all(engine: &Engine) -> Value {
+    let project = engine.project();
+    let streams = (0..project.streams.len()).map(|index| stream(engine, index));
+    let views = (0..project.views.len()).map(|index| view(engine, index));
+    let services = (0..project.services.len()).map(|index| service(engine, index));
+    let published = engine.published();
+    let now_us = match engine.settings().clock {
+        Clock::System => Some(engine.wall_us()),
+        Clock::Event => published.newest_us,
+    };
+    json!({
+        "clock": engine.settings().clock.name(),
+        "now": instant(now_us),
+        "phase": engine.phase().name(),
+        "ready": engine.is_ready(),
+        "version": published.version.0,
+        "objects": streams.chain(views).chain(services).collect::<Vec<_>>(),
+    })
+}
+
+/// The object of that name, as it stands among all.
+pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
+    let project = engine.project();
+    if let Some(index) = project.streams.iter().position(|stream| stream.name == name) {
+        return Ok(stream(engine, index));
+    }
+    if let Some(index) = project.views.iter().position(|view| view.name == name) {
+        return Ok(view(engine, index));
+    }
+    if let Some(index) = project.services.iter().position(|service| service.name == name) {
+        return Ok(service(engine, index));
+    }
+    Err(unknown("object", name, &names(project)))
+}
+
+fn names(project: &Project) -> Vec<&str> {
+    let streams = project.streams.iter().map(|stream| stream.name.as_str());
+    let views = project.views.iter().map(|view| view.name.as_str());
+    streams.chain(views).chain(project.services.iter().map(|service| service.name.as_str())).collect()
+}
+
+fn stream(engine: &Engine, index: usize) -> Value {
+    let stream = &engine.project().streams[index];
+    let statistics = engine.stream_statistics(index);
+    let position = &statistics.position;
+    let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
+    json!({
+        "kind": "stream",
+        "name": stream.name,
+        "reads": [],
+        "columns": stream.columns.iter().map(column_not_null).collect::<Vec<_>>(),
+        "primary_key": key,
+        "time_column": stream.time_column_name(),
+        "lateness_ms": stream.lateness_us / 1_000,
+        "source": source(&stream.connector),
+        "absent_columns": statistics.absent_columns,
+        "position": position.next_offsets,
+        "watermark": instant(position.watermark_us),
+        "newest_event": instant(position.newest_us),
+        "arrival_lag_ms": position.arrival_lag_ms,
+        "counts": counts(position),
+        "reasons": statistics.reasons.iter().map(reason).collect::<Vec<_>>(),
+        "replay": {
+            "started_at": instant(statistics.replay.started_us),
+            "bytes": statistics.replay.bytes,
+            "bytes_read": statistics.replay.bytes_read,
+            "rows": statistics.replay.rows_taken,
+        },
+    })
+}
+
+fn column_not_null(column: &Column) -> Value {
+    json!({"name": column.name, "type": type_name(&column.data_type), "not_null": column.not_null})
+}
+
+/// As declared: a path is not resolved, `${NAME}` not filled in.
+fn source(connector: &Connector) -> Value {
+    match connector {
+        Connector::Log => json!({"connector": "log"}),
+        Connector::File(file) => json!({
+            "connector": "file",
+            "path": file.path,
+            "format": file.format.name(),
+            "rate": match file.rate {
+                Rate::Max => "max".to_owned(),
+                Rate::TimesRealTime(times) => format!("{times}x"),
+                Rate::PerSecond(events) => format!("{events}/s"),
+            },
+        }),
+    }
+}
+
+fn counts(position: &StreamPosition) -> Value {
+    let accounting = &position.accounting;
+    json!({
+        "in": position.next_offsets.iter().sum::<u64>(),
+        "used": accounting.used,
+        "late": accounting.late,
+        "duplicate": accounting.duplicate,
+        "rejected": {
+            "unreadable": accounting.unreadable,
+            "not_null": accounting.not_null,
+            "check": accounting.check,
+            "future": accounting.future,
+        },
+    })
+}
+
+fn reason(reason: &Reason) -> Value {
+    json!({"name": reason.name, "count": reason.count, "offset": reason.offset, "detail": reason.detail})
+}
+
+fn view(engine: &Engine, index: usize) -> Value {
+    let view = &engine.project().views[index];
+    let statistics = engine.view_statistics(index);
+    let key = view.key.iter().map(|part| json!({"name": part.name, "type": type_name(part.expression.data_type())}));
+    json!({
+        "kind": "feature view",
+        "name": view.name,
+        "reads": [view.stream.name],
+        "key": key.collect::<Vec<_>>(),
+        "features": features(&view.features),
+        "entities": statistics.held.entities,
+        "events_held": statistics.held.events,
+        "state_bytes": statistics.held.bytes,
+        "set_aside": statistics.set_aside,
+        "example_key": example_key(engine, index),
+    })
+}
+
+fn service(engine: &Engine, index: usize) -> Value {
+    let service = &engine.project().services[index];
+    let mut reads: Vec<&str> = Vec::new();
+    for join in &service.joins {
+        if !reads.contains(&join.view.name.as_str()) {
+            reads.push(&join.view.name);
+        }
+    }
+    let request =
+        service.request.iter().map(|column| json!({"name": column.name, "type": type_name(&column.data_type)}));
+    json!({
+        "kind": "feature service",
+        "name": service.name,
+        "reads": reads,
+        "request": request.collect::<Vec<_>>(),
+        "features": features(&service.features),
+        "example_request": example_request(engine, index),
+    })
+}
+
+fn features(features: &[Feature]) -> Vec<Value> {
+    let one = |feature: &Feature| {
+        let data_type = type_name(feature.expression.data_type());
+        json!({"name": feature.name, "type": data_type, "sql": feature.text})
+    };
+    features.iter().map(one).collect()
+}
+
+fn instant(us: Option<i64>) -> Option<String> {
+    us.map(instant_text)
+}

@@ -1,0 +1,184 @@
+//! The OpenAPI 3.1 document of this project: a path for each service and view, with the types of its columns.
+
+use arrow::datatypes::DataType;
+use asof_definition::Feature;
+use asof_expression::type_name;
+use asof_pipeline::Engine;
+use serde_json::{Map, Value, json};
+
+use crate::example::{example_key, example_request};
+use crate::problem::Kind;
+use crate::route::Call;
+
+/// The document.
+pub(crate) fn document(engine: &Engine) -> Value {
+    let project = engine.project();
+    let mut paths = Map::new();
+    for (index, service) in project.services.iter().enumerate() {
+        let columns: Vec<(&str, &DataType)> =
+            service.request.iter().map(|column| (column.name.as_str(), &column.data_type)).collect();
+        let asked = Asked { kind: "service", name: &service.name, columns, features: &service.features };
+        paths.insert(asked.path(), asked.operation(example_request(engine, index)));
+    }
+    for (index, view) in project.views.iter().enumerate() {
+        let columns: Vec<(&str, &DataType)> =
+            view.key.iter().map(|part| (part.name.as_str(), part.expression.data_type())).collect();
+        let asked = Asked { kind: "view", name: &view.name, columns, features: &view.features };
+        paths.insert(asked.path(), asked.operation(example_key(engine, index)));
+    }
+    paths.extend(fixed_paths());
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Asof", "version": env!("CARGO_PKG_VERSION"), "description": "Features as of an instant."},
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    })
+}
+
+/// A service or a view that features are asked of.
+struct Asked<'a> {
+    kind: &'static str,
+    name: &'a str,
+    columns: Vec<(&'a str, &'a DataType)>,
+    features: &'a [Feature],
+}
+
+impl Asked<'_> {
+    fn path(&self) -> String {
+        format!("/v1/{}s/{}/features", self.kind, encoded(self.name))
+    }
+
+    fn operation(&self, example: Value) -> Value {
+        json!({"post": {
+            "operationId": format!("{}_{}", self.kind, self.name),
+            "summary": format!("Features of {} `{}`, as of now or of an instant.", self.kind, self.name),
+            "requestBody": {"required": true, "content": {"application/json": {
+                "schema": self.request(), "example": {"rows": [example]},
+            }}},
+            "responses": responses(&self.answer()),
+        }})
+    }
+
+    fn request(&self) -> Value {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let properties: Map<String, Value> =
+            self.columns.iter().map(|(name, data_type)| ((*name).to_owned(), input(data_type))).collect();
+        let row = json!({
+            "type": "object", "properties": properties, "required": names, "additionalProperties": false,
+        });
+        json!({
+            "type": "object",
+            "properties": {"rows": {"type": "array", "items": row}, "as_of": {"$ref": "#/components/schemas/AsOf"}},
+            "required": ["rows"],
+            "additionalProperties": false,
+        })
+    }
+
+    fn answer(&self) -> Value {
+        let names: Vec<&str> = self.features.iter().map(|feature| feature.name.as_str()).collect();
+        let values: Vec<Value> = self.features.iter().map(|feature| output(feature.expression.data_type())).collect();
+        let row = json!({"type": "array", "prefixItems": values, "items": false, "minItems": names.len()});
+        json!({
+            "type": "object",
+            "properties": {
+                self.kind: {"const": self.name},
+                "as_of": {"type": "string", "format": "date-time"},
+                "columns": {"const": names},
+                "rows": {"type": "array", "items": row},
+                "known": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "boolean"}},
+                    "description": "By view: whether some frame held an event of the row's entity."},
+                "position": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+                    "description": "By stream: the next visible offset of each partition."},
+                "streams": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Freshness"}},
+            },
+            "required": [self.kind, "as_of", "columns", "rows", "known", "position", "streams"],
+        })
+    }
+}
+
+/// What a value of a request may be.
+fn input(data_type: &DataType) -> Value {
+    let any_of = |types: &[&str]| json!({"type": types, "description": type_name(data_type)});
+    match data_type {
+        DataType::Boolean => any_of(&["boolean", "null"]),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => any_of(&["integer", "null"]),
+        DataType::Float32 | DataType::Float64 => any_of(&["number", "string", "null"]),
+        DataType::Decimal128(_, _) | DataType::Timestamp(_, _) => any_of(&["string", "integer", "null"]),
+        _ => any_of(&["string", "null"]),
+    }
+}
+
+/// What a value of an answer may be.
+fn output(data_type: &DataType) -> Value {
+    let any_of = |types: &[&str]| json!({"type": types, "description": type_name(data_type)});
+    match data_type {
+        DataType::Boolean => any_of(&["boolean", "null"]),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => any_of(&["integer", "null"]),
+        // NaN and the infinities are text.
+        DataType::Float32 | DataType::Float64 => any_of(&["number", "string", "null"]),
+        DataType::List(item) | DataType::LargeList(item) => {
+            json!({"type": ["array", "null"], "items": output(item.data_type()), "description": type_name(data_type)})
+        }
+        _ => any_of(&["string", "null"]),
+    }
+}
+
+fn fixed_paths() -> Vec<(String, Value)> {
+    let any = json!({"type": "object"});
+    let name = json!([{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let get = |summary: &str, answer: &Value| json!({"get": {"summary": summary, "responses": responses(answer)}});
+    let text = |summary: &str, content_type: &str| {
+        let content = Map::from_iter([(content_type.to_owned(), json!({"schema": {"type": "string"}}))]);
+        json!({"get": {"summary": summary, "responses": {"200": {"description": "answered", "content": content}}}})
+    };
+    let status = json!({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]});
+    let mut object = get("One object of the project.", &any);
+    object["get"]["parameters"] = name;
+    vec![
+        (Call::Objects.template().to_owned(), get("All objects: definitions, dependencies, state, counts.", &any)),
+        (Call::Object.template().to_owned(), object),
+        (Call::Alive.template().to_owned(), get("Whether the process serves.", &status)),
+        (Call::Ready.template().to_owned(), get("Whether reads see what they should.", &status)),
+        (Call::Metrics.template().to_owned(), text("Metrics as Prometheus text.", "text/plain")),
+        (Call::OpenApi.template().to_owned(), get("This document.", &any)),
+        (Call::Page.template().to_owned(), text("A page that shows streams and looks up entities.", "text/html")),
+    ]
+}
+
+fn responses(answer: &Value) -> Value {
+    json!({
+        "200": {"description": "answered", "content": {"application/json": {"schema": answer}}},
+        "default": {"description": "an error, with 400, 404, 413, 422, 429 or 503",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}},
+    })
+}
+
+fn schemas() -> Value {
+    let instant = json!({"type": ["string", "null"], "format": "date-time"});
+    json!({
+        "AsOf": {"type": ["string", "integer", "null"],
+            "description": "RFC 3339 (no zone is UTC) or microseconds since 1970; without it, now."},
+        "Freshness": {"type": "object", "properties": {
+            "watermark": instant, "newest_event": instant, "arrival_lag_ms": {"type": ["integer", "null"]},
+        }},
+        "Error": {"type": "object", "required": ["error"], "properties": {"error": {
+            "type": "object", "required": ["kind", "message"], "properties": {
+                "kind": {"enum": Kind::ALL.map(Kind::name)},
+                "message": {"type": "string"},
+                "hint": {"type": "string"},
+            },
+        }}},
+    })
+}
+
+/// A name in a path: what is no unreserved character of RFC 3986 is percent-encoded.
+fn encoded(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,249 @@
+"""docs/reference/http.md against a running server: neither may gain a call, a metric, a limit or a value without the other.
+
+    target/venv/bin/python tests/docs/check_http.py [--asof target/release/asof]
+
+- Every console block is run (see console.py), against `asof run examples/flights` up to a fixed instant.
+- The table of calls is that of /openapi.json; the document itself is valid OpenAPI, and answers to its own examples, and an
+  error, are as its schemas say.
+- The table of metrics has the names, types and labels of /metrics; the table of limits has the keys that the program knows.
+- Each value of the table of values, sent in a request, is answered as the table says.
+
+Two words of this page: after `<!-- crowded -->` other clients hold as much memory in bodies as there may be; after
+`<!-- waiting -->` the server is one that has not taken in its files yet.
+"""
+
+import json
+import re
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from console import REPOSITORY, Command, Session, binary, finish, steps
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+PAGE = "docs/reference/http.md"
+# Fewer, and a fence was renamed so that nothing is compared.
+COMMANDS_MIN = 18
+FLIGHTS = "asof run examples/flights --until 2013-07-01T00:00:00Z"
+STARTED = ["…", "try:", "…"]
+# Bodies may take 32 times the greatest one together, which is 1 KiB on the page: this leaves room for 32 bytes.
+CROWD, CROWD_BODY_BYTES = 32, 1024
+WAIT_S = 10
+
+
+def main():
+    asof = binary(__doc__)
+    page = (REPOSITORY / PAGE).read_text()
+    with tempfile.TemporaryDirectory(prefix="asof-docs-") as folder:
+        (Path(folder) / "examples").symlink_to(REPOSITORY / "examples")
+        session = Session(folder, asof)
+        try:
+            run_page(session, page)
+            session.begin_server(Command(FLIGHTS, STARTED), PAGE)
+            check_calls(session, page)
+            check_metrics(session, page)
+            check_limits(session, page)
+            check_values(session, page)
+        finally:
+            session.stop_server(PAGE)
+    if session.compared < COMMANDS_MIN:
+        session.failures.append(f"only {session.compared} commands were found, at least {COMMANDS_MIN} are expected")
+    finish(session.failures, f"{PAGE}: {session.compared} comparisons")
+
+
+# ------------------------------------------------------------------------------------------------------------- examples
+
+
+def run_page(session, page):
+    crowd = []
+    for word, argument in steps(page):
+        if word == "crowded":
+            crowd = [held_body(session.port) for _ in range(CROWD)]
+            one_more = json.dumps({"rows": [{"origin": "Z" * 32}]})
+            wait_for(session, "/v1/views/origin_weather/features", one_more, "take too much memory")
+        elif word == "waiting":
+            write_waiting(session)
+            session.begin_server(Command("asof run waiting", ["…", "listening on …", "…"]), PAGE)
+            wait_for(session, "/readyz", None, "2 rows taken in")
+        elif word == "console":
+            for command in argument:
+                session.run(command, PAGE)
+            while crowd:
+                crowd.pop().close()
+        else:
+            raise ValueError(f"{PAGE}: `<!-- {word} -->` means nothing here")
+
+
+def held_body(port):
+    """A connection that has sent all of a body but its last byte."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST /v1/views/origin_weather/features HTTP/1.1\r\nhost: a\r\ncontent-length: {CROWD_BODY_BYTES}\r\n\r\n"
+    connection.sendall(head.encode() + b" " * (CROWD_BODY_BYTES - 1))
+    return connection
+
+
+def wait_for(session, path, body, words):
+    """Asks until the answer has these words."""
+    until = time.monotonic() + WAIT_S
+    while words not in (answer := fetch(session, path, body)):
+        if time.monotonic() > until:
+            raise TimeoutError(f"{path} does not answer `{words}`: {answer}")
+        time.sleep(0.02)
+
+
+def write_waiting(session):
+    """A project that is never ready: one stream is as fast as can be, the other takes hours, and both have to end."""
+    stream = (
+        "CREATE STREAM {name} (k VARCHAR NOT NULL, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)\n"
+        "WITH (connector = 'file', path = 'payments.csv', rate = '{rate}');\n"
+    )
+    # Of equal event times the first stream goes first, so that the slow one does not hold it back.
+    fast, slow = stream.format(name="payments", rate="max"), stream.format(name="refunds", rate="0.0001/s")
+    session.write("waiting/features.sql", fast + slow)
+    session.write("waiting/payments.csv", "k,ts\na,2026-03-01T12:00:00Z\nb,2026-03-01T12:00:01Z\n")
+
+
+# ---------------------------------------------------------------------------------------------------------------- calls
+
+
+def check_calls(session, page):
+    """The table of calls, /openapi.json, and answers to its examples against its schemas."""
+    document = json.loads(fetch(session, "/openapi.json"))
+    validate(document)
+    offered = {
+        (method.upper(), re.sub(r"^/v1/(service|view)s/[^/]+/", r"/v1/\1s/{\1}/", path))
+        for path, item in document["paths"].items() for method in item
+    }
+    told = {tuple(call.split()) for call in cells(page, "| Call |", 0)}
+    same(session, "calls", told, offered)
+    for path, item in document["paths"].items():
+        if "post" in item:
+            example = item["post"]["requestBody"]["content"]["application/json"]["example"]
+            check_answer(session, document, item["post"], path, example, "200")
+    path = next(path for path, item in document["paths"].items() if "post" in item)
+    check_answer(session, document, document["paths"][path]["post"], path, {"row": []}, "default")
+
+
+def check_answer(session, document, operation, path, body, response):
+    schema = operation["responses"][response]["content"]["application/json"]["schema"]
+    answer = json.loads(fetch(session, path, json.dumps(body)))
+    validator = Draft202012Validator({**schema, "components": document["components"]})
+    session.compared += 1
+    for error in validator.iter_errors(answer):
+        session.failures.append(f"{path}: the answer is not as /openapi.json says: {error.message}")
+    if response == "200" and not answer.get("rows"):
+        session.failures.append(f"{path}: its example is not answered: {answer}")
+
+
+# -------------------------------------------------------------------------------------------------------------- metrics
+
+
+def check_metrics(session, page):
+    """Names, types and labels."""
+    found = {}
+    for line in fetch(session, "/metrics").splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            found[name] = (kind, set())
+        elif line and not line.startswith("#"):
+            name, labels = re.match(r"(\w+)(?:\{(.*)\})? ", line).groups()
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            owner = found[name if name in found else base]
+            owner[1].update(set(re.findall(r'(\w+)="', labels or "")) - {"le"})
+    told = {described(code(row[0])[0], row[1], code(row[2])) for row in rows(page, "| Metric |")}
+    same(session, "metrics", told, {described(name, kind, labels) for name, (kind, labels) in found.items()})
+
+
+def described(name, kind, labels):
+    return f"{kind} {name}{{{', '.join(sorted(labels))}}}"
+
+
+# --------------------------------------------------------------------------------------------------------------- limits
+
+
+def check_limits(session, page):
+    """The keys of [server], as the program lists them when it meets one that it does not know."""
+    session.write("limits/features.sql", "")
+    session.write("limits/asof.toml", "[server]\nxyzzyxyzzyxyzzy = 1\n")
+    ran = subprocess.run(
+        ["asof", "run", "limits"], cwd=session.folder, env=session.environment, capture_output=True, text=True
+    )
+    known = re.search(r"its keys are (.*)", ran.stderr)
+    if not known:
+        session.failures.append(f"an unknown key of [server] is not answered with the known ones:\n{ran.stderr}")
+        return
+    same(session, "keys of [server]", set(cells(page, "| Key |", 0)), set(code(known[1])))
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+def check_values(session, page):
+    """Sends each value of the table through a service that gives it back."""
+    values = [(row[0], code(row[1])[0], code(row[2])[0]) for row in rows(page, "| Type |")]
+    types = [name if name != "any" else "BIGINT" for name, _, _ in values]
+    columns = ", ".join(f"c{place} {name}" for place, name in enumerate(types))
+    features = ", ".join(f"r.c{place} AS c{place}" for place in range(len(types)))
+    session.write("values/one.csv", "k,ts\na,2026-03-01T12:00:00Z\n")
+    session.write(
+        "values/features.sql",
+        "CREATE STREAM s (k VARCHAR NOT NULL, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)\n"
+        "WITH (connector = 'file', path = 'one.csv');\n"
+        "CREATE FEATURE VIEW v AS SELECT k, count(*) OVER w AS n FROM s WINDOW w AS (PARTITION BY k ORDER BY ts);\n"
+        f"CREATE FEATURE SERVICE given AS SELECT {features} FROM REQUEST (k VARCHAR, {columns}) AS r\n"
+        "LEFT JOIN v ON v.k = r.k;\n",
+    )
+    session.begin_server(Command("asof run values", STARTED), PAGE)
+    row = ",".join(f'"c{place}":{sent}' for place, (_, sent, _) in enumerate(values))
+    answer = fetch(session, "/v1/services/given/features", f'{{"rows":[{{"k":"a",{row}}}]}}')
+    expected = '"rows":[[' + ",".join(answered for _, _, answered in values) + "]]"
+    session.compared += len(values)
+    if expected not in answer:
+        session.failures.append(f"the table of values says\n    {expected}\nand the server\n    {answer}")
+
+
+# ---------------------------------------------------------------------------------------------------------------- page
+
+
+def rows(page, head):
+    """The cells of the table that begins with that head, without the head."""
+    start = page.index(f"\n{head}")
+    table = page[start + 1 :].split("\n\n")[0].split("\n<!--")[0].split("\n")[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def cells(page, head, column):
+    return [code(row[column])[0] for row in rows(page, head)]
+
+
+def code(text):
+    return re.findall(r"`([^`]+)`", text)
+
+
+def same(session, what, told, found):
+    session.compared += 1
+    for word in sorted(told - found):
+        session.failures.append(f"{what}: the page has {word}, the program does not")
+    for word in sorted(found - told):
+        session.failures.append(f"{what}: the program has {word}, the page does not")
+
+
+def fetch(session, path, body=None):
+    """The answer's text, whatever its status."""
+    request = urllib.request.Request(f"http://127.0.0.1:{session.port}{path}", data=body.encode() if body else None)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), AnyStatus())
+    with opener.open(request, timeout=10) as answer:
+        return answer.read().decode()
+
+
+class AnyStatus(urllib.request.HTTPErrorProcessor):
+    def http_response(self, _request, response):
+        return response
+
+
+if __name__ == "__main__":
+    main()
