@@ -100,37 +100,21 @@ impl Client {
     }
 }
 
-/// What the server says, as it says it. The user can mend what is answered with 4xx.
+/// What the server says, as it says it. The user can mend what is answered with 4xx, except 429: the server is busy.
 fn refused(url: &str, status: u16, body: &str) -> Failure {
     let Ok(Refusal { error: Problem { message, hint } }) = serde_json::from_str(body) else {
         return Failure::outside(format!("`{url}` answered with status {status}; hint: is it a server of `asof run`?"));
     };
     match (status, hint) {
-        (400..=499, hint) => Failure::Input { message, hint },
-        (_, Some(hint)) => Failure::outside(format!("{message}; hint: {hint}")),
-        (_, None) => Failure::outside(message),
+        (429 | 500.., Some(hint)) => Failure::outside(format!("{message}; hint: {hint}")),
+        (429 | 500.., None) => Failure::outside(message),
+        (_, hint) => Failure::Input { message, hint },
     }
-}
-
-/// A name as a segment of a path: percent-encoded where a URL gives its bytes a meaning.
-pub(crate) fn path_segment(name: &str) -> String {
-    let encoded = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'~' => char::from(byte).to_string(),
-        // A lone dot in a path means something.
-        _ => format!("%{byte:02X}"),
-    };
-    name.bytes().map(encoded).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_become_segments() {
-        assert_eq!(path_segment("delay_v1"), "delay_v1");
-        assert_eq!(path_segment("a b/ä.?"), "a%20b%2F%C3%A4%2E%3F");
-    }
 
     fn check_refused(status: u16, body: &str, code: u8, message: &str) {
         let failure = refused("http://x", status, body);
@@ -141,6 +125,8 @@ mod tests {
     fn what_the_server_says_is_told() {
         let body = r#"{"error":{"kind":"not_found","message":"no `x`","hint":"did you mean `y`?"}}"#;
         check_refused(404, body, 1, "no `x`");
+        check_refused(422, body, 1, "no `x`");
+        check_refused(429, body, 2, "no `x`; hint: did you mean `y`?");
         check_refused(503, body, 2, "no `x`; hint: did you mean `y`?");
         check_refused(503, r#"{"error":{"kind":"unavailable","message":"not yet"}}"#, 2, "not yet");
         let foreign = "`http://x` answered with status 404; hint: is it a server of `asof run`?";

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use asof_server::Limits;
+use asof_server::{BODY_BYTES_CEILING, Limits};
 
 use crate::failure::Failure;
 use crate::settings::{self, Given, Place, Setting, SettingsFile};
@@ -52,7 +52,7 @@ const KEYS: &[Key] = &[
     Key {
         section: "server",
         name: "body_max",
-        sets: Sets::Text(|all, text| set(&mut all.limits.body_bytes_max, size::parse(text))),
+        sets: Sets::Text(|all, text| set(&mut all.limits.body_bytes_max, body_bytes(text))),
     },
     Key { section: "server", name: "rows_max", sets: Sets::Count(|all, count| all.limits.rows_max = count) },
     Key { section: "server", name: "requests_max", sets: Sets::Count(|all, count| all.limits.requests_max = count) },
@@ -137,6 +137,15 @@ fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
 fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = duration::parse(text)?;
     if timeout.is_zero() { Err(format!("`{text}` leaves no time at all")) } else { Ok(timeout) }
+}
+
+/// The greatest body. Said here, the place is told with it.
+fn body_bytes(text: &str) -> Result<usize, String> {
+    let bytes = size::parse(text)?;
+    if bytes > BODY_BYTES_CEILING {
+        return Err(format!("`{text}` is more than a body can be, {} GiB", BODY_BYTES_CEILING >> 30));
+    }
+    Ok(bytes)
 }
 
 fn count(given: &Given) -> Result<usize, String> {

@@ -60,6 +60,7 @@ impl Failure {
             Failure::Definitions { .. } | Failure::Input { .. } => 1,
             Failure::History(error) if error.is_input() => 1,
             Failure::Pipeline(error) if error.is_input() => 1,
+            Failure::Serve(ServeError::BodyLimit { .. }) => 1,
             Failure::History(_) | Failure::Pipeline(_) | Failure::Serve(_) | Failure::Outside { .. } => 2,
         }
     }

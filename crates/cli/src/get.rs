@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use asof_server::path_segment;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::arguments::{GetArguments, OutputFormat};
-use crate::client::{Client, path_segment};
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::request_row::{RequestColumn, encode};
 use crate::{instant, told};

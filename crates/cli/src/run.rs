@@ -155,8 +155,9 @@ fn stop_on_interrupt(stop: &Arc<Stop>, screen: &Screen) -> Result<(), Failure> {
         if stop.is_asked() {
             std::process::exit(2);
         }
-        screen.remark("stopping: requests in flight are answered; Ctrl-C again ends at once");
+        // First, since the remark may wait for whoever reads standard error.
         stop.ask();
+        screen.remark("stopping: requests in flight are answered; Ctrl-C again ends at once");
     })
     .map_err(|error| Failure::outside(format!("cannot listen for Ctrl-C: {error}")))
 }

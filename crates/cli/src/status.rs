@@ -6,7 +6,7 @@ use asof_pipeline::{Engine, Phase};
 use asof_server::Traffic;
 
 use crate::accounts::grouped;
-use crate::{instant, memory};
+use crate::instant;
 
 /// A moment of a running job.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(crate) struct Sample {
     pub(crate) reads: u64,
     /// Rows in those answers.
     pub(crate) rows: u64,
-    pub(crate) resident_bytes: Option<usize>,
+    pub(crate) resident_bytes: Option<u64>,
 }
 
 impl Sample {
@@ -42,7 +42,7 @@ impl Sample {
             newest_us: published.newest_us,
             reads: traffic.reads(),
             rows: traffic.rows(),
-            resident_bytes: memory::resident_bytes(),
+            resident_bytes: asof_server::resident_bytes(),
         }
     }
 
@@ -76,7 +76,7 @@ pub(crate) fn line(now: &Sample, earlier: &Sample) -> String {
             parts.push(format!("{rows} rows/s"));
         }
     }
-    parts.extend(now.resident_bytes.map(|bytes| format!("{} MiB", grouped(bytes as u64 >> 20))));
+    parts.extend(now.resident_bytes.map(|bytes| format!("{} MiB", grouped(bytes >> 20))));
     parts.join("  ")
 }
 

@@ -2,9 +2,9 @@
 
 use arrow::datatypes::DataType;
 use asof_pipeline::Engine;
+use asof_server::path_segment;
 use serde_json::Value;
 
-use crate::client::path_segment;
 use crate::listen_address;
 use crate::shell_words::{in_quotes, program, quoted};
 

@@ -55,8 +55,7 @@ impl StreamFile {
         let file = EventFile::open(&path, connector.format.into(), &wanted)?;
         let needed = |name: &String| {
             let declared = stream.columns.iter().find(|column| column.name == *name);
-            let arrives =
-                arrival_times == ArrivalTimes::Needed && connector.arrival_column.as_ref() == Some(name);
+            let arrives = arrival_times == ArrivalTimes::Needed && connector.arrival_column.as_ref() == Some(name);
             arrives || declared.is_none_or(|column| column.not_null)
         };
         if let Some(name) = file.absent_columns().into_iter().find(needed) {

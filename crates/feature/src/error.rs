@@ -21,4 +21,10 @@ pub enum FeatureError {
         /// What Arrow says.
         source: arrow::error::ArrowError,
     },
+    /// The writer of a view's state panicked while it took a batch in.
+    #[error("feature view `{view}`: its state is torn; the process has to start again")]
+    Torn {
+        /// Name of the view.
+        view: String,
+    },
 }

@@ -96,6 +96,11 @@ impl OnlineStream {
         self.accounting
     }
 
+    /// Bytes of memory that the judge remembers keys in, about.
+    pub fn memory_bytes(&self) -> usize {
+        self.judge.memory_bytes()
+    }
+
     /// The greatest event time used so far, in microseconds.
     pub fn newest_us(&self) -> Option<i64> {
         self.newest_us

@@ -8,7 +8,7 @@
 //! A read names the version that it stands at, and all reads at one version see the same batches, in all views. The writer
 //! promises not to settle a version that a reader still stands before.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -21,6 +21,9 @@ use asof_window::{Answers, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, 
 use crate::error::FeatureError;
 use crate::view::{SetAside, ViewAnswers, ViewPlan};
 
+/// After so many rows a long read is asked whether it may go on.
+const ASK_EVERY_ROWS: usize = 64;
+
 /// A view with the windows of all its entities.
 #[derive(Debug)]
 pub struct OnlineView {
@@ -30,6 +33,8 @@ pub struct OnlineView {
     shards: Vec<Mutex<WindowState>>,
     /// The shard that the next sweep begins with.
     sweep_next: AtomicUsize,
+    /// Whether the writer is at work in some shard; left set by a writer that panicked.
+    is_written: AtomicBool,
 }
 
 /// What no read asks for any more.
@@ -68,7 +73,7 @@ impl OnlineView {
         let shards = shards.next_power_of_two();
         let state = || Mutex::new(WindowState::new(plan.program().clone()));
         let shards = (0..shards).map(|_| state()).collect();
-        Ok(OnlineView { plan, keys, shards, sweep_next: AtomicUsize::new(0) })
+        Ok(OnlineView { plan, keys, shards, sweep_next: AtomicUsize::new(0), is_written: AtomicBool::new(false) })
     }
 
     /// The plan.
@@ -79,21 +84,38 @@ impl OnlineView {
     /// Reads entities at a version, each as of its instant in microseconds. `parts` are the parts of the entity key; a row
     /// with a NULL part answers like an entity never seen.
     pub fn read(&self, parts: &[ArrayRef], instants_us: &[i64], version: Version) -> Result<ViewAnswers, FeatureError> {
+        let answers = self.read_while(parts, instants_us, version, || true)?;
+        Ok(answers.expect("a read that always goes on ends"))
+    }
+
+    /// The same, given up (`None`) when `go_on`, asked now and then, says no.
+    pub fn read_while(
+        &self,
+        parts: &[ArrayRef],
+        instants_us: &[i64],
+        version: Version,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<Option<ViewAnswers>, FeatureError> {
         let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();
         let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
         let mut answers = Answers::with_capacity(self.plan.program(), instants_us.len());
         for (row, t_us) in instants_us.iter().enumerate() {
+            if row % ASK_EVERY_ROWS == ASK_EVERY_ROWS - 1 && !go_on() {
+                return Ok(None);
+            }
             let whole = parts.iter().all(|part| part.is_valid(row));
             let at = ReadPoint { version, t_us: *t_us };
-            lock(&self.shards[self.shard(&keys, row)]).read(whole.then_some((&keys, row)), at, &mut answers);
+            let mut state = self.lock_to_read(self.shard(&keys, row))?;
+            state.read(whole.then_some((&keys, row)), at, &mut answers);
         }
-        self.plan.features(answers.finish())
+        self.plan.features(answers.finish()).map(Some)
     }
 
     /// Drops what no read needs any more, in the next `entities_max` entities. Returns how many entities were dropped.
     pub fn sweep(&self, settled: Settled, entities_max: usize) -> usize {
         const TURN_ENTITIES: usize = 256;
         let (mut dropped, mut looked_at) = (0, 0);
+        self.is_written.store(true, Ordering::Release);
         for _ in 0..self.shards.len() {
             if looked_at >= entities_max {
                 break;
@@ -104,6 +126,7 @@ impl OnlineView {
             dropped += state.sweep(TURN_ENTITIES);
             looked_at += TURN_ENTITIES.min(state.entities().max(1));
         }
+        self.is_written.store(false, Ordering::Release);
         dropped
     }
 
@@ -136,14 +159,33 @@ impl OnlineView {
         let keys = self.keys.encode(&taken.keys).map_err(|source| refused(&self.plan, source))?;
         let run = events.run(0, events.len());
         let (rows, starts) = self.by_shard(&keys);
+        self.is_written.store(true, Ordering::Release);
         for (shard, part) in self.shards.iter().zip(starts.windows(2)).filter(|(_, part)| part[0] < part[1]) {
             let mut state = lock(shard);
             state.settle(settled.version, settled.floor_us);
             let rows = &rows[part[0]..part[1]];
             state.append(&keys, rows, &run, incoming.version, |row| tie(taken.rows.value(row) as usize));
         }
+        self.is_written.store(false, Ordering::Release);
         let last = taken.keys.iter().map(|part| part.slice(part.len() - 1, 1)).collect();
         Ok((taken.set_aside, Some(last)))
+    }
+
+    /// A read changes nothing but the cursors, so that the state can be read on when one panicked. After a writer's panic a
+    /// batch may stand there in part: nothing is read then.
+    fn lock_to_read(&self, shard: usize) -> Result<MutexGuard<'_, WindowState>, FeatureError> {
+        match self.shards[shard].lock() {
+            Ok(state) => Ok(state),
+            Err(_) if self.is_written.load(Ordering::Acquire) => {
+                Err(FeatureError::Torn { view: self.plan.view().name.clone() })
+            }
+            Err(poisoned) => {
+                let mut state = poisoned.into_inner();
+                state.forget_cursors();
+                self.shards[shard].clear_poison();
+                Ok(state)
+            }
+        }
     }
 
     fn shard(&self, keys: &Keys, row: usize) -> usize {
@@ -166,12 +208,12 @@ impl OnlineView {
     }
 }
 
-/// A read changes nothing but the cursors, so that the state can be read on when one panicked.
+/// For the writer and for counting. The state itself is whole between any two calls; cursors that a reader's panic left
+/// halfway are made anew.
 fn lock(shard: &Mutex<WindowState>) -> MutexGuard<'_, WindowState> {
     shard.lock().unwrap_or_else(|poisoned| {
         let mut state = poisoned.into_inner();
         state.forget_cursors();
-        shard.clear_poison();
         state
     })
 }

@@ -74,9 +74,23 @@ impl StreamPlan {
         Rules { ahead_max_us: None, ..self.rules() }
     }
 
-    /// Rows of `batch` (the stream's columns, all readable) that break NOT NULL or a CHECK, each with its first reason,
-    /// in ascending order. Rows in `unreadable` (ascending) are passed over: they are rejected already.
-    pub fn rejected(&self, batch: &RecordBatch, unreadable: &[usize]) -> Vec<Rejected> {
+    /// Rows of `batch` (the stream's columns) that are rejected on their face, each with its first reason, ascending:
+    /// those that could not be read, given with what is wrong with them, and those that break NOT NULL or a CHECK.
+    pub fn rejected(&self, batch: &RecordBatch, unreadable: Vec<(usize, String)>) -> Vec<Rejected> {
+        let mut rejected = self.broken(batch);
+        rejected.extend(unreadable.into_iter().map(|(row, detail)| Rejected {
+            row,
+            rejection: Rejection::Unreadable,
+            detail,
+        }));
+        // Unreadable goes before the others in the order of judgement.
+        rejected.sort_by_key(|one| (one.row, one.rejection));
+        rejected.dedup_by_key(|one| one.row);
+        rejected
+    }
+
+    /// Every breach of NOT NULL or a CHECK.
+    fn broken(&self, batch: &RecordBatch) -> Vec<Rejected> {
         let mut rejected: Vec<Rejected> = Vec::new();
         for (column, array) in self.stream.columns.iter().zip(batch.columns()) {
             if !column.not_null || array.null_count() == 0 {
@@ -107,9 +121,6 @@ impl StreamPlan {
                 detail: format!("CHECK ({}) is false", check.text),
             }));
         }
-        rejected.retain(|one| unreadable.binary_search(&one.row).is_err());
-        rejected.sort_by_key(|one| (one.row, one.rejection));
-        rejected.dedup_by_key(|one| one.row);
         rejected
     }
 

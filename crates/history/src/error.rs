@@ -78,7 +78,7 @@ impl HistoryError {
             | HistoryError::Request { .. }
             | HistoryError::RowFailed { .. }
             | HistoryError::SpineChanged { .. } => true,
-            HistoryError::Feature(FeatureError::Arrow { .. })
+            HistoryError::Feature(FeatureError::Arrow { .. } | FeatureError::Torn { .. })
             | HistoryError::Panicked
             | HistoryError::Stopped
             | HistoryError::Spill { .. }

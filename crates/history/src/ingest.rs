@@ -14,7 +14,7 @@ use arrow::row::Rows;
 use asof_connect::{Decoded, EventFile, split_arrivals};
 use asof_definition::FileOrder;
 use asof_feature::{Faced, Rejected, StreamPlan, TakenIn, ViewPlan};
-use asof_window::{Judge, KeyEncoder, Rejection, Verdict, shard_of};
+use asof_window::{Judge, KeyEncoder, Verdict, shard_of};
 
 use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
@@ -90,7 +90,8 @@ impl<'a> Ingest<'a> {
     ) -> Result<Ingest<'a>, HistoryError> {
         let stream = plan.stream();
         let rules = plan.file_rules();
-        let needs_primary_keys = rules.dedup_horizon_us.is_some() || views.iter().any(|view| view.layout.needs_primary_key());
+        let needs_primary_keys =
+            rules.dedup_horizon_us.is_some() || views.iter().any(|view| view.layout.needs_primary_key());
         let duplicates = match (order, rules.dedup_horizon_us) {
             (FileOrder::EventTime, Some(horizon_us)) => Some(duplicates(horizon_us)),
             _ => None,
@@ -168,14 +169,8 @@ impl<'a> Ingest<'a> {
     fn face(&self, number: u64, decoded: Decoded) -> Result<Judged, HistoryError> {
         let Decoded { first_row, batch, unreadable } = decoded;
         let (batch, arrived) = split_arrivals(self.plan.stream(), self.arrival_column, &batch);
-        let unreadable_rows: Vec<usize> = unreadable.iter().map(|one| one.row).collect();
-        let mut rejected = self.plan.rejected(&batch, &unreadable_rows);
-        rejected.extend(unreadable.into_iter().map(|one| Rejected {
-            row: one.row,
-            rejection: Rejection::Unreadable,
-            detail: one.detail,
-        }));
-        rejected.sort_by_key(|one| one.row);
+        let unreadable = unreadable.into_iter().map(|one| (one.row, one.detail)).collect();
+        let rejected = self.plan.rejected(&batch, unreadable);
         let used = (!rejected.is_empty()).then(|| {
             let mut used = vec![true; batch.num_rows()];
             rejected.iter().for_each(|one| used[one.row] = false);

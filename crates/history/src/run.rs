@@ -156,7 +156,8 @@ fn view_events(
     let stream = plan.view().stream.clone();
     let follows_order = plan.program().follows_order();
     let as_served = job.knowledge == Knowledge::AsServed;
-    let searched = source.from.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
+    let searched =
+        source.from.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
     let needs = Needs {
         offset: follows_order || as_served || searched,
         primary_key: follows_order && !stream.primary_key.is_empty(),

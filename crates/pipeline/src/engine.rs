@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::Rows;
-use asof_definition::{Connector, Project, Rate};
+use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Rate, Stream};
 use asof_feature::{
     Arrivals, Faced, OnlineStream, OnlineView, Outcome, Rejected, ServicePlan, Settled, StreamPlan, ViewPlan,
 };
@@ -18,7 +18,8 @@ use crate::clock::{Clock, WallClock};
 use crate::error::PipelineError;
 use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
-use crate::statistics::{Reasons, StreamStatistics, ViewStatistics};
+use crate::statistics::{StreamStatistics, ViewStatistics};
+use crate::told::Told;
 use crate::visibility::{Published, StreamPosition, Visibility};
 
 /// Shards of a view: a reader meets the writer in one of this many, for the time of a few dozen appends.
@@ -33,7 +34,7 @@ pub struct EngineSettings {
     pub clock: Clock,
     /// How far before a stream's watermark reads may stand, in microseconds.
     pub as_of_horizon_us: i64,
-    /// How much memory the views may hold.
+    /// How much memory the views and the keys remembered for duplicates may take.
     pub state_bytes_max: usize,
 }
 
@@ -74,8 +75,6 @@ pub struct Engine {
 pub(crate) struct BoundView {
     pub(crate) online: Arc<OnlineView>,
     pub(crate) stream: usize,
-    /// Its place among the views of that stream.
-    place: usize,
 }
 
 /// A service and the views that it joins, in its order.
@@ -92,18 +91,10 @@ struct Writer {
     positions: Vec<StreamPosition>,
     /// When each stream last had arrivals, by the wall clock.
     last_arrivals_us: Vec<Option<i64>>,
+    /// The arrival time of the last batches.
+    arrived_us: i64,
     version: Version,
     rows_since_sweep: usize,
-}
-
-/// What is told of events that were not used, and examples of keys.
-#[derive(Debug)]
-struct Told {
-    reasons: Vec<Reasons>,
-    absent_columns: Vec<Vec<String>>,
-    /// By view.
-    set_aside: Vec<u64>,
-    example_keys: Vec<Option<Vec<ArrayRef>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -119,52 +110,23 @@ impl Engine {
         settings: EngineSettings,
         wall_clock: WallClock,
     ) -> Result<Engine, PipelineError> {
-        let stream_of = |name: &str| project.streams.iter().position(|stream| stream.name == name);
-        let mut views: Vec<BoundView> = Vec::with_capacity(project.views.len());
-        for view in &project.views {
-            let stream = stream_of(&view.stream.name).expect("a view reads a stream of its project");
-            let place = views.iter().filter(|other| other.stream == stream).count();
-            let online = Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?);
-            views.push(BoundView { online, stream, place });
-        }
-        let mut streams = Vec::with_capacity(project.streams.len());
-        for (place, stream) in project.streams.iter().enumerate() {
-            let own = views.iter().filter(|view| view.stream == place).map(|view| view.online.clone()).collect();
-            let plan = StreamPlan::new(stream.clone())?;
-            let rules = match stream.connector {
-                Connector::File(_) => plan.file_rules(),
-                Connector::Log => plan.rules(),
-            };
-            streams.push(OnlineStream::new(plan, rules, own));
-        }
-        let view_of = |name: &str| project.views.iter().position(|view| view.name == name);
-        let bind = |service: &Arc<asof_definition::FeatureService>| BoundService {
-            plan: ServicePlan::new(service.clone()),
-            views: service
-                .joins
-                .iter()
-                .map(|join| view_of(&join.view.name).expect("a service joins views of its project"))
-                .collect(),
-        };
+        let views = bind_views(&project)?;
+        let streams = bind_streams(&project, &views)?;
         let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; streams.len()];
-        let first = Published { version: Version(0), newest_us: None, streams: positions.clone() };
+        let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
         let unpaced = project.streams.iter().map(|stream| match &stream.connector {
             Connector::File(file) => file.rate == Rate::Max,
             Connector::Log => false,
         });
         Ok(Engine {
             progress: Progress::new(unpaced),
-            services: project.services.iter().map(bind).collect(),
-            told: Mutex::new(Told {
-                reasons: vec![Reasons::default(); streams.len()],
-                absent_columns: vec![Vec::new(); streams.len()],
-                set_aside: vec![0; views.len()],
-                example_keys: vec![None; views.len()],
-            }),
+            services: bind_services(&project),
+            told: Mutex::new(Told::new(streams.len(), &project.views)),
             writer: Mutex::new(Writer {
                 last_arrivals_us: vec![None; streams.len()],
                 streams,
                 positions,
+                arrived_us: i64::MIN,
                 version: Version(0),
                 rows_since_sweep: 0,
             }),
@@ -206,7 +168,9 @@ impl Engine {
         let mut writer = lock(&self.writer);
         let version = Version(writer.version.0 + 1);
         let oldest = self.visibility.oldest();
-        let arrived_us = self.wall_us();
+        // Arrival times strictly increase from batch to batch, whatever the clock does.
+        let arrived_us = self.wall_us().max(writer.arrived_us.saturating_add(1));
+        writer.arrived_us = arrived_us;
         for batch in batches {
             let settled = self.settled(&oldest, batch.stream);
             writer.last_arrivals_us[batch.stream] = Some(arrived_us);
@@ -222,7 +186,12 @@ impl Engine {
                 version,
             };
             let outcome = writer.streams[batch.stream].arrive(arrivals, settled)?;
-            self.tell(batch, &outcome, &writer.streams[batch.stream]);
+            lock(&self.told).add(
+                batch,
+                &outcome,
+                &self.views_of(batch.stream),
+                writer.streams[batch.stream].last_keys(),
+            );
             writer.note(batch, &outcome);
             self.progress
                 .stream(batch.stream)
@@ -234,7 +203,7 @@ impl Engine {
         self.visibility.publish(writer.published());
         if writer.rows_since_sweep >= SWEEP_ROWS {
             let rows = std::mem::take(&mut writer.rows_since_sweep);
-            self.sweep(rows)?;
+            self.sweep(&writer, rows)?;
         }
         Ok(())
     }
@@ -246,28 +215,27 @@ impl Engine {
         if self.settings.clock == Clock::System && self.follow_clock(&mut writer) {
             self.visibility.publish(writer.published());
         }
-        self.sweep(SWEEP_ROWS)
+        self.sweep(&writer, SWEEP_ROWS)
     }
 
     /// Statistics of the stream with this index in the project.
     pub fn stream_statistics(&self, stream: usize) -> StreamStatistics {
+        let position = self.published().streams[stream].clone();
         let told = lock(&self.told);
         StreamStatistics {
-            position: self.published().streams[stream].clone(),
+            position,
             replay: self.progress.replay(stream),
-            reasons: told.reasons[stream].list().to_vec(),
-            absent_columns: told.absent_columns[stream].clone(),
+            reasons: told.reasons(stream).to_vec(),
+            absent_columns: told.absent_columns(stream).to_vec(),
         }
     }
 
     /// Statistics of the view with this index in the project.
     pub fn view_statistics(&self, view: usize) -> ViewStatistics {
+        // Before the lock: the writer waits for it too, and counting meets the shards' locks.
+        let held = self.views[view].online.held();
         let told = lock(&self.told);
-        ViewStatistics {
-            held: self.views[view].online.held(),
-            set_aside: told.set_aside[view],
-            example_key: told.example_keys[view].clone(),
-        }
+        ViewStatistics { held, set_aside: told.set_aside(view), example_key: told.example_key(view) }
     }
 
     /// What the job does at the moment.
@@ -275,13 +243,13 @@ impl Engine {
         self.progress.phase()
     }
 
-    /// Whether reads see what they should: files are taken in to their end, or a paced replay runs.
+    /// Whether reads see what they should: unpaced files are taken in to their end, paced ones run.
     pub fn is_ready(&self) -> bool {
         self.progress.is_ready()
     }
 
     pub(crate) fn note_absent_columns(&self, stream: usize, columns: Vec<String>) {
-        lock(&self.told).absent_columns[stream] = columns;
+        lock(&self.told).note_absent_columns(stream, columns);
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -301,15 +269,20 @@ impl Engine {
         lock(&self.writer).streams[stream].plan().clone()
     }
 
+    /// The views of a stream, in the order in which it feeds them.
+    fn views_of(&self, stream: usize) -> Vec<usize> {
+        (0..self.views.len()).filter(|view| self.views[*view].stream == stream).collect()
+    }
+
     /// What no read of a stream's views asks for any more, given the oldest version that is read.
     fn settled(&self, oldest: &Published, stream: usize) -> Settled {
         let floor_us = oldest.streams[stream].earliest_us(self.settings.as_of_horizon_us);
         Settled { version: oldest.version, floor_us }
     }
 
-    fn sweep(&self, entities_max: usize) -> Result<(), PipelineError> {
+    fn sweep(&self, writer: &Writer, entities_max: usize) -> Result<(), PipelineError> {
         let oldest = self.visibility.oldest();
-        let mut held_bytes = 0;
+        let mut held_bytes: usize = writer.streams.iter().map(OnlineStream::memory_bytes).sum();
         for view in &self.views {
             view.online.sweep(self.settled(&oldest, view.stream), entities_max);
             held_bytes += view.online.held().bytes;
@@ -319,7 +292,7 @@ impl Engine {
     }
 
     /// A stream without arrivals for its idle timeout has no partition that holds its watermark back: it follows the wall
-    /// clock. Returns whether a watermark moved.
+    /// clock. A file that has more rows is not idle, only slow. Returns whether a watermark moved.
     fn follow_clock(&self, writer: &mut Writer) -> bool {
         let now_us = self.wall_us();
         let mut moved = false;
@@ -328,43 +301,48 @@ impl Engine {
                 writer.last_arrivals_us[place].map(|last_us| last_us.saturating_add(stream.idle_timeout_us));
             let position = &mut writer.positions[place];
             let followed_us = Some(now_us.saturating_sub(stream.lateness_us));
-            if idle_from_us.is_some_and(|idle_from_us| idle_from_us <= now_us) && position.watermark_us < followed_us {
+            let is_idle = self.progress.has_ended(place) && idle_from_us.is_some_and(|from_us| from_us <= now_us);
+            if is_idle && position.watermark_us < followed_us {
                 position.watermark_us = followed_us;
                 moved = true;
             }
         }
         moved
     }
+}
 
-    /// Keeps what there is to say of events that were not used.
-    fn tell(&self, batch: &StreamBatch, outcome: &Outcome, stream: &OnlineStream) {
-        let mut told = lock(&self.told);
-        let Told { reasons, set_aside, example_keys, absent_columns: _ } = &mut *told;
-        let reasons = &mut reasons[batch.stream];
-        for one in &batch.rejected {
-            reasons.add(one.rejection.name(), batch.offsets[one.row], &one.detail);
-        }
-        for (row, verdict) in outcome.verdicts.iter().enumerate() {
-            match verdict {
-                Verdict::Late => {
-                    reasons.add("late", batch.offsets[row], "event time is behind the watermark");
-                }
-                Verdict::Rejected(asof_window::Rejection::Future) => {
-                    reasons.add("future", batch.offsets[row], "event time is too far beyond the arrival");
-                }
-                Verdict::Used | Verdict::Duplicate | Verdict::Rejected(_) => {}
-            }
-        }
-        for (number, view) in self.views.iter().enumerate().filter(|(_, view)| view.stream == batch.stream) {
-            let aside = &outcome.set_aside[view.place];
-            set_aside[number] += aside.len() as u64;
-            for one in aside {
-                let name = format!("set aside for `{}`", self.project.views[number].name);
-                reasons.add(&name, batch.offsets[one.row], &one.detail);
-            }
-            example_keys[number].clone_from(&stream.last_keys()[view.place]);
-        }
-    }
+fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineError> {
+    let bind = |view: &Arc<FeatureView>| {
+        let stream = project.streams.iter().position(|stream| stream.name == view.stream.name);
+        let online = Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?);
+        Ok(BoundView { online, stream: stream.expect("a view reads a stream of its project") })
+    };
+    project.views.iter().map(bind).collect()
+}
+
+fn bind_streams(project: &Project, views: &[BoundView]) -> Result<Vec<OnlineStream>, PipelineError> {
+    let bind = |(place, stream): (usize, &Arc<Stream>)| {
+        let own = views.iter().filter(|view| view.stream == place).map(|view| view.online.clone()).collect();
+        let plan = StreamPlan::new(stream.clone())?;
+        let rules = match stream.connector {
+            Connector::File(_) => plan.file_rules(),
+            Connector::Log => plan.rules(),
+        };
+        Ok(OnlineStream::new(plan, rules, own))
+    };
+    project.streams.iter().enumerate().map(bind).collect()
+}
+
+fn bind_services(project: &Project) -> Vec<BoundService> {
+    let view_of = |join: &Join| {
+        let view = project.views.iter().position(|view| view.name == join.view.name);
+        view.expect("a service joins views of its project")
+    };
+    let bind = |service: &Arc<FeatureService>| BoundService {
+        plan: ServicePlan::new(service.clone()),
+        views: service.joins.iter().map(view_of).collect(),
+    };
+    project.services.iter().map(bind).collect()
 }
 
 impl Writer {
@@ -387,7 +365,8 @@ impl Writer {
 
     fn published(&self) -> Published {
         let newest_us = self.positions.iter().filter_map(|position| position.newest_us).max();
-        Published { version: self.version, newest_us, streams: self.positions.clone() }
+        let rows = self.positions.iter().map(|position| position.accounting.total()).sum();
+        Published { version: self.version, rows, newest_us, streams: self.positions.clone() }
     }
 }
 

@@ -4,20 +4,31 @@
 //! its memory waits on disk. As they stand, rows are read when they are asked for.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Int64Array, RecordBatch};
 use asof_connect::{Decoder, EventFile, StreamFile};
 use asof_definition::FileOrder;
+use asof_feature::StreamPlan;
 use tempfile::TempDir;
 
 use crate::error::PipelineError;
 use crate::merged_runs::{MergedRuns, Run};
 use crate::progress::StreamProgress;
 use crate::row_layout::{RowLayout, taken_at};
-use crate::run::Job;
 use crate::stop::Stop;
+
+/// Where rows wait.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    /// For what does not fit in memory.
+    pub(crate) folder: &'a TempDir,
+    /// Memory for one file's rows.
+    pub(crate) bytes_max: usize,
+    /// Threads that decode.
+    pub(crate) threads: usize,
+}
 
 /// A file's rows, batch by batch.
 pub(crate) struct FileRows {
@@ -30,8 +41,10 @@ enum Rows {
     Standing(Standing),
 }
 
-/// Rows as they stand in the file. They are taken at the greatest event time so far, which never goes back.
+/// Rows as they stand in the file. They are taken at the greatest event time so far, which never goes back; a row that is
+/// rejected on its face moves nothing.
 struct Standing {
+    plan: StreamPlan,
     file: EventFile,
     decoder: Decoder,
     decoded: VecDeque<RecordBatch>,
@@ -41,9 +54,8 @@ struct Standing {
 /// Where runs gather while a file is read.
 struct Gathering<'a> {
     layout: &'a RowLayout,
-    folder: &'a TempDir,
+    room: &'a Room<'a>,
     stream: usize,
-    bytes_max: usize,
     gathered: Mutex<Gathered>,
 }
 
@@ -60,7 +72,8 @@ impl FileRows {
     pub(crate) fn read(
         stream: usize,
         source: StreamFile,
-        (job, folder): (&Job, &TempDir),
+        plan: &StreamPlan,
+        room: &Room<'_>,
         progress: &StreamProgress,
         stop: &Stop,
     ) -> Result<FileRows, PipelineError> {
@@ -68,17 +81,12 @@ impl FileRows {
         progress.bytes.store(source.file.size_bytes(), Ordering::Relaxed);
         let rows = match source.connector.order {
             FileOrder::EventTime => {
-                let gathering = Gathering {
-                    layout: &layout,
-                    folder,
-                    stream,
-                    bytes_max: job.waiting_bytes_max,
-                    gathered: Mutex::default(),
-                };
-                gathering.read(source.file, job.threads, progress, stop)?;
+                let gathering = Gathering { layout: &layout, room, stream, gathered: Mutex::default() };
+                gathering.read(source.file, progress, stop)?;
                 Rows::Sorted(gathering.finish()?)
             }
             FileOrder::File => Rows::Standing(Standing {
+                plan: plan.clone(),
                 decoder: source.file.decoder(),
                 file: source.file,
                 decoded: VecDeque::new(),
@@ -118,27 +126,26 @@ impl Standing {
             progress.bytes_read.fetch_add(bytes, Ordering::Relaxed);
         }
         let Some(rows) = self.decoded.pop_front() else { return Ok(None) };
-        let taken = taken_at(&rows).values().iter().map(|time_us| {
-            self.latest_us = self.latest_us.max(*time_us);
-            self.latest_us
+        let rejected = self.plan.rejected(&layout.events(&rows), layout.unreadable(&rows));
+        let mut rejected = rejected.iter().map(|one| one.row).peekable();
+        let taken = taken_at(&rows).values().iter().enumerate().map(|(row, time_us)| {
+            if rejected.next_if_eq(&row).is_none() {
+                self.latest_us = self.latest_us.max(*time_us);
+            }
+            Some(self.latest_us)
         });
-        let taken: Int64Array = taken.map(Some).collect();
+        let taken: Int64Array = taken.collect();
         Ok(Some(layout.with_taken_at(&rows, taken)))
     }
 }
 
 impl Gathering<'_> {
-    fn read(
-        &self,
-        file: EventFile,
-        threads: usize,
-        progress: &StreamProgress,
-        stop: &Stop,
-    ) -> Result<(), PipelineError> {
+    fn read(&self, file: EventFile, progress: &StreamProgress, stop: &Stop) -> Result<(), PipelineError> {
         let decoder = file.decoder();
         let file = Mutex::new(file);
+        let has_failed = AtomicBool::new(false);
         let work = || {
-            while !stop.is_asked() {
+            while !stop.is_asked() && !has_failed.load(Ordering::Relaxed) {
                 let Some(piece) = lock(&file).next_piece()? else { return Ok(()) };
                 let bytes = piece.bytes;
                 decoder.decode(piece, &mut |decoded| self.add(self.layout.lay_out(decoded)))?;
@@ -147,7 +154,8 @@ impl Gathering<'_> {
             Ok(())
         };
         let results: Vec<Result<(), PipelineError>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+            let guarded = || work().inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
+            let workers: Vec<_> = (0..self.room.threads.max(1)).map(|_| scope.spawn(guarded)).collect();
             workers.into_iter().map(|worker| worker.join().unwrap_or(Err(PipelineError::Panicked))).collect()
         });
         results.into_iter().collect()
@@ -159,10 +167,10 @@ impl Gathering<'_> {
         let mut gathered = lock(&self.gathered);
         gathered.held.push(run);
         gathered.held_bytes += bytes;
-        if gathered.held_bytes > self.bytes_max {
+        if gathered.held_bytes > self.room.bytes_max {
             let held = std::mem::take(&mut gathered.held);
             gathered.held_bytes = 0;
-            let path = self.folder.path().join(format!("{}-{}", self.stream, gathered.spilled.len()));
+            let path = self.room.folder.path().join(format!("{}-{}", self.stream, gathered.spilled.len()));
             let merged = MergedRuns::new(self.layout.schema().clone(), held)?;
             gathered.spilled.push(Run::spilled(merged, &path)?);
         }

@@ -28,6 +28,7 @@ mod run;
 mod slices;
 mod statistics;
 mod stop;
+mod told;
 mod visibility;
 
 pub use clock::{Clock, WallClock};

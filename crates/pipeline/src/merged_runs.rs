@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{interleave_record_batch, take_record_batch};
@@ -35,7 +35,7 @@ pub(crate) enum Run {
     /// All of them.
     Held(Option<RecordBatch>),
     /// In a file that vanishes with its folder.
-    Spilled(Box<StreamReader<BufReader<File>>>),
+    Spilled(Box<StreamReader<BufReader<File>>>, PathBuf),
 }
 
 /// Runs, merged.
@@ -71,13 +71,17 @@ impl Run {
         writer.finish().map_err(failed)?;
         drop(writer);
         let file = File::open(path).map_err(|error| failed(error.into()))?;
-        Ok(Run::Spilled(Box::new(StreamReader::try_new(BufReader::new(file), None).map_err(failed)?)))
+        let reader = StreamReader::try_new(BufReader::new(file), None).map_err(failed)?;
+        Ok(Run::Spilled(Box::new(reader), path.to_owned()))
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>, PipelineError> {
         match self {
             Run::Held(rows) => Ok(rows.take()),
-            Run::Spilled(reader) => Ok(reader.next().transpose()?),
+            Run::Spilled(reader, path) => {
+                let failed = |source| PipelineError::Spill { path: path.clone(), source };
+                reader.next().transpose().map_err(failed)
+            }
         }
     }
 }

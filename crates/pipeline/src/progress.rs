@@ -1,6 +1,6 @@
 //! How far the running job is, told without a lock to whoever shows it.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 /// What the job does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) struct StreamProgress {
     pub(crate) rows_taken: AtomicU64,
     /// `i64::MIN` before it began.
     pub(crate) started_us: AtomicI64,
+    /// Whether the file has no more rows.
+    pub(crate) has_ended: AtomicBool,
     pub(crate) is_unpaced: bool,
 }
 
@@ -65,6 +67,7 @@ impl Progress {
             bytes_read: AtomicU64::new(0),
             rows_taken: AtomicU64::new(0),
             started_us: AtomicI64::new(i64::MIN),
+            has_ended: AtomicBool::new(false),
             is_unpaced,
         };
         Progress { phase: AtomicU8::new(Phase::Reading as u8), streams: unpaced.map(stream).collect() }
@@ -86,6 +89,11 @@ impl Progress {
         }
     }
 
+    /// Whether no more rows come of a stream's file.
+    pub(crate) fn has_ended(&self, stream: usize) -> bool {
+        self.phase() == Phase::Done || self.streams[stream].has_ended.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn replay(&self, stream: usize) -> ReplayProgress {
         let counters = &self.streams[stream];
         let started_us = counters.started_us.load(Ordering::Relaxed);
@@ -98,12 +106,12 @@ impl Progress {
         }
     }
 
-    /// Whether reads see what they should: files are taken in to their end, or the replay is paced. All streams go by the
-    /// slowest, since they are merged by event time.
+    /// Whether reads see what they should: all unpaced files are taken in, and paced ones have begun. In a project of both,
+    /// that may last: streams are merged by event time, so that all go by the slowest.
     pub(crate) fn is_ready(&self) -> bool {
         match self.phase() {
             Phase::Reading => false,
-            Phase::Replaying => self.streams.iter().any(|stream| !stream.is_unpaced),
+            Phase::Replaying => !self.streams.iter().any(|stream| stream.is_unpaced),
             Phase::Done => true,
         }
     }

@@ -6,8 +6,12 @@ use arrow::array::{ArrayRef, BooleanArray};
 use asof_feature::{FeatureError, FeatureFailure, ViewAnswers};
 
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{BoundView, Engine};
 use crate::visibility::{Published, Visibility};
+
+/// A read that so many events have overtaken is given up: while it lasts, the state remembers of each of them what the
+/// read must not see, about 60 bytes in each view.
+const OVERTAKEN_ROWS_MAX: u64 = 1 << 20;
 
 /// A read in progress; the version that it stands at stays readable while it lives.
 #[derive(Debug)]
@@ -49,6 +53,12 @@ pub enum ReadError {
         /// What went wrong, in words.
         detail: String,
     },
+    /// The read took so long that it would hold up what comes in.
+    #[error("the read took too long beside {rows} events that came in meanwhile")]
+    Overtaken {
+        /// How many.
+        rows: u64,
+    },
     /// A defect of ours.
     #[error(transparent)]
     Feature(#[from] FeatureError),
@@ -77,7 +87,7 @@ impl<'e> Reading<'e> {
     pub fn view(&self, view: usize, key: &[ArrayRef], rows: usize, as_of_us: i64) -> Result<ViewAnswers, ReadError> {
         let bound = self.engine.view(view);
         self.check_instant(std::iter::once(bound.stream), as_of_us)?;
-        let answers = bound.online.read(key, &vec![as_of_us; rows], self.published.version)?;
+        let answers = self.read(bound, key, &vec![as_of_us; rows])?;
         let features = &bound.online.plan().view().features;
         match answers.failures.first() {
             Some(failure) => Err(row_failed(failure, &features[failure.feature].name)),
@@ -102,9 +112,7 @@ impl<'e> Reading<'e> {
             return Err(row_failed(failure, &format!("the key of `{}`", join.alias)));
         }
         let instants_us = vec![as_of_us; rows];
-        let read = |(view, key): (&usize, &Vec<ArrayRef>)| {
-            self.engine.view(*view).online.read(key, &instants_us, self.published.version)
-        };
+        let read = |(view, key): (&usize, &Vec<ArrayRef>)| self.read(self.engine.view(*view), key, &instants_us);
         let answers: Vec<ViewAnswers> = bound.views.iter().zip(&joins.keys).map(read).collect::<Result<_, _>>()?;
         let (features, failures) = bound.plan.features(request, &joins.keys, &answers, rows)?;
         if let Some(failure) = failures.first() {
@@ -125,6 +133,19 @@ impl<'e> Reading<'e> {
         streams.sort_unstable();
         streams.dedup();
         streams
+    }
+
+    /// Reads in parts, and looks in between how far events have gone on.
+    fn read(&self, bound: &BoundView, key: &[ArrayRef], instants_us: &[i64]) -> Result<ViewAnswers, ReadError> {
+        let mut rows = 0;
+        let go_on = || {
+            rows = self.visibility.published().rows.saturating_sub(self.published.rows);
+            rows <= OVERTAKEN_ROWS_MAX
+        };
+        match bound.online.read_while(key, instants_us, self.published.version, go_on)? {
+            Some(answers) => Ok(answers),
+            None => Err(ReadError::Overtaken { rows }),
+        }
     }
 
     fn check_instant(&self, streams: impl Iterator<Item = usize>, as_of_us: i64) -> Result<(), ReadError> {

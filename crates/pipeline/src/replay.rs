@@ -5,12 +5,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use asof_connect::{ArrivalTimes, StreamFile};
-use asof_definition::{Connector, Rate};
+use asof_definition::{Connector, FileOrder, Rate};
 use tempfile::TempDir;
 
 use crate::engine::{Engine, StreamBatch};
 use crate::error::PipelineError;
-use crate::file_rows::FileRows;
+use crate::file_rows::{FileRows, Room};
 use crate::pace::Pace;
 use crate::run::{Job, MAINTAIN_EVERY};
 use crate::slices::{Head, Next, Slices};
@@ -35,18 +35,21 @@ pub(crate) fn open<'e>(
         .iter()
         .map(|stream| StreamFile::open(&job.folder, stream, ArrivalTimes::Optional))
         .collect::<Result<_, _>>()?;
-    let mut heads = Vec::with_capacity(files.len());
+    let sorted = files.iter().filter(|file| file.connector.order == FileOrder::EventTime).count();
+    let room = Room { folder, bytes_max: job.waiting_bytes_max / sorted.max(1), threads: job.threads };
+    let mut read = Vec::with_capacity(files.len());
     for (stream, file) in files.into_iter().enumerate() {
         engine.note_absent_columns(stream, file.file.absent_columns());
-        let rows = FileRows::read(stream, file, (job, folder), engine.progress().stream(stream), stop)?;
-        heads.push(Head::new(stream, engine.stream_plan(stream), rows, engine.progress())?);
+        let plan = engine.stream_plan(stream);
+        let rows = FileRows::read(stream, file, &plan, &room, engine.progress().stream(stream), stop)?;
+        read.push((plan, rows));
     }
-    let event_start_us = heads.iter().filter_map(Head::first_us).min().unwrap_or_default();
     let wall_start_us = engine.wall_us();
-    for head in &mut heads {
-        engine.progress().stream(head.stream()).started_us.store(wall_start_us, Ordering::Relaxed);
-        head.set_pace(Pace::new(rate_of(engine, head.stream()), wall_start_us, event_start_us));
-    }
+    let head = |(stream, (plan, rows))| {
+        engine.progress().stream(stream).started_us.store(wall_start_us, Ordering::Relaxed);
+        Head::new(stream, plan, rows, Pace::new(rate_of(engine, stream), wall_start_us))
+    };
+    let heads = read.into_iter().enumerate().map(head).collect();
     Ok(Slices::new(heads, job.until_us.unwrap_or(i64::MAX), engine.progress()))
 }
 
@@ -74,8 +77,11 @@ pub(crate) fn replay(engine: &Engine, slices: Slices<'_>, stop: &Stop) -> Result
                 }
             }
         };
-        // A cutter that waits for room in the queue learns by this that nobody takes any more.
+        // A cutter that waits for room in the queue, or for a row to be due, learns that nobody takes any more.
         drop(receiver);
+        if taken.is_err() {
+            stop.ask();
+        }
         let cut = cutter.join().unwrap_or(Err(PipelineError::Panicked));
         taken.and(cut)
     })
@@ -96,7 +102,9 @@ fn cut(
                 }
             }
             Next::WaitUntil(due_us) => {
-                stop.wait(Duration::from_micros(due_us.saturating_sub(now_us).max(TOGETHER_US) as u64));
+                // Never for long: the clock may be set forward meanwhile.
+                let wait = Duration::from_micros(due_us.saturating_sub(now_us).max(TOGETHER_US) as u64);
+                stop.wait(wait.min(MAINTAIN_EVERY));
             }
             Next::End => return Ok(()),
         }

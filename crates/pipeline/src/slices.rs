@@ -5,9 +5,10 @@
 //!   arrivals    ▪ ▪▪ ▪ ▪│ ▪▪▪       stream has to read on
 //! ```
 
+use std::sync::atomic::Ordering;
+
 use arrow::array::RecordBatch;
-use asof_feature::{Rejected, StreamPlan};
-use asof_window::Rejection;
+use asof_feature::StreamPlan;
 
 use crate::engine::StreamBatch;
 use crate::error::PipelineError;
@@ -23,6 +24,8 @@ pub(crate) const SLICE_ROWS_MAX: usize = 4_096;
 pub(crate) struct Slices<'a> {
     heads: Vec<Head>,
     until_us: i64,
+    /// Whether a row with an event time was met.
+    began: bool,
     progress: &'a Progress,
 }
 
@@ -51,30 +54,10 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// A stream whose first rows are looked at. Its pace is set when all are there.
-    pub(crate) fn new(
-        stream: usize,
-        plan: StreamPlan,
-        mut rows: FileRows,
-        progress: &Progress,
-    ) -> Result<Head, PipelineError> {
-        let standing = rows.next_batch(progress.stream(stream))?;
-        let pace = Pace::new(asof_definition::Rate::Max, 0, 0);
-        Ok(Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace })
-    }
-
-    pub(crate) fn stream(&self) -> usize {
-        self.stream
-    }
-
-    /// The first event time, of a row that has one.
-    pub(crate) fn first_us(&self) -> Option<i64> {
-        let times = taken_at(self.standing.as_ref()?).values();
-        times.iter().copied().find(|time_us| *time_us > i64::MIN)
-    }
-
-    pub(crate) fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
+    /// A stream before its first row.
+    pub(crate) fn new(stream: usize, plan: StreamPlan, rows: FileRows, pace: Pace) -> Head {
+        let standing = Some(RecordBatch::new_empty(rows.layout().schema().clone()));
+        Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace }
     }
 
     /// The instants of the rows not yet cut.
@@ -95,15 +78,7 @@ impl Head {
         self.taken += count as u64;
         let layout = self.rows.layout();
         let batch = layout.events(&rows);
-        let unreadable = layout.unreadable(&rows);
-        let unreadable_rows: Vec<usize> = unreadable.iter().map(|(row, _)| *row).collect();
-        let mut rejected = self.plan.rejected(&batch, &unreadable_rows);
-        rejected.extend(unreadable.into_iter().map(|(row, detail)| Rejected {
-            row,
-            rejection: Rejection::Unreadable,
-            detail,
-        }));
-        rejected.sort_by_key(|one| one.row);
+        let rejected = self.plan.rejected(&batch, layout.unreadable(&rows));
         let primary_keys = self.plan.primary_keys(&batch)?;
         let offsets = offsets(&rows).values().to_vec();
         let arrived = layout.arrived(&rows);
@@ -114,7 +89,7 @@ impl Head {
 impl<'a> Slices<'a> {
     /// Slices of these streams up to an event time, inclusive.
     pub(crate) fn new(heads: Vec<Head>, until_us: i64, progress: &'a Progress) -> Slices<'a> {
-        Slices { heads, until_us, progress }
+        Slices { heads, until_us, began: false, progress }
     }
 
     /// What is due at `now_us`, by the wall clock.
@@ -124,6 +99,7 @@ impl<'a> Slices<'a> {
         let mut wait_until_us = None;
         while wanted > 0 {
             let Some((head, bound)) = self.least() else { break };
+            self.begin(head);
             let until_us = self.until_us;
             let head = &mut self.heads[head];
             let times = head.times_us();
@@ -165,13 +141,22 @@ impl<'a> Slices<'a> {
         Some((*least, places.get(1).map(|(place, _)| *place)))
     }
 
+    /// Event time begins with the first row that has one: all streams' rows come in its order.
+    fn begin(&mut self, least: usize) {
+        let Some(first_us) = self.heads[least].next_us().filter(|time_us| *time_us > i64::MIN) else { return };
+        if !std::mem::replace(&mut self.began, true) {
+            self.heads.iter_mut().for_each(|head| head.pace.begin_events(first_us));
+        }
+    }
+
     /// Lets every stream that is through with its batch stand in the next one.
     fn read_on(&mut self) -> Result<(), PipelineError> {
         for head in &mut self.heads {
-            let used_up = head.standing.as_ref().is_some_and(|rows| head.cut_to == rows.num_rows());
-            if used_up {
-                head.standing = head.rows.next_batch(self.progress.stream(head.stream))?;
+            let progress = self.progress.stream(head.stream);
+            while head.standing.as_ref().is_some_and(|rows| head.cut_to == rows.num_rows()) {
+                head.standing = head.rows.next_batch(progress)?;
                 (head.cut_from, head.cut_to) = (0, 0);
+                progress.has_ended.store(head.standing.is_none(), Ordering::Relaxed);
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ use asof_window::{Accounting, Version};
 pub struct Published {
     /// The version.
     pub version: Version,
+    /// Events judged up to here, of all streams.
+    pub rows: u64,
     /// The newest event time over all streams, in microseconds.
     pub newest_us: Option<i64>,
     /// In the order of the project's streams.
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     fn at(version: u64) -> Published {
-        Published { version: Version(version), newest_us: None, streams: Vec::new() }
+        Published { version: Version(version), rows: 0, newest_us: None, streams: Vec::new() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Tim
 use arrow::datatypes::{Float64Type, Int64Type};
 use asof_definition::SourceFile;
 use asof_feature::StreamPlan;
-use asof_pipeline::{Clock, Engine, EngineSettings, Reading, StreamBatch};
+use asof_pipeline::{Clock, Engine, EngineSettings, ReadError, Reading, StreamBatch};
 
 const PROJECT: &str = "
 CREATE STREAM events (
@@ -108,6 +108,25 @@ fn check(reading: &Reading<'_>, turn: i64) {
             (integer(0, row).unwrap(), double(1, row), integer(2, row), integer(3, row).unwrap(), double(4, row));
         assert_eq!(found, expected(position, a, b, t_us), "({a}, {b}) at position {position} as of {t_us}");
     }
+}
+
+/// A read in progress keeps in memory what it must not see: one that more than a million events overtake is given up.
+#[test]
+fn a_read_that_is_overtaken_ends() {
+    let engine = engine();
+    let plan = StreamPlan::new(engine.project().streams[0].clone()).unwrap();
+    engine.take_in(&[batch(&plan, 0, 2)]).unwrap();
+    let reading = engine.reading();
+    let rows = 60_000;
+    (0..18).for_each(|turn| engine.take_in(&[batch(&plan, 2 + turn * rows, rows)]).unwrap());
+    let read = |reading: &Reading<'_>, rows: usize| {
+        let key: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![0; rows]))];
+        reading.view(0, &key, rows, reading.now_us()).map(|answers| answers.known.len())
+    };
+    assert_eq!(read(&reading, 10).unwrap(), 10, "a short one ends before anybody asks");
+    let error = read(&reading, 100).unwrap_err();
+    assert!(matches!(error, ReadError::Overtaken { rows: 1_080_000 }), "{error}");
+    assert_eq!(read(&engine.reading(), 100).unwrap(), 100);
 }
 
 #[test]

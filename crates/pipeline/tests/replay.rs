@@ -133,6 +133,19 @@ fn arrivals_are_taken_as_they_stand_and_lateness_applies() {
     assert_eq!((reasons[0].name.as_str(), reasons[0].count, reasons[0].offset), ("late", 2, 2));
 }
 
+/// A row that is rejected moves nothing: not the replay's clock, so that it cuts nothing off behind it.
+#[test]
+fn a_rejected_row_moves_no_clock() {
+    let sql = project(&format!("{IN_MICROSECONDS}, order = 'file'"), "'10' SECOND")
+        .replace("k BIGINT NOT NULL", "k BIGINT NOT NULL CHECK (k > 0)");
+    let lines = [line(1, 100), line(-1, 250_000_000_000), line(1, 105), line(1, 120), line(1, 110)];
+    let mut running = Running::new(&sql, &lines, Clock::Event);
+    running.job.until_us = Some(110 * SECOND_US);
+    running.to_the_end();
+    assert_eq!(running.counts(), (3, 2, 0, 1), "up to the first row beyond");
+    assert_eq!(running.read(1, 110), (2, 2));
+}
+
 #[test]
 fn what_cannot_be_used_is_counted_and_told() {
     let lines = ["{\"k\": \"x\", \"ts\": 5}".to_owned(), "{\"k\": 1}".to_owned(), "nonsense".to_owned(), line(1, 9)];

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use asof_pipeline::{Engine, Phase as JobPhase};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 
@@ -16,8 +16,9 @@ use crate::error::ServeError;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
 use crate::measures::Measures;
 use crate::problem::{Kind, Problem};
-use crate::reads::{InFlight, Read, aside};
+use crate::reads::{InFlight, Read, aside, guarded};
 use crate::reply::Reply;
+use crate::room::Room;
 use crate::route::{Call, route};
 use crate::stopwatch::Stopwatch;
 use crate::target::Targets;
@@ -44,8 +45,12 @@ pub(crate) struct App {
     pub(crate) traffic: Arc<Traffic>,
     connections: Arc<Connections>,
     targets: Targets,
-    bodies: Arc<Bodies>,
+    bodies: Bodies,
+    /// For answers on their way out.
+    answers: Arc<Room>,
     in_flight: Arc<AtomicUsize>,
+    /// Whether a stop was asked for.
+    is_stopping: AtomicBool,
 }
 
 impl App {
@@ -58,8 +63,10 @@ impl App {
         Ok(App {
             targets: Targets::new(&engine)?,
             measures: Measures::new()?,
-            bodies: Arc::new(Bodies::new(&limits)),
+            bodies: Bodies::new(&limits),
+            answers: Room::new("the answers that are being sent", limits.shared_bytes_max()),
             in_flight: Arc::default(),
+            is_stopping: AtomicBool::new(false),
             engine,
             limits,
             traffic,
@@ -75,6 +82,8 @@ impl App {
     ) -> Response<Full<Bytes>> {
         let stopwatch = Stopwatch::start();
         let (head, body) = request.into_parts();
+        // A client that is still sending is listened to, so that it can take the answer before it learns of the end.
+        connection.linger(!body.is_end_stream());
         let routed = route(&head.method, &head.uri);
         let outcome = match (check_head(&head), routed.outcome) {
             (Err(problem), _) | (Ok(()), Err(problem)) => Err(problem),
@@ -83,7 +92,7 @@ impl App {
         let reply = outcome.unwrap_or_else(Reply::from);
         self.measures.answered(routed.call, reply.status(), stopwatch.elapsed());
         if reply.closes {
-            connection.linger();
+            connection.linger(true);
         }
         connection.enter(Phase::Sending);
         reply.into_response()
@@ -99,11 +108,13 @@ impl App {
         match call {
             Call::ServiceFeatures | Call::ViewFeatures => {
                 let body = self.bodies.collect(body).await?;
+                connection.linger(false);
                 connection.enter(Phase::Answering);
                 let place = InFlight::enter(&self.in_flight, self.limits.requests_max)?;
                 let is_service = call == Call::ServiceFeatures;
                 let target = if is_service { self.targets.find_service(&name) } else { self.targets.find_view(&name) }?;
-                Read { app: self.clone(), target, _place: place }.answer(body).await.map(Reply::json)
+                let json = Read { app: self.clone(), target, _place: place }.answer(body).await?;
+                Reply::held(json, self.answers.share())
             }
             _ => {
                 connection.enter(Phase::Answering);
@@ -120,6 +131,12 @@ impl App {
             Call::Page => return Ok(Reply::page(PAGE)),
             Call::Alive => return Ok(Reply::json(b"{\"status\":\"alive\"}".to_vec())),
             Call::Ready => return self.readiness(),
+            // At once: it must not wait for large reads.
+            Call::Metrics => {
+                return guarded(|| {
+                    Ok(Reply::metrics(self.measures.text(&self.engine, &self.traffic, &self.connections)))
+                });
+            }
             _ => {}
         }
         let app = self.clone();
@@ -130,14 +147,21 @@ impl App {
                 Call::Object => {
                     objects::one(&app.engine, &name).map(|object| Reply::json(object.to_string().into_bytes()))
                 }
-                Call::Metrics => Ok(Reply::metrics(app.measures.text(&app.engine, &app.traffic, &app.connections))),
                 _ => Ok(Reply::json(openapi::document(&app.engine).to_string().into_bytes())),
             }
         })
         .await
     }
 
+    /// A stop was asked for: no longer ready.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
     fn readiness(&self) -> Result<Reply, Problem> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return Err(Problem::new(Kind::Unavailable, "not ready: stopping").hint("ask another one"));
+        }
         if self.engine.is_ready() {
             return Ok(Reply::json(b"{\"status\":\"ready\"}".to_vec()));
         }

@@ -67,9 +67,9 @@ impl Connection {
         }
     }
 
-    /// Part of the request stays unread.
-    pub(crate) fn linger(&self) {
-        self.lingers.store(true, Ordering::Relaxed);
+    /// Says whether part of the request is unread.
+    pub(crate) fn linger(&self, is_unread: bool) {
+        self.lingers.store(is_unread, Ordering::Relaxed);
     }
 
     pub(crate) fn lingers(&self) -> bool {

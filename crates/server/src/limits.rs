@@ -8,10 +8,11 @@ use crate::error::ServeError;
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// What hyper buffers of a connection: a whole head, so that one that is too long is told so in our own words.
 pub(crate) const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// The bodies of all requests together may take this many times the greatest body.
+/// The bodies of all requests together may take this many times the greatest body, and so may their answers.
 const BODIES_MAX: usize = 32;
-/// One row's text columns share a body, and a text column of a batch has 32-bit offsets.
-const BODY_BYTES_CEILING: usize = 1 << 30;
+/// The most that [`Limits::body_bytes_max`] can be: one row's text columns share a body, and a text column of a batch has
+/// 32-bit offsets.
+pub const BODY_BYTES_CEILING: usize = 1 << 30;
 
 /// The limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What all bodies in memory may take together: 256 MiB for bodies of 8 MiB.
-    pub(crate) fn bodies_bytes_max(&self) -> usize {
+    /// What all bodies in memory may take together, and all answers: 256 MiB each for bodies of 8 MiB.
+    pub(crate) fn shared_bytes_max(&self) -> usize {
         self.body_bytes_max.saturating_mul(BODIES_MAX)
     }
 

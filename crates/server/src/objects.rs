@@ -3,7 +3,7 @@
 use asof_connect::instant_text;
 use asof_definition::{Column, Connector, Feature, Project, Rate};
 use asof_expression::type_name;
-use asof_pipeline::{Clock, Engine, Reason, StreamPosition};
+use asof_pipeline::{Clock, Engine, Published, Reason, StreamPosition};
 use serde_json::{Value, json};
 
 use crate::example::{example_key, example_request};
@@ -13,10 +13,10 @@ use crate::target::unknown;
 /// All objects: streams, then views, then services.
 pub(crate) fn all(engine: &Engine) -> Value {
     let project = engine.project();
-    let streams = (0..project.streams.len()).map(|index| stream(engine, index));
+    let published = engine.published();
+    let streams = (0..project.streams.len()).map(|index| stream(engine, &published, index));
     let views = (0..project.views.len()).map(|index| view(engine, index));
     let services = (0..project.services.len()).map(|index| service(engine, index));
-    let published = engine.published();
     let now_us = match engine.settings().clock {
         Clock::System => Some(engine.wall_us()),
         Clock::Event => published.newest_us,
@@ -35,7 +35,7 @@ pub(crate) fn all(engine: &Engine) -> Value {
 pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
     let project = engine.project();
     if let Some(index) = project.streams.iter().position(|stream| stream.name == name) {
-        return Ok(stream(engine, index));
+        return Ok(stream(engine, &engine.published(), index));
     }
     if let Some(index) = project.views.iter().position(|view| view.name == name) {
         return Ok(view(engine, index));
@@ -52,10 +52,10 @@ fn names(project: &Project) -> Vec<&str> {
     streams.chain(views).chain(project.services.iter().map(|service| service.name.as_str())).collect()
 }
 
-fn stream(engine: &Engine, index: usize) -> Value {
+fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
     let stream = &engine.project().streams[index];
     let statistics = engine.stream_statistics(index);
-    let position = &statistics.position;
+    let position = &published.streams[index];
     let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
     json!({
         "kind": "stream",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::example::{example_key, example_request};
 use crate::problem::Kind;
-use crate::route::Call;
+use crate::route::{Call, path_segment};
 
 /// The document.
 pub(crate) fn document(engine: &Engine) -> Value {
@@ -45,7 +45,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn path(&self) -> String {
-        format!("/v1/{}s/{}/features", self.kind, encoded(self.name))
+        format!("/v1/{}s/{}/features", self.kind, path_segment(self.name))
     }
 
     fn operation(&self, example: Value) -> Value {
@@ -169,16 +169,4 @@ fn schemas() -> Value {
             },
         }}},
     })
-}
-
-/// A name in a path: what is no unreserved character of RFC 3986 is percent-encoded.
-fn encoded(name: &str) -> String {
-    let mut out = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

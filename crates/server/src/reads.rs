@@ -16,6 +16,8 @@ use crate::target::Target;
 
 /// Values (rows times features) beyond which a read goes aside: about a millisecond of work.
 const INLINE_VALUES_MAX: usize = 2_000;
+/// Rows beyond which a read goes aside whatever it asks for: the windows of one row may hold many events.
+const INLINE_ROWS_MAX: usize = 64;
 /// The body beyond which even reading it goes aside.
 const INLINE_BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -57,7 +59,8 @@ impl Read {
         }
         let call = guarded(|| self.call(&body))?;
         drop(body);
-        if call.rows.rows * self.target.features > INLINE_VALUES_MAX {
+        let rows = call.rows.rows;
+        if rows > INLINE_ROWS_MAX || rows * self.target.features > INLINE_VALUES_MAX {
             return aside(move || self.read(&call)).await;
         }
         guarded(|| self.read(&call))
@@ -91,6 +94,8 @@ fn problem_of(error: ReadError, as_of_us: i64) -> Problem {
         }
         ReadError::RowFailed { .. } => Problem::new(Kind::Unanswerable, error.to_string())
             .hint("leave the row out, or guard the expression in the SQL: nullif(…, 0), CASE, TRY_CAST"),
+        ReadError::Overtaken { .. } => Problem::new(Kind::Unavailable, error.to_string())
+            .hint("ask for fewer rows at once, or come again when less comes in"),
         ReadError::Feature(defect) => {
             tracing::error!(%defect, "a read failed");
             Problem::internal()

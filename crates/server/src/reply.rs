@@ -8,6 +8,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 
 use crate::problem::{Kind, Problem};
+use crate::room::Share;
 
 /// The page is one file: its script and style stand in it, and it talks to its own server only.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
@@ -19,6 +20,19 @@ enum Content {
     Json,
     Page,
     Metrics,
+}
+
+/// The bytes of an answer and its share of the room for answers.
+#[derive(Debug)]
+struct HeldAnswer {
+    json: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for HeldAnswer {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
 }
 
 /// An answer.
@@ -39,6 +53,12 @@ impl Reply {
 
     pub(crate) fn json(body: Vec<u8>) -> Reply {
         Reply::ok(Content::Json, body.into())
+    }
+
+    /// An answer that may be large; its share of the room for answers goes when it is sent, or its client is gone.
+    pub(crate) fn held(json: Vec<u8>, mut share: Share) -> Result<Reply, Problem> {
+        share.hold(json.len())?;
+        Ok(Reply::ok(Content::Json, Bytes::from_owner(HeldAnswer { json, _share: share })))
     }
 
     pub(crate) fn page(html: &'static str) -> Reply {

@@ -123,6 +123,15 @@ fn check<'p>(call: Call, name: &'p str, method: &Method, uri: &Uri) -> Result<Co
     decoded(name).ok_or_else(|| Problem::invalid("the path is not UTF-8 text in percent encoding"))
 }
 
+/// A name as a segment of a path: percent-encoded where a URL gives its bytes a meaning. A lone dot has one, too.
+pub fn path_segment(name: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(encoded).collect()
+}
+
 /// The text that `%41b` stands for; `None` if it stands for none.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
@@ -187,6 +196,13 @@ mod tests {
         check(Method::GET, "/v1/objects/%ff", Err("not UTF-8"));
         check(Method::GET, "/v1/objects/%4", Err("not UTF-8"));
         check(Method::GET, "/v1/objects/%zz", Err("not UTF-8"));
+    }
+
+    #[test]
+    fn names_become_segments_and_names_again() {
+        assert_eq!(path_segment("delay_v1"), "delay_v1");
+        assert_eq!(path_segment("a b/ä.?"), "a%20b%2F%C3%A4%2E%3F");
+        assert_eq!(decoded(&path_segment("a b/ä.?")).as_deref(), Some("a b/ä.?"));
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Server {
         while !stop.wait(UPKEEP_EVERY) && !accepting.is_finished() {
             app.measures.upkeep();
         }
+        app.stop();
         drop(closing);
         let ended = runtime.block_on(accepting);
         let page_ended = page.map_or(Ok(()), |accepting| runtime.block_on(accepting));

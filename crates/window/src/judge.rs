@@ -138,12 +138,17 @@ pub struct Judge {
     partitions: HashMap<u32, Partition>,
 }
 
+/// What a remembered key takes beside its own bytes, which are there twice: two boxes, an entry of each table, a time.
+const KEY_BYTES: usize = 160;
+
 #[derive(Debug, Clone, Default)]
 struct Partition {
     newest_used_us: Option<i64>,
     /// Event times of used events by primary key, as far back as a repeat could still be a duplicate.
     times_by_key: HashMap<Box<[u8]>, Vec<i64>>,
     keys_by_time: BTreeSet<(i64, Box<[u8]>)>,
+    /// Of all keys in `keys_by_time`.
+    key_bytes: usize,
 }
 
 impl Judge {
@@ -180,6 +185,12 @@ impl Judge {
         Verdict::Used
     }
 
+    /// Bytes of memory that remembered keys take, about.
+    pub fn memory_bytes(&self) -> usize {
+        let of = |partition: &Partition| partition.keys_by_time.len() * KEY_BYTES + 2 * partition.key_bytes;
+        self.partitions.values().map(of).sum()
+    }
+
     /// The partition's watermark: its greatest used event time minus the allowed lateness.
     pub fn watermark_us(&self, partition: u32) -> Option<i64> {
         let newest_us = self.partitions.get(&partition)?.newest_used_us?;
@@ -195,7 +206,9 @@ impl Partition {
 
     fn remember(&mut self, primary_key: &[u8], time_us: i64) {
         self.times_by_key.entry(primary_key.into()).or_default().push(time_us);
-        self.keys_by_time.insert((time_us, primary_key.into()));
+        if self.keys_by_time.insert((time_us, primary_key.into())) {
+            self.key_bytes += primary_key.len();
+        }
     }
 
     /// Forgets keys whose event time lies behind the watermark by more than the horizon.
@@ -204,6 +217,7 @@ impl Partition {
         let oldest_us = newest_us.saturating_sub(behind_newest_us);
         while self.keys_by_time.first().is_some_and(|(time_us, _)| *time_us < oldest_us) {
             let Some((time_us, key)) = self.keys_by_time.pop_first() else { return };
+            self.key_bytes -= key.len();
             if let Some(times) = self.times_by_key.get_mut(&key) {
                 times.retain(|used_us| *used_us != time_us);
                 if times.is_empty() {
@@ -362,6 +376,16 @@ mod tests {
         // A repeat of a late or rejected event is judged as if that had not been.
         check(rules(0, None, Some(99)), "9 a, 5 b, 9 b", "used late used");
         check(rules(0, Some(0), Some(99)), "9 a@8, 9 a@9, 9 a@9", "future used duplicate");
+    }
+
+    #[test]
+    fn keys_are_counted_while_they_are_remembered() {
+        let mut judge = Judge::new(Rules { lateness_us: 0, ahead_max_us: None, dedup_horizon_us: Some(10) });
+        for time_us in 0..1_000 {
+            let key = time_us.to_string();
+            judge.judge(0, Arrival { rejection: None, time_us, arrived_us: 0, primary_key: key.as_bytes() });
+        }
+        assert_eq!(judge.memory_bytes(), 11 * (KEY_BYTES + 2 * 3));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod answers;
+mod arrivals;
 mod configuration;
 mod endings;
 #[path = "../bad_input/folder.rs"]

@@ -1,9 +1,11 @@
 //! Runs that cannot begin, and reads that nobody answers.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::thread;
 
 use crate::check_refused;
-use crate::folder::{Folder, project};
+use crate::folder::{Folder, Said, project};
 use crate::server::Server;
 
 #[test]
@@ -19,6 +21,9 @@ fn runs_that_make_no_sense_are_refused() {
         ("run . --listen 127.0.0.1:65536", &["invalid value"]),
         ("run . --until yesterday", &["invalid value 'yesterday'", "`2026-01-31T12:00:00Z`"]),
         ("run . --until 2026-02-30", &["invalid value '2026-02-30'"]),
+        ("run . --until 2013", &["invalid value '2013'", "before 1980", "`2013-01-01T00:00:00Z`, or microseconds"]),
+        ("run . --until 20130701", &["invalid value '20130701'", "before 1980"]),
+        ("run . --until -1", &["invalid value '-1'", "before 1980"]),
         ("run . --clock sundial", &["invalid value 'sundial'", "system, event"]),
         ("run . --data-dir state", &["`--data-dir` is not supported yet", "until the durable log comes"]),
         ("run . --service f", &["unexpected argument '--service'"]),
@@ -73,6 +78,46 @@ fn levels_of_the_log_are_checked() {
 }
 
 #[test]
+fn a_body_beyond_what_can_be_is_refused_before_anything_is_printed() {
+    let folder = Folder::new();
+    folder.file("asof.toml", "[server]\nbody_max = \"2GiB\"\n");
+    let said = folder.run("run . --listen 127.0.0.1:0");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let expected = "`./asof.toml`, line 2: body_max in [server]: `2GiB` is more than a body can be, 1 GiB";
+    assert!(said.stderr.contains(expected), "{}", said.stderr);
+    assert!(!said.stderr.contains("listening"), "{}", said.stderr);
+    assert_eq!(said.stdout, "");
+}
+
+/// Answers one connection with a text, and gives what `asof get` makes of it.
+fn said_of(folder: &Folder, answer: String) -> Said {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut connection = listener.accept().unwrap().0;
+        // What is asked is shorter and comes at once.
+        assert!(connection.read(&mut [0; 4_096]).unwrap() > 0);
+        connection.write_all(answer.as_bytes()).unwrap();
+    });
+    let said = folder.run(&format!("get f k=1 --url {url}"));
+    server.join().unwrap();
+    said
+}
+
+#[test]
+fn a_busy_server_is_not_the_fault_of_who_asks() {
+    let folder = Folder::new();
+    let body = r#"{"error":{"kind":"busy","message":"too many requests","hint":"come again"}}"#;
+    for (status, code) in [("429 Too Many Requests", 2), ("503 Service Unavailable", 2), ("422 Unprocessable", 1)] {
+        let length = body.len();
+        let said = said_of(&folder, format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        assert_eq!(said.code, Some(code), "{status}: {}", said.stderr);
+        assert!(said.stderr.contains("too many requests"), "{status}: {}", said.stderr);
+        assert!(said.stderr.contains("hint: come again"), "{status}: {}", said.stderr);
+    }
+}
+
+#[test]
 fn a_read_needs_a_server() {
     let folder = Folder::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -89,6 +134,7 @@ fn a_read_needs_a_server() {
         ("get f k=1 --url http://", &["not the URL of a server"]),
         ("get f k=1 --url http://[", &["not the URL of a server"]),
         ("get f --as-of soon", &["invalid value 'soon'"]),
+        ("get f --as-of 2013", &["invalid value '2013'", "before 1980", "`2013-01-01T00:00:00Z`, or microseconds"]),
         ("get", &["not provided", "<SERVICE>"]),
     ];
     for (words, expected) in cases {

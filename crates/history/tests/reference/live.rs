@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_feature::{Arrivals, Faced, OnlineStream, OnlineView, Rejected, Settled, StreamPlan, ViewPlan};
-use asof_window::{Accounting, Rejection, Verdict, Version};
+use asof_feature::{Arrivals, Faced, OnlineStream, OnlineView, Settled, StreamPlan, ViewPlan};
+use asof_window::{Accounting, Verdict, Version};
 use tempfile::TempDir;
 
 use crate::case::{Case, Read, decode, differences, instant_us, rows};
@@ -88,14 +88,8 @@ impl<'a> Bound<'a> {
     fn arrive(&self, engine: &mut Live, first: usize, rows: usize) -> asof_feature::Outcome {
         let batch = self.batch.slice(first, rows);
         let own = |row: &usize| row.checked_sub(first).filter(|row| *row < rows);
-        let unreadable: Vec<usize> = self.unreadable.iter().filter_map(own).collect();
-        let mut rejected = self.stream.rejected(&batch, &unreadable);
-        rejected.extend(unreadable.iter().map(|row| Rejected {
-            row: *row,
-            rejection: Rejection::Unreadable,
-            detail: String::new(),
-        }));
-        rejected.sort_by_key(|one| one.row);
+        let unreadable = self.unreadable.iter().filter_map(own).map(|row| (row, String::new())).collect();
+        let rejected = self.stream.rejected(&batch, unreadable);
         let primary_keys = self.stream.primary_keys(&batch).unwrap();
         let partition = self.case.events[first].partition;
         let next = engine.next_offsets.entry(partition).or_default();

@@ -1,0 +1,92 @@
+//! What there is to tell of a running job besides numbers of the streams: why events were not used, which columns a file
+//! lacks, and examples of entities.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use asof_definition::FeatureView;
+use asof_feature::Outcome;
+use asof_window::{Rejection, Verdict};
+
+use crate::engine::StreamBatch;
+use crate::statistics::{Reason, Reasons};
+
+/// Gathered by the writer, batch by batch.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// By stream.
+    reasons: Vec<Reasons>,
+    absent_columns: Vec<Vec<String>>,
+    /// By view.
+    views: Vec<ToldOfView>,
+}
+
+#[derive(Debug)]
+struct ToldOfView {
+    name: String,
+    set_aside: u64,
+    example_key: Option<Vec<ArrayRef>>,
+}
+
+impl Told {
+    pub(crate) fn new(streams: usize, views: &[Arc<FeatureView>]) -> Told {
+        let nothing = |view: &Arc<FeatureView>| ToldOfView { name: view.name.clone(), set_aside: 0, example_key: None };
+        Told {
+            reasons: vec![Reasons::default(); streams],
+            absent_columns: vec![Vec::new(); streams],
+            views: views.iter().map(nothing).collect(),
+        }
+    }
+
+    /// Adds what became of a batch. `views` are those of its stream, in the order of the outcome and of `last_keys`.
+    pub(crate) fn add(
+        &mut self,
+        batch: &StreamBatch,
+        outcome: &Outcome,
+        views: &[usize],
+        last_keys: &[Option<Vec<ArrayRef>>],
+    ) {
+        let reasons = &mut self.reasons[batch.stream];
+        for one in &batch.rejected {
+            reasons.add(one.rejection.name(), batch.offsets[one.row], &one.detail);
+        }
+        for (verdict, offset) in outcome.verdicts.iter().zip(&batch.offsets) {
+            match verdict {
+                Verdict::Late => reasons.add("late", *offset, "event time is behind the watermark"),
+                Verdict::Rejected(Rejection::Future) => {
+                    reasons.add("future", *offset, "event time is too far beyond the arrival");
+                }
+                Verdict::Used | Verdict::Duplicate | Verdict::Rejected(_) => {}
+            }
+        }
+        for (place, view) in views.iter().enumerate() {
+            let view = &mut self.views[*view];
+            let aside = &outcome.set_aside[place];
+            view.set_aside += aside.len() as u64;
+            for one in aside {
+                reasons.add(&format!("set aside for `{}`", view.name), batch.offsets[one.row], &one.detail);
+            }
+            view.example_key.clone_from(&last_keys[place]);
+        }
+    }
+
+    pub(crate) fn note_absent_columns(&mut self, stream: usize, columns: Vec<String>) {
+        self.absent_columns[stream] = columns;
+    }
+
+    pub(crate) fn reasons(&self, stream: usize) -> &[Reason] {
+        self.reasons[stream].list()
+    }
+
+    pub(crate) fn absent_columns(&self, stream: usize) -> &[String] {
+        &self.absent_columns[stream]
+    }
+
+    pub(crate) fn set_aside(&self, view: usize) -> u64 {
+        self.views[view].set_aside
+    }
+
+    pub(crate) fn example_key(&self, view: usize) -> Option<Vec<ArrayRef>> {
+        self.views[view].example_key.clone()
+    }
+}
