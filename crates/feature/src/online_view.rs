@@ -21,6 +21,9 @@ use asof_window::{Answers, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, 
 use crate::error::FeatureError;
 use crate::view::{SetAside, ViewAnswers, ViewPlan};
 
+/// After so many rows appended the writer lets others have its core, so that on a busy machine a read waits for a fraction
+/// of a millisecond instead of the rest of the writer's time slice.
+const YIELD_EVERY_ROWS: usize = 256;
 /// After so many rows a long read is asked whether it may go on.
 const ASK_EVERY_ROWS: usize = 64;
 
@@ -160,11 +163,18 @@ impl OnlineView {
         let run = events.run(0, events.len());
         let (rows, starts) = self.by_shard(&keys);
         self.is_written.store(true, Ordering::Release);
+        let mut appended = 0;
         for (shard, part) in self.shards.iter().zip(starts.windows(2)).filter(|(_, part)| part[0] < part[1]) {
             let mut state = lock(shard);
             state.settle(settled.version, settled.floor_us);
             let rows = &rows[part[0]..part[1]];
             state.append(&keys, rows, &run, incoming.version, |row| tie(taken.rows.value(row) as usize));
+            drop(state);
+            appended += rows.len();
+            if appended >= YIELD_EVERY_ROWS {
+                appended = 0;
+                std::thread::yield_now();
+            }
         }
         self.is_written.store(false, Ordering::Release);
         let last = taken.keys.iter().map(|part| part.slice(part.len() - 1, 1)).collect();

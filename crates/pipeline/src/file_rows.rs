@@ -121,6 +121,8 @@ impl Standing {
             let Standing { decoder, decoded, .. } = self;
             decoder.decode(piece, &mut |rows| {
                 decoded.push_back(layout.lay_out(rows));
+                // Reading ahead is never as urgent as a read or the writer.
+                std::thread::yield_now();
                 Ok::<_, PipelineError>(())
             })?;
             progress.bytes_read.fetch_add(bytes, Ordering::Relaxed);
