@@ -23,10 +23,11 @@ import shutil
 import sys
 import time
 
-from serving.load import Load, failures, median_of, print_head, print_row, write_bodies
+from serving.load import Load, median_of, print_head, print_row, write_bodies
 from serving.machine import BENCH, add_binaries, check_binaries, enter_venv, print_machine, write_results
 from serving.population import ACCOUNTS, HOT_ACCOUNT, MERCHANTS, skewed
 from serving.projects import ten_features, transactions
+from serving.promises import RATE_KEPT_MIN, is_answered, promised
 from serving.server import Server
 
 SECTIONS = ["one", "hundred", "wide", "hot"]
@@ -40,7 +41,6 @@ LONG_RATE, LONG_S, LONG_WARM_UP_S, LONG_RUN_ON_S = 5_000, 300, 20, 30
 LONG_US_MAX = {"p50_us": 500, "p99_us": 2_000, "p999_us": 10_000}
 PEAK_EVENTS, EVENTS_PER_DAY, EVENT_BYTES = 20_000_000, 400_000, 23  # bytes in Parquet
 READY_S_MAX = 1_800
-RATE_KEPT_MIN = 0.99  # of the requests asked for, answered by the end of the measured time
 
 
 def main():
@@ -238,15 +238,6 @@ def check_answers(server, service, rows, columns):
     assert len(answer["columns"]) == columns, f"`{service}` has {len(answer['columns'])} features, not {columns}"
     assert all(any(known) for known in answer["known"].values()), f"`{service}` knows nothing of {rows}: {answer['known']}"
     return answer
-
-
-def is_answered(report, rate):
-    return failures(report) == 0 and report["rate"] >= RATE_KEPT_MIN * rate
-
-
-def promised(what, is_kept):
-    print(f"{'kept' if is_kept else 'NOT KEPT'}: {what}", flush=True)
-    return is_kept
 
 
 if __name__ == "__main__":

@@ -18,17 +18,22 @@ class Load:
 
     def run(self, server, rate, duration_s, warm_up_s, more=()):
         """One run: what the generator reports, and how many cores the server kept busy. `rate` is requests per second or `max`, the closed loop."""
-        command = [
-            self.open_loop, "--address", f"127.0.0.1:{server.port}", "--path", f"/v1/services/{self.service}/features",
+        path = f"/v1/services/{self.service}/features"
+        return generated(self.open_loop, server, path, [
             "--bodies", self.bodies, "--connections", self.connections, "--rate", rate,
             "--duration", duration_s, "--warm-up", warm_up_s, *more,
-        ]
-        began, cpu_s = time.monotonic(), server.cpu_s()
-        ended = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-        if ended.returncode != 0:
-            raise SystemExit(f"the load generator ended with {ended.returncode}; the server says:\n{server.said()}")
-        cores = (server.cpu_s() - cpu_s) / (time.monotonic() - began)
-        return {**json.loads(ended.stdout), "server_cores": round(cores, 2)}
+        ])
+
+
+def generated(open_loop, server, path, options):
+    """One run of the generator: its report, and how many cores the server kept busy meanwhile."""
+    command = [open_loop, "--address", f"127.0.0.1:{server.port}", "--path", path, *options]
+    began, cpu_s = time.monotonic(), server.cpu_s()
+    ended = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if ended.returncode != 0:
+        raise SystemExit(f"the load generator ended with {ended.returncode}; the server says:\n{server.said()}")
+    cores = (server.cpu_s() - cpu_s) / (time.monotonic() - began)
+    return {**json.loads(ended.stdout), "server_cores": round(cores, 2)}
 
 
 def median_of(reports):

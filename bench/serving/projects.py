@@ -48,6 +48,17 @@ def project(name, data, sql):
     return folder
 
 
+def live(name, sql, settings):
+    """The folder of a project whose streams are fed over HTTP, with its `asof.toml` and without any event yet."""
+    folder = DATA / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "asof.toml").write_text(settings)
+    for file, text in sql.items():
+        (folder / file).write_text(text)
+    return folder
+
+
 def ten_features(name, data, reading="rate = 'max'", is_keyed=False, with_wide=False):
     """Ten features of an account, the service `account_v1`; with 250 more and `wide_v1` if asked for.
 

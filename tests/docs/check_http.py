@@ -2,10 +2,12 @@
 
     target/venv/bin/python tests/docs/check_http.py [--asof target/release/asof]
 
-- Every console block is run (see console.py), against `asof run examples/flights` up to a fixed instant.
-- The table of calls is that of /openapi.json; the document itself is valid OpenAPI, and answers to its own examples, and an
-  error, are as its schemas say.
-- The table of metrics has the names, types and labels of /metrics; the table of limits has the keys that the program knows.
+- Every console block is run (see console.py), against `asof run examples/flights` up to a fixed instant, or against the small
+  live project that the page writes.
+- The table of calls is that of /openapi.json, of both; the document itself is valid OpenAPI, and answers to its own examples,
+  and an error, are as its schemas say.
+- The tables of metrics have the names, types and labels of /metrics, the first one without what is stored; the table of limits
+  has the keys that the program knows.
 - Each value of the table of values, sent in a request, is answered as the table says.
 
 Two words of this page: after `<!-- crowded -->` other clients hold as much memory in bodies as there may be; after
@@ -27,9 +29,12 @@ from openapi_spec_validator import validate
 
 PAGE = "docs/reference/http.md"
 # Fewer, and a fence was renamed so that nothing is compared.
-COMMANDS_MIN = 18
+COMMANDS_MIN = 34
 FLIGHTS = "asof run examples/flights --until 2013-07-01T00:00:00Z"
 STARTED = ["…", "try:", "…"]
+# The page has written and filled it.
+LIVE = "asof run cards"
+ONE_EVENT = {"payment_id": "after the page", "card": "red", "amount": 1, "ts": "2026-03-01T12:02:00Z"}
 # Bodies of more than 16 KiB may take 32 times the greatest one together, 32 KiB on the page: this leaves room for 32 bytes.
 CROWD, CROWD_BODY_BYTES = 32, 32 << 10
 WAIT_S = 10
@@ -44,8 +49,12 @@ def main():
         try:
             run_page(session, page)
             session.begin_server(Command(FLIGHTS, STARTED), PAGE)
-            check_calls(session, page)
-            check_metrics(session, page)
+            offered = check_document(session)
+            of_files = metrics(session)
+            session.begin_server(Command(LIVE, STARTED), PAGE)
+            offered |= check_document(session)
+            check_calls(session, page, offered)
+            check_metrics(session, page, of_files)
             check_limits(session, page)
             check_values(session, page)
         finally:
@@ -69,6 +78,8 @@ def run_page(session, page):
             write_waiting(session)
             session.begin_server(Command("asof run waiting", ["…", "listening on …", "…"]), PAGE)
             wait_for(session, "/readyz", None, "2 rows taken in")
+        elif word == "file":
+            session.write(*argument)
         elif word == "console":
             for command in argument:
                 session.run(command, PAGE)
@@ -110,22 +121,25 @@ def write_waiting(session):
 # ---------------------------------------------------------------------------------------------------------------- calls
 
 
-def check_calls(session, page):
-    """The table of calls, /openapi.json, and answers to its examples against its schemas."""
+def check_calls(session, page, offered):
+    """The table of calls."""
+    same(session, "calls", {tuple(call.split()) for call in cells(page, "| Call |", 0)}, offered)
+
+
+def check_document(session):
+    """/openapi.json, and answers to its examples against its schemas. Gives the calls, with the names in their paths left out."""
     document = json.loads(fetch(session, "/openapi.json"))
     validate(document)
-    offered = {
-        (method.upper(), re.sub(r"^/v1/(service|view)s/[^/]+/", r"/v1/\1s/{\1}/", path))
+    reads = {path: item["post"] for path, item in document["paths"].items() if path.endswith("/features")}
+    for path, operation in reads.items():
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        check_answer(session, document, operation, path, example, "200")
+    path = next(iter(reads))
+    check_answer(session, document, reads[path], path, {"row": []}, "default")
+    return {
+        (method.upper(), re.sub(r"^/v1/(service|view|stream)s/[^/]+/", r"/v1/\1s/{\1}/", path))
         for path, item in document["paths"].items() for method in item
     }
-    told = {tuple(call.split()) for call in cells(page, "| Call |", 0)}
-    same(session, "calls", told, offered)
-    for path, item in document["paths"].items():
-        if "post" in item:
-            example = item["post"]["requestBody"]["content"]["application/json"]["example"]
-            check_answer(session, document, item["post"], path, example, "200")
-    path = next(path for path, item in document["paths"].items() if "post" in item)
-    check_answer(session, document, document["paths"][path]["post"], path, {"row": []}, "default")
 
 
 def check_answer(session, document, operation, path, body, response):
@@ -142,8 +156,20 @@ def check_answer(session, document, operation, path, body, response):
 # -------------------------------------------------------------------------------------------------------------- metrics
 
 
-def check_metrics(session, page):
-    """Names, types and labels."""
+def check_metrics(session, page, of_files):
+    """Names, types and labels: all of them of a live project, those of the first table of one that reads files."""
+    fetch(session, "/v1/streams/payments/events", json.dumps(ONE_EVENT))
+    every, stored = ({described(*row) for row in told(page, head)} for head in ("| Metric |", "| Metric of what is stored |"))
+    same(session, "metrics", every | stored, metrics(session))
+    same(session, "metrics without a data folder", every & of_files, of_files)
+
+
+def told(page, head):
+    return [(code(row[0])[0], row[1], code(row[2])) for row in rows(page, head)]
+
+
+def metrics(session):
+    """What /metrics has, each described."""
     found = {}
     for line in fetch(session, "/metrics").splitlines():
         if line.startswith("# TYPE "):
@@ -154,8 +180,7 @@ def check_metrics(session, page):
             base = re.sub(r"_(bucket|sum|count)$", "", name)
             owner = found[name if name in found else base]
             owner[1].update(set(re.findall(r'(\w+)="', labels or "")) - {"le"})
-    told = {described(code(row[0])[0], row[1], code(row[2])) for row in rows(page, "| Metric |")}
-    same(session, "metrics", told, {described(name, kind, labels) for name, (kind, labels) in found.items()})
+    return {described(name, kind, labels) for name, (kind, labels) in found.items()}
 
 
 def described(name, kind, labels):

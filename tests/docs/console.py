@@ -6,6 +6,7 @@ A page is read from top to bottom:
     ```console              lines after `$ ` are commands (`> ` goes on), the lines below are what they print
     <!-- crowded -->, …     what the script that checks the page says
     <!-- stop -->           the reader presses Ctrl-C: the server that a command began is stopped, and has to end with 0
+    <!-- kill -->           `kill -9`: the server is gone at once
 
 `…` on a page stands for any characters of a line, alone on a line for any lines. Where the shown answer begins with `{`,
 spaces and line breaks between the tokens of JSON do not count, so that one long line may be broken for the reader. What a
@@ -35,7 +36,7 @@ COMMAND_S = 60
 # A string of JSON, the ellipsis, or anything else without spaces.
 TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|…|[^\s"…]+')
 STEP = re.compile(
-    r"<!-- (?P<word>file|stop|crowded|waiting)(?: (?P<argument>[^>]*?))? -->|```(?P<language>\w*)\n(?P<body>.*?)\n```", re.S
+    r"<!-- (?P<word>file|stop|kill|crowded|waiting)(?: (?P<argument>[^>]*?))? -->|```(?P<language>\w*)\n(?P<body>.*?)\n```", re.S
 )
 
 
@@ -172,6 +173,12 @@ class Session:
             code = f"nothing within {STOP_S} s"
         if code != 0:
             self.failures.append(f"{place}: after Ctrl-C the server ended with {code}\n{self.server_text()}")
+
+    def kill_server(self):
+        """Nothing is tidied up, and nothing is said."""
+        self.server.kill()
+        self.server.wait()
+        self.server = None
 
     def as_shown(self, text):
         """What was printed, as a reader with the standard port sees it."""

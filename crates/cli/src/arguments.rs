@@ -38,6 +38,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  asof get origin_departures origin=JFK\n  asof get origin_departures origin=JFK --as-of 2014-01-01T05:00:00Z\n\nA value is read by the type of its column: `origin=JFK`, `distance=301`, `distance=null` where it is not known. For\nVARCHAR every text is a text, also an empty one and `null`; `origin:=null` is JSON, with any value."
     )]
     Get(GetArguments),
+    /// Send a file of events to a running server, and tell what became of its rows.
+    #[command(
+        after_help = "Examples:\n  asof ingest payments payments.jsonl\n  asof ingest payments past.parquet --history --arrival-column received_at\n\nA command that was cut off is run again as it was: it goes on, and no row counts twice."
+    )]
+    Ingest(IngestArguments),
+    /// Send the events that a stream has set aside once more, after its definition was mended.
+    #[command(
+        after_help = "Example:\n  asof replay-dead-letters payments --reason check\n\nA replayed event is never late. In features as of an event time it counts from its event time on, in what was served only\nfrom now on."
+    )]
+    ReplayDeadLetters(ReplayDeadLettersArguments),
     #[command(external_subcommand)]
     Later(Vec<String>),
 }
@@ -103,6 +113,9 @@ pub(crate) struct HistoryArguments {
     /// Where an expression fails on a row: stop with an error, or write NULL, count and go on.
     #[arg(long, value_enum, default_value = "fail")]
     pub(crate) on_error: OnErrorArgument,
+    /// Where `asof run` stores the streams without a connector. Default: DIR/.asof.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Memory for data that waits, e.g. 2GiB; beyond it, data waits on disk. Default: half of what the machine has.
     #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
     pub(crate) memory_limit: Option<usize>,
@@ -123,9 +136,12 @@ pub(crate) struct RunArguments {
     /// Where to listen; port 0 takes a free one. Default: 127.0.0.1:6566.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = crate::listen_address::parse)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where state is kept. Not supported yet: nothing is stored until the durable log comes.
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// Where the log, checkpoints and history of streams without a connector are stored. Default: DIR/.asof.
+    #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Take the data folder over from a writer that may still run: it can acknowledge nothing more.
+    #[arg(long)]
+    pub(crate) take_over: bool,
     /// What "now" is for reads. Default: event if all streams are files, else system.
     #[arg(long, value_enum)]
     pub(crate) clock: Option<ClockArgument>,
@@ -161,6 +177,60 @@ pub(crate) struct GetArguments {
     /// A table, or the server's answer as it is.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: OutputFormat,
+}
+
+/// Arguments of `asof ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArguments {
+    /// The stream: one without a connector.
+    #[arg(value_name = "STREAM")]
+    pub(crate) stream: String,
+    /// The events, one a row. Columns are found by name.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where the server is.
+    #[arg(long, default_value = "http://127.0.0.1:6566")]
+    pub(crate) url: String,
+    /// How the file is written. Default: by its ending.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<RowsFormat>,
+    /// The past: sent in the order of event time, never late, arrived at its event times.
+    #[arg(long)]
+    pub(crate) history: bool,
+    /// With --history: the column of the file that says when each event arrived.
+    #[arg(long, value_name = "COLUMN", requires = "history")]
+    pub(crate) arrival_column: Option<String>,
+    /// Rows of a request, which is at most 4 MiB.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) rows_per_request: u32,
+}
+
+/// The format of a file of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowsFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object a line. What cannot be read becomes a dead letter.
+    Jsonl,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// Arguments of `asof replay-dead-letters`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayDeadLettersArguments {
+    /// The stream.
+    #[arg(value_name = "STREAM")]
+    pub(crate) stream: String,
+    /// Where the server is.
+    #[arg(long, default_value = "http://127.0.0.1:6566")]
+    pub(crate) url: String,
+    /// Only events that were set aside for this reason: unreadable, not_null, check, future or late.
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: Option<String>,
+    /// Only events from this offset on.
+    #[arg(long, value_name = "OFFSET", default_value = "0")]
+    pub(crate) from: u64,
 }
 
 /// `--time-unit`.
@@ -215,7 +285,10 @@ impl From<ClockArgument> for Clock {
 }
 
 /// Commands of the contract that come with a later release.
-const LATER: &[&str] = &["ingest", "plan", "apply", "replay", "audit", "backtest", "explain", "bench", "sql", "export"];
+const LATER: &[&str] = &["plan", "apply", "replay", "audit", "backtest", "explain", "bench", "sql", "export"];
+
+/// Commands that a mistyped one may mean.
+const COMMANDS: &[&str] = &["check", "history", "run", "get", "ingest", "replay-dead-letters", "help"];
 
 /// The refusal of a command that is not there.
 pub(crate) fn refuse(words: &[String]) -> Failure {
@@ -223,10 +296,10 @@ pub(crate) fn refuse(words: &[String]) -> Failure {
     if LATER.contains(&name) {
         return Failure::input_with_hint(
             format!("`asof {name}` is not supported yet"),
-            "this release has `asof check`, `asof history`, `asof run` and `asof get`",
+            "`asof --help` lists the commands of this release",
         );
     }
-    let hint = match asof_expression::nearest(name, ["check", "history", "run", "get", "help"]) {
+    let hint = match asof_expression::nearest(name, COMMANDS.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`asof --help` lists the commands".to_owned(),
     };

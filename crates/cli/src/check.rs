@@ -53,7 +53,7 @@ fn stream_words(stream: &Stream) -> String {
         columns => format!("primary key ({})", names(columns)),
     };
     let from = match &stream.connector {
-        Connector::Log => "the embedded log".to_owned(),
+        Connector::Log(_) => "the embedded log".to_owned(),
         Connector::File(file) => format!("file `{}`", file.path),
     };
     format!(

@@ -1,4 +1,4 @@
-//! The HTTP client of `asof get`: plain HTTP, no proxies, no redirects, answers of bounded size.
+//! The HTTP client of the commands that talk to a server: plain HTTP, no proxies, no redirects, answers of bounded size.
 
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use crate::failure::Failure;
 
 /// A call takes at most this long; the server's own limit for taking an answer is the same.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Far beyond any vector, far below what would hurt.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The same for events: a disk that is busy may hold back an answer.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Far beyond any vector, and a hundred dead letters of 64 KiB in which every byte is written as `\u0000`.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Asks one server.
 #[derive(Debug)]
@@ -18,6 +20,27 @@ pub(crate) struct Client {
     agent: Agent,
     /// Without a slash at its end.
     url: String,
+}
+
+/// Events on their way.
+#[derive(Debug)]
+pub(crate) struct EventBatch {
+    /// How they are written.
+    pub(crate) content_type: &'static str,
+    /// Names the batch: sent again, it changes nothing.
+    pub(crate) key: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    /// How long to wait before asking again, if the server says so.
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether the batch had been taken in before.
+    pub(crate) is_repeat: bool,
 }
 
 /// What a server says when it refuses.
@@ -67,16 +90,44 @@ impl Client {
         self.answer(&url, self.agent.post(&url).content_type("application/json").send(body))
     }
 
+    /// Sends events, once. An error is that nothing came back.
+    pub(crate) fn send(&self, path: &str, batch: &EventBatch) -> Result<Reply, Failure> {
+        let url = format!("{}{path}", self.url);
+        let request = self.agent.post(&url).content_type(batch.content_type).header("Idempotency-Key", &batch.key);
+        self.reply(&url, request.config().timeout_global(Some(EVENTS_TIMEOUT)).build().send(&batch.body))
+    }
+
+    /// What the server says in an answer that refuses.
+    pub(crate) fn refusal(&self, path: &str, reply: &Reply) -> Failure {
+        refused(&format!("{}{path}", self.url), reply.status, &reply.body)
+    }
+
+    /// Where the server is, without a slash at its end.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     fn answer(
         &self,
         url: &str,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<String, Failure> {
+        let Reply { status, body, .. } = self.reply(url, answer)?;
+        if (200..300).contains(&status) { Ok(body) } else { Err(refused(url, status, &body)) }
+    }
+
+    fn reply(
+        &self,
+        url: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Reply, Failure> {
         let mut answer = answer.map_err(|error| self.failed(url, &error))?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
         let body = body.map_err(|error| self.failed(url, &error))?;
-        let status = answer.status();
-        if status.is_success() { Ok(body) } else { Err(refused(url, status.as_u16(), &body)) }
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        let is_repeat = header("idempotency-replayed") == Some("true");
+        Ok(Reply { status: answer.status().as_u16(), body, retry_after, is_repeat })
     }
 
     fn failed(&self, url: &str, error: &ureq::Error) -> Failure {
@@ -94,7 +145,7 @@ impl Client {
             ureq::Error::BodyExceedsLimit(_) => {
                 Failure::outside(format!("`{url}`: the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20))
             }
-            ureq::Error::Timeout(_) => Failure::outside(format!("`{url}`: no answer within {} s", TIMEOUT.as_secs())),
+            ureq::Error::Timeout(_) => Failure::outside(format!("`{url}`: no answer in time")),
             other => Failure::outside(format!("`{url}`: {other}")),
         }
     }

@@ -5,7 +5,8 @@
 //! believes they work. How settings are found is in `settings.rs`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use asof_server::{BODY_BYTES_CEILING, Limits};
@@ -23,6 +24,12 @@ pub(crate) struct Configuration {
     pub(crate) as_of_horizon: Option<Duration>,
     /// `[server] listen`: the default of `--listen`.
     pub(crate) listen: Option<SocketAddr>,
+    /// `[storage] data_dir`: the default of `--data-dir`.
+    pub(crate) data_folder: Option<PathBuf>,
+    /// `[storage] segment_size`: the size at which a segment of a log is sealed.
+    pub(crate) segment_bytes: Option<usize>,
+    /// `[checkpoint] interval`: how long after a checkpoint the next one begins.
+    pub(crate) checkpoint_every: Option<Duration>,
     /// The rest of `[server]`.
     pub(crate) limits: Limits,
 }
@@ -71,6 +78,18 @@ const KEYS: &[Key] = &[
         name: "idle_timeout",
         sets: Sets::Text(|all, text| set(&mut all.limits.idle_timeout, timeout(text))),
     },
+    Key { section: "storage", name: "data_dir", sets: Sets::Text(|all, text| put(&mut all.data_folder, folder(text))) },
+    Key {
+        section: "storage",
+        name: "segment_size",
+        sets: Sets::Text(|all, text| put(&mut all.segment_bytes, segment_bytes(text))),
+    },
+    Key { section: "storage", name: "object_store", sets: Sets::Text(|_, _| Err(OBJECT_STORE.to_owned())) },
+    Key {
+        section: "checkpoint",
+        name: "interval",
+        sets: Sets::Text(|all, text| put(&mut all.checkpoint_every, timeout(text))),
+    },
     Key {
         section: "state",
         name: "memory",
@@ -84,7 +103,11 @@ const KEYS: &[Key] = &[
 ];
 
 /// Sections of the contract that come with a later release.
-const LATER_SECTIONS: &[&str] = &["storage", "checkpoint", "kafka", "auth"];
+const LATER_SECTIONS: &[&str] = &["kafka", "auth"];
+/// What is said of a key that a later release brings.
+const OBJECT_STORE: &str = "not supported yet: checkpoints lie in the data folder";
+/// The sizes that a segment may have: small ones for tests, none that takes minutes to read.
+const SEGMENT_BYTES: RangeInclusive<usize> = 64 << 10..=4 << 30;
 /// No count has a use beyond it.
 const COUNT_MAX: usize = 1_000_000_000;
 
@@ -146,6 +169,15 @@ fn body_bytes(text: &str) -> Result<usize, String> {
         return Err(format!("`{text}` is more than a body can be, {} GiB", BODY_BYTES_CEILING >> 30));
     }
     Ok(bytes)
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.trim().is_empty() { Err("the path is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn segment_bytes(text: &str) -> Result<usize, String> {
+    let bytes = size::parse(text)?;
+    if SEGMENT_BYTES.contains(&bytes) { Ok(bytes) } else { Err(format!("`{text}` is not from 64KiB to 4GiB")) }
 }
 
 fn count(given: &Given) -> Result<usize, String> {

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use asof_definition::{Project, UnknownObject};
-use asof_history::{Job, Knowledge, OnError, RowsOf, SpineRows, Stop, Summary, Target};
+use asof_history::{Job, Knowledge, OnError, Origin, Reason, RowsOf, SpineRows, Stop, Summary, Target};
 use serde_json::json;
 
 use crate::arguments::{HistoryArguments, KnowledgeArgument, OnErrorArgument, OutputFormat};
 use crate::failure::Failure;
 use crate::progress_bar::Bars;
 use crate::project_folder::ProjectFolder;
+use crate::run::data_folder;
 use crate::{accounts, memory, shell_words, told};
 
 #[allow(clippy::disallowed_methods, reason = "the seconds of the summary; no value depends on them")]
@@ -48,6 +49,7 @@ fn job(arguments: &HistoryArguments, folder: &ProjectFolder) -> Result<Job, Fail
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Job {
         folder: arguments.folder.clone(),
+        data_folder: data_folder(&arguments.folder, arguments.data_dir.as_deref(), &folder.configuration),
         target,
         rows,
         out: arguments.out.clone(),
@@ -102,7 +104,7 @@ fn show(job: &Job, summary: &Summary, seconds: f64) {
     for stream in &summary.streams {
         told::remark(&accounts::verdicts(&stream.name, &stream.accounting));
         for reason in &stream.reasons {
-            told::remark(&accounts::first(&reason.name, reason.offset, &reason.detail));
+            told::remark(&first(stream.origin, reason));
         }
         for (view, count) in &stream.set_aside {
             told::remark(&format!("    {count} used events set aside for `{view}`"));
@@ -127,6 +129,14 @@ fn show(job: &Job, summary: &Summary, seconds: f64) {
     ));
 }
 
+/// The first event of a reason, where people find it: by its row in a file, by its offset in the log.
+fn first(origin: Origin, reason: &Reason) -> String {
+    match origin {
+        Origin::File => accounts::first(&reason.name, reason.offset, &reason.detail),
+        Origin::Log => format!("    {} first at offset {}: {}", reason.name, reason.offset, reason.detail),
+    }
+}
+
 /// The job's warnings, and the streams of which nothing could be used.
 fn warnings(summary: &Summary) -> Vec<String> {
     let unused = summary.streams.iter().filter(|stream| stream.accounting.used == 0);
@@ -148,10 +158,14 @@ fn suggest(job: &Job, folder: &ProjectFolder) {
 fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
     let streams = summary.streams.iter().map(|stream| {
         let accounting = &stream.accounting;
+        let first = match stream.origin {
+            Origin::File => "first_row",
+            Origin::Log => "first_offset",
+        };
         let reasons = stream
             .reasons
             .iter()
-            .map(|reason| json!({"name": reason.name, "first_row": reason.offset, "detail": reason.detail}));
+            .map(|reason| json!({"name": reason.name, first: reason.offset, "detail": reason.detail}));
         let set_aside = stream.set_aside.iter().map(|(view, count)| json!({"view": view, "events": count}));
         json!({
             "name": stream.name,

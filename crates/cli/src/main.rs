@@ -8,16 +8,20 @@ mod check;
 mod client;
 mod configuration;
 mod duration;
+mod event_sender;
 mod excerpt;
 mod failure;
 mod get;
 mod history;
+mod ingest;
 mod instant;
+mod interrupt;
 mod listen_address;
 mod logs;
 mod memory;
 mod progress_bar;
 mod project_folder;
+mod replay_dead_letters;
 mod request_row;
 mod run;
 mod screen;
@@ -25,6 +29,7 @@ mod settings;
 mod shell_words;
 mod size;
 mod status;
+mod tally;
 mod told;
 mod try_next;
 mod watch;
@@ -55,6 +60,8 @@ fn main() -> ExitCode {
         Command::History(history) => history::run(&history),
         Command::Run(run) => run::run(&run),
         Command::Get(get) => get::run(&get),
+        Command::Ingest(ingest) => ingest::run(&ingest),
+        Command::ReplayDeadLetters(replay) => replay_dead_letters::run(&replay),
         Command::Later(words) => Err(arguments::refuse(&words)),
     };
     match result {

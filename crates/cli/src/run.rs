@@ -6,15 +6,21 @@
 //! The port is bound before files are read: a taken port is told at once, and `/readyz` says "not yet" from the beginning.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
 use asof_definition::{Connector, Project};
-use asof_pipeline::{Clock, Engine, EngineSettings, Job, Stop};
+use asof_disk::FolderDisk;
+use asof_log::TakeOver;
+use asof_pipeline::{Clock, Engine, EngineSettings, Job, Stop, Storage, StorageSettings};
 use asof_server::{Limits, Server};
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::arguments::RunArguments;
+use crate::configuration::Configuration;
 use crate::failure::Failure;
 use crate::project_folder::ProjectFolder;
 use crate::screen::Screen;
@@ -33,27 +39,35 @@ struct Plan {
     limits: Limits,
     settings: EngineSettings,
     job: Job,
+    data_folder: PathBuf,
+    take_over: TakeOver,
+    storage: StorageSettings,
 }
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.data_dir.is_some() {
-        return Err(Failure::input_with_hint(
-            "`--data-dir` is not supported yet: nothing is stored until the durable log comes",
-            "leave it out: state is read from the files again at each start",
-        ));
-    }
     let folder = ProjectFolder::load(&arguments.folder)?;
+    check_storage_arguments(arguments, &folder.project)?;
     told::warnings(&folder.project.warnings, &folder.sources);
     let plan = Plan::new(arguments, &folder);
     let screen = Screen::new();
     logs::start(&screen)?;
     let server = Server::bind(plan.listen)?;
-    let engine = Arc::new(Engine::new(Arc::new(folder.project), plan.settings, Arc::new(wall_clock_us))?);
+    let storage = open_storage(&folder.project, &plan)?;
+    let engine = Engine::with_storage(Arc::new(folder.project), plan.settings, Arc::new(wall_clock_us), storage)?;
+    let engine = Arc::new(engine);
     let stop = Arc::new(Stop::default());
-    stop_on_interrupt(&stop, &screen)?;
+    let is_interrupted = stop_on_interrupt(&stop)?;
     told::remark(&format!("{}: {}", arguments.folder.display(), check::contents(engine.project())));
     tell_where(&plan, &server);
-    serve(server, &engine, &plan, &screen, &stop)
+    serve(server, &engine, &plan, &screen, Ending { stop: &stop, is_interrupted: &is_interrupted })
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy)]
+struct Ending<'s> {
+    stop: &'s Stop,
+    /// By Ctrl-C or a signal.
+    is_interrupted: &'s AtomicBool,
 }
 
 impl Plan {
@@ -74,9 +88,54 @@ impl Plan {
                 until_us: arguments.until,
                 waiting_bytes_max: state_bytes_max / WAITING_PART,
                 threads: thread::available_parallelism().map_or(1, usize::from),
+                lower_priority,
             },
+            data_folder: data_folder(&arguments.folder, arguments.data_dir.as_deref(), configuration),
+            take_over: if arguments.take_over { TakeOver::TakeOver } else { TakeOver::Refuse },
+            storage: storage_settings(configuration),
         }
     }
+}
+
+/// Where a project is stored: as the command line says, else as its configuration does, else beside its SQL.
+pub(crate) fn data_folder(folder: &Path, argument: Option<&Path>, configuration: &Configuration) -> PathBuf {
+    let configured = configuration.data_folder.as_ref().map(|data| folder.join(data));
+    argument.map(Path::to_owned).or(configured).unwrap_or_else(|| folder.join(".asof"))
+}
+
+fn storage_settings(configuration: &Configuration) -> StorageSettings {
+    let default = StorageSettings::default();
+    StorageSettings {
+        segment_bytes: configuration.segment_bytes.map_or(default.segment_bytes, |bytes| bytes as u64),
+        checkpoint_every: configuration.checkpoint_every.unwrap_or(default.checkpoint_every),
+        ..default
+    }
+}
+
+/// An option that would be ignored is refused.
+fn check_storage_arguments(arguments: &RunArguments, project: &Project) -> Result<(), Failure> {
+    let given = [("--data-dir", arguments.data_dir.is_some()), ("--take-over", arguments.take_over)];
+    match given.iter().find(|(_, is_given)| *is_given && !is_stored(project)) {
+        Some((option, _)) => Err(Failure::input_with_hint(
+            format!("`{option}` has no use here: every stream of the project reads a file, and nothing is stored"),
+            "leave it out",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn is_stored(project: &Project) -> bool {
+    project.streams.iter().any(|stream| matches!(stream.connector, Connector::Log(_)))
+}
+
+/// The data folder, claimed, where some stream is stored.
+fn open_storage(project: &Project, plan: &Plan) -> Result<Option<Storage>, Failure> {
+    if !is_stored(project) {
+        return Ok(None);
+    }
+    let storage = Storage::open(Arc::new(FolderDisk), &plan.data_folder, plan.take_over, plan.storage)?;
+    told::remark(&format!("data in {}, generation {}", plan.data_folder.display(), storage.generation()));
+    Ok(Some(storage))
 }
 
 /// Files are history and replayed in their own time; the log lives in ours.
@@ -109,7 +168,14 @@ fn tell_where(plan: &Plan, server: &Server) {
 }
 
 /// Runs until stopped. The error of the pipeline goes before that of the server, which may follow from it.
-fn serve(server: Server, engine: &Arc<Engine>, plan: &Plan, screen: &Screen, stop: &Stop) -> Result<(), Failure> {
+fn serve(
+    server: Server,
+    engine: &Arc<Engine>,
+    plan: &Plan,
+    screen: &Screen,
+    ending: Ending<'_>,
+) -> Result<(), Failure> {
+    let stop = ending.stop;
     let traffic = server.traffic();
     let url = listen_address::url(server.address());
     let page_url = server.page_address().map(listen_address::url);
@@ -125,6 +191,9 @@ fn serve(server: Server, engine: &Arc<Engine>, plan: &Plan, screen: &Screen, sto
         {
             let _others_end_too = AskAtEnd(stop);
             Watch::new(engine, &traffic, screen, Urls { server: &url, page: page_url.as_deref() }).follow(stop);
+            if ending.is_interrupted.load(Ordering::Relaxed) {
+                screen.remark("stopping: requests in flight are answered; Ctrl-C again ends at once");
+            }
         }
         let (pipeline, serving) = (joined(pipeline, "the pipeline"), joined(serving, "the server"));
         pipeline??;
@@ -149,17 +218,27 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>, name: &str) -> Result<T, Failure> 
 
 /// Ctrl-C, or the signal that a container is stopped with, lets requests in flight be answered.
 #[allow(clippy::disallowed_methods, reason = "a second Ctrl-C asks for an end at once, whatever stays behind")]
-fn stop_on_interrupt(stop: &Arc<Stop>, screen: &Screen) -> Result<(), Failure> {
-    let (stop, screen) = (stop.clone(), screen.clone());
+fn stop_on_interrupt(stop: &Arc<Stop>) -> Result<Arc<AtomicBool>, Failure> {
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let (stop, interrupted) = (stop.clone(), is_interrupted.clone());
     ctrlc::set_handler(move || {
         if stop.is_asked() {
             std::process::exit(2);
         }
-        // First, since the remark may wait for whoever reads standard error.
+        interrupted.store(true, Ordering::Relaxed);
         stop.ask();
-        screen.remark("stopping: requests in flight are answered; Ctrl-C again ends at once");
     })
-    .map_err(|error| Failure::outside(format!("cannot listen for Ctrl-C: {error}")))
+    .map_err(|error| Failure::outside(format!("cannot listen for Ctrl-C: {error}")))?;
+    Ok(is_interrupted)
+}
+
+/// Lowers the priority of this thread: on a busy machine, readers and producers go first. As `nice 9` does.
+fn lower_priority() {
+    const PRIORITY: u8 = 25; // of 0 to 99, where 50 is normal
+    let priority = ThreadPriorityValue::try_from(PRIORITY).expect("25 is a priority");
+    if let Err(error) = thread_priority::set_current_thread_priority(ThreadPriority::Crossplatform(priority)) {
+        tracing::debug!(?error, "cannot lower the priority of a thread");
+    }
 }
 
 /// Microseconds since 1970; before it, negative.

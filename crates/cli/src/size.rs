@@ -1,48 +1,7 @@
-//! Sizes as text: `2GiB`, `512 MiB`, `1.5GB`, `1000000`.
+//! Sizes on the command line and in `asof.toml`, as the definitions read them.
 
 /// The bytes that `text` says.
 pub(crate) fn parse(text: &str) -> Result<usize, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = (&text[..digits], text[digits..].trim().to_ascii_lowercase());
-    let factor: u64 = match unit.as_str() {
-        "" | "b" => 1,
-        "kib" | "k" => 1 << 10,
-        "mib" | "m" => 1 << 20,
-        "gib" | "g" => 1 << 30,
-        "tib" | "t" => 1 << 40,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return Err(format!("unknown unit `{unit}`: write a size as `2GiB` or `512MiB`")),
-    };
-    let number: f64 = number.parse().map_err(|_| "write a size as `2GiB` or `512MiB`".to_owned())?;
-    let bytes = number * factor as f64;
-    if !(1.0..=1e18).contains(&bytes) {
-        return Err(format!("`{text}` is no sensible size"));
-    }
-    Ok(bytes as usize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        let cases = [
-            ("2GiB", Some(2 << 30)),
-            ("512 MiB", Some(512 << 20)),
-            ("1.5kb", Some(1500)),
-            ("7", Some(7)),
-            ("0", None),
-            ("-1", None),
-            ("many", None),
-            ("1PB", None),
-        ];
-        for (text, bytes) in cases {
-            assert_eq!(parse(text).ok(), bytes, "{text}");
-        }
-    }
+    let bytes = asof_definition::size_bytes(text)?;
+    usize::try_from(bytes).map_err(|_| format!("`{text}` is more than this machine can address"))
 }

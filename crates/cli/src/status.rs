@@ -64,7 +64,7 @@ pub(crate) fn line(now: &Sample, earlier: &Sample) -> String {
     if now.phase != Phase::Reading {
         parts.push(format!("{} events", grouped(now.events)));
     }
-    if now.phase == Phase::Replaying {
+    if matches!(now.phase, Phase::Replaying | Phase::Live) {
         parts.push(format!("{}/s", rate(now.events, earlier.events)));
     }
     parts.extend(now.newest_us.map(|us| format!("newest {}", instant::to_the_second(us))));
@@ -86,7 +86,7 @@ fn phase(now: &Sample) -> String {
         Phase::Reading if now.bytes > 0 => {
             format!("reading {} %", (now.bytes_read as f64 / now.bytes as f64 * 100.0).floor().min(100.0))
         }
-        Phase::Done => "serving".to_owned(),
+        Phase::Done | Phase::Live => "serving".to_owned(),
         phase => phase.name().to_owned(),
     }
 }

@@ -1,6 +1,8 @@
 //! Three commands to try on a running server, which work as they are printed: with a real entity, in any shell.
 
 use arrow::datatypes::DataType;
+use asof_connect::instant_text;
+use asof_definition::{Column, Connector, Stream};
 use asof_pipeline::Engine;
 use asof_server::path_segment;
 use serde_json::Value;
@@ -25,8 +27,40 @@ struct Given {
     value: Value,
 }
 
-/// The commands, for a server that is found at `url`.
-pub(crate) fn commands(engine: &Engine, url: &str) -> [String; 3] {
+/// The commands, for a server that is found at `url`: where events are stored, the first one brings one.
+pub(crate) fn commands(engine: &Engine, url: &str) -> Vec<String> {
+    let reads = reads(engine, url);
+    let Some(stream) = stored_streams(engine).next() else { return reads.into() };
+    let path = format!("{url}/v1/streams/{}/events", path_segment(&stream.name));
+    let event = stream
+        .columns
+        .iter()
+        .map(|column| format!("{}:{}", Value::from(column.name.as_str()), example(column, engine)));
+    let event = format!("{{{}}}", event.collect::<Vec<_>>().join(","));
+    let post = format!("curl -s {} -d {}", quoted(&path), in_quotes(&event));
+    std::iter::once(post).chain(reads.into_iter().take(2)).collect()
+}
+
+fn stored_streams(engine: &Engine) -> impl Iterator<Item = &Stream> {
+    let streams = engine.project().streams.iter().map(|stream| &**stream);
+    streams.filter(|stream| matches!(stream.connector, Connector::Log(_)))
+}
+
+/// A value that a column of an event can have.
+fn example(column: &Column, engine: &Engine) -> Value {
+    match &column.data_type {
+        DataType::Boolean => true.into(),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => 1.into(),
+        DataType::Float32 | DataType::Float64 => 1.5.into(),
+        DataType::Decimal128(_, _) => 1.into(),
+        DataType::Date32 => "2026-01-31".into(),
+        DataType::Timestamp(_, _) => instant_text(engine.wall_us()).into(),
+        DataType::Binary => "YQ==".into(),
+        _ => "a".into(),
+    }
+}
+
+fn reads(engine: &Engine, url: &str) -> [String; 3] {
     let objects = format!("{url}/v1/objects");
     let Some(example) = Example::of(engine) else {
         // Streams alone answer no reads.
@@ -52,12 +86,16 @@ impl Example {
         let project = engine.project();
         if let Some(service) = project.services.first() {
             let request = asof_server::example_request(engine, 0);
-            let columns = service.request.iter().map(|column| Given::new(&column.name, &column.data_type, &request));
+            let columns = service
+                .request
+                .iter()
+                .map(|column| Given::new(&column.name, &column.data_type, &request).or_example(engine));
             return Some(Example { kind: "services", name: service.name.clone(), columns: columns.collect() });
         }
         let view = project.views.first()?;
         let key = asof_server::example_key(engine, 0);
-        let columns = view.key.iter().map(|part| Given::new(&part.name, part.expression.data_type(), &key));
+        let columns =
+            view.key.iter().map(|part| Given::new(&part.name, part.expression.data_type(), &key).or_example(engine));
         Some(Example { kind: "views", name: view.name.clone(), columns: columns.collect() })
     }
 
@@ -86,6 +124,16 @@ impl Given {
     fn new(column: &str, data_type: &DataType, row: &Value) -> Given {
         let value = row.get(column).cloned().unwrap_or_default();
         Given { column: column.to_owned(), data_type: data_type.clone(), value }
+    }
+
+    /// Before the first event: the value that the event to try has under this name.
+    fn or_example(mut self, engine: &Engine) -> Given {
+        if self.value.is_null() {
+            let mut columns = stored_streams(engine).flat_map(|stream| &stream.columns);
+            let of_event = columns.find(|column| column.name == self.column && column.data_type == self.data_type);
+            self.value = of_event.map_or(Value::Null, |column| example(column, engine));
+        }
+        self
     }
 
     /// As `asof get` reads it.

@@ -87,6 +87,9 @@ impl<'w> Watch<'w> {
         if sample.phase == Phase::Done && self.accounted.is_none() {
             self.account(&sample);
         }
+        if sample.phase == Phase::Live && self.accounted.is_none() {
+            self.tell_recovery(&sample);
+        }
         if !self.has_suggested && self.has_examples(&sample) {
             self.suggest();
         }
@@ -105,6 +108,18 @@ impl<'w> Watch<'w> {
             self.screen.remark(&status::line(sample, &self.line));
             self.line = sample.clone();
         }
+    }
+
+    /// What was brought back, where there was something.
+    fn tell_recovery(&mut self, sample: &Sample) {
+        if sample.events == 0 {
+            self.screen.remark("ready: nothing is stored yet");
+        } else {
+            let seconds = self.engine.recovery_us() as f64 / 1e6;
+            self.screen.remark(&format!("{} events recovered, {seconds:.1} s", accounts::grouped(sample.events)));
+        }
+        self.accounted = Some(sample.events);
+        self.line = sample.clone();
     }
 
     /// What became of all events so far.
@@ -136,7 +151,8 @@ impl<'w> Watch<'w> {
             (0..self.engine.project().views.len()).all(|view| self.engine.view_statistics(view).example_key.is_some())
         };
         let has_events = self.first_event_at.is_some();
-        sample.phase == Phase::Done || (self.engine.is_ready() && has_events && (waited || everywhere()))
+        matches!(sample.phase, Phase::Done | Phase::Live)
+            || (self.engine.is_ready() && has_events && (waited || everywhere()))
     }
 
     fn suggest(&mut self) {

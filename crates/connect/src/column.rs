@@ -17,7 +17,7 @@ use arrow::datatypes::{
 use crate::base64::read_base64;
 use crate::civil::{parse_date, parse_timestamp};
 use crate::decimal::{parse_decimal, rescale};
-use crate::time_unit::TimeUnit;
+use crate::time_unit::{TimeUnit, UnitWitness};
 
 /// A raw value of a file, before its column's type is asked.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ enum Values {
     Text(Bytes),
     Binary(Bytes),
     Date(Vec<i32>),
-    Timestamp { values: Vec<i64>, unit: TimeUnit },
+    Timestamp { values: Vec<i64>, unit: TimeUnit, integers: UnitWitness },
 }
 
 /// Values of varying length: value `i` is `bytes[ends[i]..ends[i + 1]]`.
@@ -135,7 +135,9 @@ impl Column {
             DataType::Utf8 => Values::Text(bytes()),
             DataType::Binary => Values::Binary(bytes()),
             DataType::Date32 => Values::Date(Vec::with_capacity(rows)),
-            DataType::Timestamp(_, _) => Values::Timestamp { values: Vec::with_capacity(rows), unit },
+            DataType::Timestamp(_, _) => {
+                Values::Timestamp { values: Vec::with_capacity(rows), unit, integers: UnitWitness::default() }
+            }
             other => unreachable!("`{other}` is no language type and was refused when the file was opened"),
         };
         Column { data_type: data_type.clone(), values, valid: Vec::with_capacity(rows) }
@@ -143,6 +145,14 @@ impl Column {
 
     pub(crate) fn data_type(&self) -> &DataType {
         &self.data_type
+    }
+
+    /// What plain integers a TIMESTAMP column was set to so far, also in rows that were reset; nothing for other columns.
+    pub(crate) fn integers_seen(&self) -> UnitWitness {
+        match &self.values {
+            Values::Timestamp { integers, .. } => *integers,
+            _ => UnitWitness::default(),
+        }
     }
 
     /// Appends a row that is NULL until set.
@@ -242,7 +252,10 @@ impl Values {
                 is_base64
             }
             (Values::Date(values), Scalar::Text(text)) => set(values, parse_date(text)),
-            (Values::Timestamp { values, unit }, Scalar::Integer(count)) => set(values, unit.microseconds(count)),
+            (Values::Timestamp { values, unit, integers }, Scalar::Integer(count)) => {
+                integers.look_at(count);
+                set(values, unit.microseconds(count))
+            }
             (Values::Timestamp { values, .. }, Scalar::Text(text)) => set(values, parse_timestamp(text)),
             _ => false,
         }

@@ -183,6 +183,91 @@ pub enum ConnectError {
         /// The format asked for.
         format: Format,
     },
+    /// A file that is followed became shorter, or another file stands in its place.
+    #[error("`{}` was truncated or replaced while it was followed: {detail}; hint: let the writer append to one file", path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// What was read and what is there now.
+        detail: String,
+    },
+    /// Stored events are not as they were written.
+    #[error("a stored batch of events is damaged: {detail}")]
+    StoredDamaged {
+        /// What is wrong.
+        detail: String,
+    },
+    /// What is wrong with a stored batch, and where it lies.
+    #[error("stream `{stream}`, partition {partition}, offset {offset}: {source}")]
+    StoredAt {
+        /// The stream.
+        stream: String,
+        /// Its partition.
+        partition: u32,
+        /// The first offset of the batch.
+        offset: u64,
+        /// What is wrong.
+        source: Box<ConnectError>,
+    },
+    /// Offsets are neither in the log nor in a Parquet file.
+    #[error("stream `{stream}`, partition {partition}: the events from offset {} up to {} are missing; hint: put back the files that were removed from its folders", offsets.start, offsets.end)]
+    StoredGap {
+        /// The stream.
+        stream: String,
+        /// Its partition.
+        partition: u32,
+        /// The offsets, without the last.
+        offsets: std::ops::Range<u64>,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] asof_log::LogError),
+    /// Stored events were written by a later version of the program.
+    #[error(
+        "a stored batch of events is of version {found}, and this program reads version {read}; hint: use a later version"
+    )]
+    StoredVersion {
+        /// The version found.
+        found: u8,
+        /// The version that can be read.
+        read: u8,
+    },
+    /// Events cannot be stored as they are given.
+    #[error("a batch of events cannot be stored: {detail}")]
+    Unstorable {
+        /// What is wrong.
+        detail: String,
+    },
+    /// A column has another type now than when its events were stored.
+    #[error(
+        "column `{column}` is declared as {}, and its stored events are {}; hint: declare a new column beside it",
+        type_name(declared),
+        type_name(stored)
+    )]
+    StoredColumnType {
+        /// The column.
+        column: String,
+        /// Its type in the stored events.
+        stored: DataType,
+        /// Its declared type.
+        declared: DataType,
+    },
+    /// A column that must not be NULL was not there when events were stored.
+    #[error(
+        "column `{column}` is declared NOT NULL, and stored events do not have it; hint: declare it without NOT NULL"
+    )]
+    StoredColumnMissing {
+        /// The column.
+        column: String,
+    },
+    /// A column that must not be NULL is NULL in a stored event.
+    #[error(
+        "column `{column}` is declared NOT NULL, and a stored event has no value in it; hint: declare it without NOT NULL"
+    )]
+    StoredNull {
+        /// The column.
+        column: String,
+    },
 }
 
 fn unit_hint(suggested: Option<TimeUnit>) -> String {
@@ -239,6 +324,17 @@ impl ConnectError {
 
     /// Whether the user's input is at fault, rather than the world outside: a disk that fails or is full.
     pub fn is_input(&self) -> bool {
-        !matches!(self, ConnectError::Read { .. } | ConnectError::Write { .. })
+        match self {
+            ConnectError::Read { .. }
+            | ConnectError::Write { .. }
+            | ConnectError::Replaced { .. }
+            | ConnectError::StoredDamaged { .. }
+            | ConnectError::StoredVersion { .. }
+            | ConnectError::StoredGap { .. }
+            | ConnectError::Log(_)
+            | ConnectError::Unstorable { .. } => false,
+            ConnectError::StoredAt { source, .. } => source.is_input(),
+            _ => true,
+        }
     }
 }

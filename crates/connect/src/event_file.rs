@@ -5,8 +5,12 @@
 //! ```
 //! A value that is not of its column's type makes its row unreadable, never the file. A column that the whole file lacks
 //! is NULL throughout and listed by [`EventFile::absent_columns`].
+//!
+//! A file of text may be followed while it is written ([`EventFile::follow`]): its end is then the present one, and more
+//! may come behind it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +23,7 @@ use crate::error::{ConnectError, name_hint};
 use crate::format::Format;
 use crate::json_rows::{JsonRows, JsonRule};
 use crate::parquet_rows::{ParquetFile, ParquetPlan, RowRange};
-use crate::row_cutter::{ROW_BYTES_MAX, RowCutter, RowRule, TextPiece};
+use crate::row_cutter::{Growth, ROW_BYTES_MAX, RowCutter, RowRule, TextPiece};
 use crate::time_unit::{TimeUnit, UnitCheck, check_unit};
 use crate::wanted::{Wanted, WantedColumn, position_of};
 
@@ -32,15 +36,29 @@ pub struct EventFile {
     /// The names in the file; `None` for JSONL, where every line has its own.
     names: Option<Vec<String>>,
     /// The first piece, kept for what is asked about the beginning of the file.
-    head: Option<Piece>,
+    head: Option<Box<Piece>>,
     is_head_given: bool,
     pieces: Pieces,
+    /// Which file is followed, if one is.
+    followed: Option<FileIdentity>,
+    /// Time columns whose unit is checked at the first piece: there was none yet when the file was opened.
+    unchecked_columns: Vec<String>,
+}
+
+/// What makes a file the same under the same name: device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    fn of(metadata: &Metadata) -> FileIdentity {
+        FileIdentity(metadata.dev(), metadata.ino())
+    }
 }
 
 /// Where the pieces come from.
 #[derive(Debug)]
 enum Pieces {
-    Text(RowCutter),
+    Text(Box<RowCutter>),
     Ranges(std::vec::IntoIter<RowRange>),
 }
 
@@ -85,11 +103,26 @@ impl EventFile {
     /// Opens `path` and checks what can be checked without reading it all: that it is a file of that format, that typed
     /// columns can be read as declared, and that plain integers are not of another unit than microseconds.
     pub fn open(path: &Path, format: Format, wanted: &Wanted) -> Result<EventFile, ConnectError> {
-        let file = EventFile::open_unchecked(path, format, wanted, JsonRule::Event)?;
-        if wanted.time_unit.is_none() {
-            for column in wanted.columns.iter().filter(|column| matches!(column.data_type, DataType::Timestamp(_, _))) {
-                file.check_time_unit(&column.name)?;
-            }
+        let file = EventFile::open_unchecked(path, format, wanted, JsonRule::Event, Growth::Finished)?;
+        file.check_time_units(&doubtful_columns(wanted))?;
+        Ok(file)
+    }
+
+    /// Opens a file that others append to. [`EventFile::next_piece`] answers `None` at the present end and may be asked
+    /// again at any later time; a last row without its line end waits. A JSONL file may be empty at first, a CSV file has
+    /// its header. A Parquet file is whole or none and cannot be followed.
+    pub fn follow(path: &Path, format: Format, wanted: &Wanted) -> Result<EventFile, ConnectError> {
+        if format == Format::Parquet {
+            return Err(ConnectError::Unsupported {
+                what: format!("`{}` cannot be followed: a Parquet file is not appended to", path.display()),
+                hint: "follow a JSONL or CSV file, or set follow = false",
+            });
+        }
+        let mut file = EventFile::open_unchecked(path, format, wanted, JsonRule::Event, Growth::Followed)?;
+        file.followed = Some(FileIdentity::of(&file_metadata(path)?));
+        match file.head {
+            Some(_) => file.check_time_units(&doubtful_columns(wanted))?,
+            None => file.unchecked_columns = doubtful_columns(wanted),
         }
         Ok(file)
     }
@@ -100,10 +133,14 @@ impl EventFile {
         format: Format,
         wanted: &Wanted,
         json_rule: JsonRule,
+        growth: Growth,
     ) -> Result<EventFile, ConnectError> {
         let schema = wanted.schema()?;
         let unit = wanted.time_unit.unwrap_or(TimeUnit::Microsecond);
-        let (file, size_bytes) = open_file(path)?;
+        let (file, size_bytes) = match (growth, format) {
+            (Growth::Followed, Format::Jsonl) => open_maybe_empty(path)?,
+            _ => open_file(path)?,
+        };
         let read_error = |source| ConnectError::Read { path: path.to_owned(), source };
         let (plan, names, pieces) = match format {
             Format::Parquet => {
@@ -114,18 +151,18 @@ impl EventFile {
                 (Plan::Parquet(plan), Some(names), pieces)
             }
             Format::Jsonl => {
-                let cutter = RowCutter::new(file, RowRule::Line).map_err(read_error)?;
+                let cutter = RowCutter::new(file, RowRule::Line, growth).map_err(read_error)?;
                 let names = wanted.columns.iter().map(|column| column.name.clone()).collect();
                 let plan = Plan::Jsonl { schema, unit, names, rule: json_rule };
-                (plan, None, Pieces::Text(cutter))
+                (plan, None, Pieces::Text(Box::new(cutter)))
             }
             Format::Csv => {
-                let mut cutter = RowCutter::new(file, RowRule::CsvRecord).map_err(read_error)?;
+                let mut cutter = RowCutter::new(file, RowRule::CsvRecord, growth).map_err(read_error)?;
                 let names = csv_header(path, &mut cutter)?;
                 let source_of = |column: &WantedColumn| position_of(&column.name, names.iter().map(String::as_str));
                 let sources = wanted.columns.iter().map(source_of).collect();
                 let plan = Plan::Csv { schema, unit, width: names.len(), sources };
-                (plan, Some(names), Pieces::Text(cutter))
+                (plan, Some(names), Pieces::Text(Box::new(cutter)))
             }
         };
         EventFile::new(path, size_bytes, plan, names, pieces)
@@ -148,12 +185,19 @@ impl EventFile {
         mut pieces: Pieces,
     ) -> Result<EventFile, ConnectError> {
         let path = path.to_owned();
-        let head = pieces.next().map_err(|source| ConnectError::Read { path: path.clone(), source })?;
+        let head = pieces.next().map_err(|source| ConnectError::Read { path: path.clone(), source })?.map(Box::new);
         let decoder = Decoder { plan: Arc::new(plan) };
-        Ok(EventFile { path, size_bytes, decoder, names, head, is_head_given: false, pieces })
+        let is_head_given = head.is_none();
+        let (followed, unchecked_columns) = (None, Vec::new());
+        Ok(EventFile { path, size_bytes, decoder, names, head, is_head_given, pieces, followed, unchecked_columns })
     }
 
-    /// The file's length.
+    /// Whether more pieces may come behind the last.
+    pub fn is_followed(&self) -> bool {
+        self.followed.is_some()
+    }
+
+    /// The file's length when it was opened.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -189,12 +233,40 @@ impl EventFile {
         }
     }
 
-    /// The next part of the file, `None` behind the last.
+    /// The next part of the file, `None` behind the last. Of a file that is followed `None` says that there is nothing new:
+    /// ask again later. That it became shorter, or that another file took its name, is an error; what is truncated and
+    /// written beyond its old length again between two calls is not noticed.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, ConnectError> {
         if !std::mem::replace(&mut self.is_head_given, true) {
-            return Ok(self.head.clone());
+            return Ok(self.head.as_deref().cloned());
         }
-        self.pieces.next().map_err(|source| ConnectError::Read { path: self.path.clone(), source })
+        self.check_followed()?;
+        let piece = self.pieces.next().map_err(|source| ConnectError::Read { path: self.path.clone(), source })?;
+        if let Some(piece) = &piece {
+            for column in std::mem::take(&mut self.unchecked_columns) {
+                self.check_time_unit(&column, piece.clone())?;
+            }
+        }
+        Ok(piece)
+    }
+
+    /// A file that is followed is still the same, and no shorter than what was read of it.
+    fn check_followed(&self) -> Result<(), ConnectError> {
+        let (Some(identity), Pieces::Text(cutter)) = (self.followed, &self.pieces) else { return Ok(()) };
+        let replaced = |detail: String| Err(ConnectError::Replaced { path: self.path.clone(), detail });
+        let metadata = match std::fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return replaced("it is gone".to_owned()),
+            Err(source) => return Err(ConnectError::Read { path: self.path.clone(), source }),
+        };
+        if FileIdentity::of(&metadata) != identity {
+            return replaced("another file has its name".to_owned());
+        }
+        let (read, length) = (cutter.bytes_read(), metadata.len());
+        if length < read {
+            return replaced(format!("{read} bytes of it were read, and it has {length} now"));
+        }
+        Ok(())
     }
 
     /// What turns pieces of this file into batches; cheap to clone, for any thread.
@@ -202,11 +274,15 @@ impl EventFile {
         self.decoder.clone()
     }
 
+    fn check_time_units(&self, columns: &[String]) -> Result<(), ConnectError> {
+        let Some(head) = &self.head else { return Ok(()) };
+        columns.iter().try_for_each(|column| self.check_time_unit(column, Piece::clone(head)))
+    }
+
     /// An error if the first plain integers of `column` all fall before 1980 as microseconds. Looked at are the first
-    /// 1,000 of the file's first piece (about 1 MiB of text, or 131,072 rows of Parquet).
-    fn check_time_unit(&self, column: &str) -> Result<(), ConnectError> {
+    /// 1,000 of `piece`, the file's first (about 1 MiB of text, or 131,072 rows of Parquet).
+    fn check_time_unit(&self, column: &str, piece: Piece) -> Result<(), ConnectError> {
         let Some(probe) = self.decoder.integers_of(column)? else { return Ok(()) };
-        let Some(piece) = self.head.clone() else { return Ok(()) };
         let mut integers: Vec<i64> = Vec::new();
         probe.decode::<ConnectError>(piece, &mut |decoded| {
             let array = decoded.batch.column(0).as_primitive::<Int64Type>();
@@ -227,22 +303,41 @@ impl EventFile {
         &self,
         each: &mut dyn FnMut(Decoded) -> Result<(), ConnectError>,
     ) -> Result<(), ConnectError> {
-        let Some(piece) = self.head.clone() else { return Ok(()) };
+        let Some(piece) = self.head.as_deref().cloned() else { return Ok(()) };
         self.decoder.decode(piece, each)
     }
 }
 
+/// The time columns whose plain integers may be of another unit than microseconds.
+fn doubtful_columns(wanted: &Wanted) -> Vec<String> {
+    if wanted.time_unit.is_some() {
+        return Vec::new();
+    }
+    let times = wanted.columns.iter().filter(|column| matches!(column.data_type, DataType::Timestamp(_, _)));
+    times.map(|column| column.name.clone()).collect()
+}
+
+/// A file that is not empty, and its length.
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64), ConnectError> {
-    let open_error = |source| ConnectError::open(path, source);
-    let metadata = std::fs::metadata(path).map_err(open_error)?;
+    match open_maybe_empty(path)? {
+        (_, 0) => Err(ConnectError::Empty { path: path.to_owned() }),
+        opened => Ok(opened),
+    }
+}
+
+fn open_maybe_empty(path: &Path) -> Result<(File, u64), ConnectError> {
+    let length = file_metadata(path)?.len();
+    Ok((File::open(path).map_err(|source| ConnectError::open(path, source))?, length))
+}
+
+/// What the system knows of a file that is none of another kind.
+fn file_metadata(path: &Path) -> Result<Metadata, ConnectError> {
+    let metadata = std::fs::metadata(path).map_err(|source| ConnectError::open(path, source))?;
     if !metadata.is_file() {
         let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
         return Err(ConnectError::NotAFile { path: path.to_owned(), found });
     }
-    if metadata.len() == 0 {
-        return Err(ConnectError::Empty { path: path.to_owned() });
-    }
-    Ok((File::open(path).map_err(open_error)?, metadata.len()))
+    Ok(metadata)
 }
 
 /// The names of the header record.

@@ -64,7 +64,7 @@ impl<'a> JsonRows<'a> {
     pub(crate) fn read(&mut self, line: &[u8], batch: &mut BatchBuilder<'_>) {
         batch.start_row();
         let Ok(text) = std::str::from_utf8(line) else {
-            return batch.reject_row("the line is not UTF-8 text".to_owned(), line);
+            return batch.reject_row("the row is not UTF-8 text".to_owned(), line);
         };
         if self.read_quickly(text, &mut batch.columns) {
             return;
@@ -139,8 +139,8 @@ impl<'a> JsonRows<'a> {
 fn not_an_object(line: &str, error: &serde_json::Error) -> String {
     match line.trim_start().as_bytes().first() {
         Some(b'{') => format!("invalid JSON: {}", bounded(&error.to_string(), 200)),
-        _ if serde_json::from_str::<IgnoredAny>(line).is_ok() => "the line is not a JSON object".to_owned(),
-        _ => "the line is not JSON".to_owned(),
+        _ if serde_json::from_str::<IgnoredAny>(line).is_ok() => "the row is not a JSON object".to_owned(),
+        _ => "the row is not JSON".to_owned(),
     }
 }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -18,14 +17,13 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
-use crate::batch_builder::{Decoded, Unreadable, bounded_raw};
+use crate::batch_builder::Decoded;
 use crate::column::bounded;
-use crate::convert::{convert, is_convertible};
+use crate::convert::is_convertible;
 use crate::error::ConnectError;
 use crate::format::Format;
-use crate::row_text::{TextStyle, row_json, write_value};
 use crate::time_unit::TimeUnit;
-use crate::type_name::type_name;
+use crate::typed_rows::{Conversion, TypedRows};
 use crate::wanted::position_of;
 
 /// The most rows of one range: a few ranges per row group of a million rows, none larger than a thread's share.
@@ -130,7 +128,7 @@ fn corrupt(path: &Path, detail: &str) -> ConnectError {
 }
 
 /// Runs the Parquet reader, which panics on some damaged files where it should report them.
-fn guarded<T, F>(path: &Path, read: impl FnOnce() -> Result<T, F>) -> Result<T, ConnectError>
+pub(crate) fn guarded<T, F>(path: &Path, read: impl FnOnce() -> Result<T, F>) -> Result<T, ConnectError>
 where
     F: std::fmt::Display,
 {
@@ -178,14 +176,10 @@ fn plain_type(data_type: &DataType) -> DataType {
 #[derive(Debug)]
 pub(crate) struct ParquetPlan {
     file: Arc<ParquetFile>,
-    schema: SchemaRef,
-    unit: TimeUnit,
     /// Columns of the file that are read, ascending.
     read: Vec<usize>,
-    /// For each column of the batch its place in `read`; `None` is absent from the file.
-    places: Vec<Option<usize>>,
-    /// Whether values are brought to the language's types; a spine keeps its own.
-    converts: bool,
+    /// What becomes of them; its places are places in `read`.
+    rows: TypedRows,
 }
 
 impl ParquetPlan {
@@ -210,7 +204,8 @@ impl ParquetPlan {
         read.sort_unstable();
         read.dedup();
         let places = sources.iter().map(|source| source.and_then(|source| read.binary_search(&source).ok())).collect();
-        Ok(ParquetPlan { file, schema, unit, read, places, converts: true })
+        let rows = TypedRows { schema, unit, places, conversion: Conversion::ToWanted };
+        Ok(ParquetPlan { file, read, rows })
     }
 
     /// All columns as they are.
@@ -218,16 +213,17 @@ impl ParquetPlan {
         let schema = file.schema().clone();
         let read: Vec<usize> = (0..schema.fields().len()).collect();
         let places = read.iter().copied().map(Some).collect();
-        ParquetPlan { file, schema, unit: TimeUnit::Microsecond, read, places, converts: false }
+        let rows = TypedRows { schema, unit: TimeUnit::Microsecond, places, conversion: Conversion::None };
+        ParquetPlan { file, read, rows }
     }
 
     /// Other columns of the same file.
     pub(crate) fn of_columns(&self, schema: SchemaRef) -> Result<ParquetPlan, ConnectError> {
-        ParquetPlan::converting(self.file.clone(), schema, self.unit)
+        ParquetPlan::converting(self.file.clone(), schema, self.rows.unit)
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.rows.schema
     }
 
     pub(crate) fn ranges(&self) -> Vec<RowRange> {
@@ -235,12 +231,12 @@ impl ParquetPlan {
     }
 
     pub(crate) fn is_absent(&self, column: usize) -> bool {
-        self.places[column].is_none()
+        self.rows.places[column].is_none()
     }
 
     /// The type that a column has in the file.
     pub(crate) fn type_in_file(&self, column: usize) -> Option<&DataType> {
-        self.places[column].map(|place| self.file.schema().field(self.read[place]).data_type())
+        self.rows.places[column].map(|place| self.file.schema().field(self.read[place]).data_type())
     }
 
     pub(crate) fn decode<E: From<ConnectError>>(
@@ -254,7 +250,7 @@ impl ParquetPlan {
         while let Some(batch) = guarded(path, || batches.next().transpose())? {
             let first_row = range.first_row + rows;
             rows += batch.num_rows() as u64;
-            each(self.decoded(&batch, first_row)?)?;
+            each(self.rows.decode(&batch, first_row).map_err(|detail| corrupt(path, &detail))?)?;
         }
         if rows != range.rows {
             let (group, announced) = (range.row_group, range.rows);
@@ -264,55 +260,4 @@ impl ParquetPlan {
         }
         Ok(())
     }
-
-    fn decoded(&self, source: &RecordBatch, first_row: u64) -> Result<Decoded, ConnectError> {
-        let mut failed: Vec<(usize, usize)> = Vec::new(); // (row, column) of each value that has no value of its type
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.places.len());
-        for (index, (field, place)) in self.schema.fields().iter().zip(&self.places).enumerate() {
-            columns.push(match place {
-                None => new_null_array(field.data_type(), source.num_rows()),
-                Some(place) if !self.converts => source.column(*place).clone(),
-                Some(place) => {
-                    let (array, rows) = convert(source.column(*place), field.data_type(), Some(self.unit))?;
-                    failed.extend(rows.into_iter().map(|row| (row, index)));
-                    array
-                }
-            });
-        }
-        failed.sort_unstable();
-        failed.dedup_by_key(|(row, _)| *row);
-        let unreadable = self.unreadable(source, &failed);
-        if !unreadable.is_empty() {
-            columns = without_rows(&columns, source.num_rows(), &unreadable);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(source.num_rows()));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|error| corrupt(&self.file.path, &error.to_string()))?;
-        Ok(Decoded { first_row, batch, unreadable })
-    }
-
-    /// What is wrong with each failed value's row, and the row's wanted columns as JSON.
-    fn unreadable(&self, source: &RecordBatch, failed: &[(usize, usize)]) -> Vec<Unreadable> {
-        let one = |&(row, column): &(usize, usize)| {
-            let field = self.schema.field(column);
-            let place = self.places[column].expect("an absent column has no value that fails");
-            let mut found = Vec::new();
-            write_value(source.column(place), row, TextStyle::Csv, &mut found);
-            let found = bounded(&String::from_utf8_lossy(&found), 60);
-            let detail =
-                format!("column `{}`: expected {}, found `{found}`", field.name(), type_name(field.data_type()));
-            Unreadable { row, detail, raw: bounded_raw(&row_json(source, row)) }
-        };
-        failed.iter().map(one).collect()
-    }
-}
-
-/// The columns with NULL in the unreadable rows.
-fn without_rows(columns: &[ArrayRef], rows: usize, unreadable: &[Unreadable]) -> Vec<ArrayRef> {
-    let mut is_unreadable = vec![false; rows];
-    for one in unreadable {
-        is_unreadable[one.row] = true;
-    }
-    let mask = arrow::array::BooleanArray::from(is_unreadable);
-    columns.iter().map(|column| arrow::compute::nullif(column, &mask).expect("the mask has one value a row")).collect()
 }

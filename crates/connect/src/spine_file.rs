@@ -17,7 +17,7 @@ use crate::event_file::{EventFile, csv_header, open_file};
 use crate::format::Format;
 use crate::inference::Kind;
 use crate::json_rows::{JsonRule, RawFields, scalar_of};
-use crate::row_cutter::{ROW_BYTES_MAX, RowCutter, RowRule, TextPiece};
+use crate::row_cutter::{Growth, ROW_BYTES_MAX, RowCutter, RowRule, TextPiece};
 use crate::time_unit::{UnitCheck, check_unit};
 use crate::wanted::{Wanted, WantedColumn, position_of};
 
@@ -34,10 +34,11 @@ impl SpineFile {
     /// Opens `path`; text files are read once to find the types of their columns. `text_columns` are those that CSV shall
     /// read as VARCHAR whatever they look like, because the project declares them so; names match as everywhere.
     pub fn open(path: &Path, format: Format, text_columns: &[String]) -> Result<SpineFile, ConnectError> {
+        let open = |wanted: &Wanted| EventFile::open_unchecked(path, format, wanted, JsonRule::Spine, Growth::Finished);
         let file = match format {
             Format::Parquet => EventFile::open_parquet_as_it_is(path)?,
-            Format::Jsonl => EventFile::open_unchecked(path, format, &json_columns(path)?, JsonRule::Spine)?,
-            Format::Csv => EventFile::open_unchecked(path, format, &csv_columns(path, text_columns)?, JsonRule::Spine)?,
+            Format::Jsonl => open(&json_columns(path)?)?,
+            Format::Csv => open(&csv_columns(path, text_columns)?)?,
         };
         let names = file.schema();
         let mut sorted: Vec<&String> = names.fields().iter().map(|field| field.name()).collect();
@@ -139,7 +140,7 @@ fn each_row(
 
 fn open_rows(path: &Path, rule: RowRule) -> Result<RowCutter, ConnectError> {
     let (file, _): (File, u64) = open_file(path)?;
-    RowCutter::new(file, rule).map_err(|source| ConnectError::Read { path: path.to_owned(), source })
+    RowCutter::new(file, rule, Growth::Finished).map_err(|source| ConnectError::Read { path: path.to_owned(), source })
 }
 
 /// The fields of all lines, in the order in which they first appear.

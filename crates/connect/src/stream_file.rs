@@ -40,8 +40,8 @@ pub enum ArrivalTimes {
 }
 
 impl StreamFile {
-    /// Opens the file of a stream; a path that is not absolute lies in `folder`, the project's. A stream without a file
-    /// is refused.
+    /// Opens the file of a stream; a path that is not absolute lies in `folder`, the project's. A file that is declared
+    /// with `follow = true` is followed: see [`EventFile::follow`]. A stream without a file is refused.
     pub fn open(folder: &Path, stream: &Arc<Stream>, arrival_times: ArrivalTimes) -> Result<StreamFile, ConnectError> {
         let connector = file_of(stream)?;
         let mut columns: Vec<WantedColumn> = stream
@@ -52,7 +52,10 @@ impl StreamFile {
         let arrival_column = connector.arrival_column.as_ref().map(|name| arrival_place(&mut columns, name));
         let wanted = Wanted { columns, time_unit: stream.timestamp_unit.map(TimeUnit::from) };
         let path = folder.join(&connector.path);
-        let file = EventFile::open(&path, connector.format.into(), &wanted)?;
+        let file = match connector.follow {
+            true => EventFile::follow(&path, connector.format.into(), &wanted)?,
+            false => EventFile::open(&path, connector.format.into(), &wanted)?,
+        };
         let needed = |name: &String| {
             let declared = stream.columns.iter().find(|column| column.name == *name);
             let arrives = arrival_times == ArrivalTimes::Needed && connector.arrival_column.as_ref() == Some(name);
@@ -80,17 +83,12 @@ pub fn split_arrivals(
 }
 
 fn file_of(stream: &Stream) -> Result<&FileConnector, ConnectError> {
-    let unsupported = |what: String, hint: &'static str| Err(ConnectError::Unsupported { what, hint });
     match &stream.connector {
-        Connector::Log => unsupported(
-            format!("stream `{}` is fed by the embedded log, which is not supported yet", stream.name),
-            "give it a file: WITH (connector = 'file', path = '…', format = 'parquet')",
-        ),
-        Connector::File(connector) if connector.follow => unsupported(
-            format!("stream `{}`: `follow = true` is not supported yet", stream.name),
-            "read the file as it stands: follow = false, with order = 'file' for arrivals",
-        ),
         Connector::File(connector) => Ok(connector),
+        Connector::Log { .. } => Err(ConnectError::Unsupported {
+            what: format!("stream `{}` is fed by the embedded log and has no file", stream.name),
+            hint: "give it one: WITH (connector = 'file', path = '…', format = 'parquet')",
+        }),
     }
 }
 

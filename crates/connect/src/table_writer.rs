@@ -240,7 +240,7 @@ fn groups_of(batches: &[RecordBatch]) -> Vec<Vec<RecordBatch>> {
 
 /// What suits each type: dictionaries for texts and narrow integers, where values repeat; differences for wide integers
 /// and instants; doubles as they stand. Snappy for all but doubles.
-fn parquet_properties(schema: &Schema) -> WriterProperties {
+pub(crate) fn parquet_properties(schema: &Schema) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_statistics_enabled(EnabledStatistics::Chunk)

@@ -105,19 +105,56 @@ pub(crate) enum UnitCheck {
     },
 }
 
+/// The plain integers of a time column, looked at while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct UnitWitness {
+    /// At most [`CHECKED_MAX`].
+    looked_at: usize,
+    /// The first of them.
+    example: Option<i64>,
+    /// Whether one of them is a moment from 1980 on.
+    is_plausible: bool,
+}
+
+impl UnitWitness {
+    /// Looks at one more integer, which was read as microseconds.
+    #[inline]
+    pub(crate) fn look_at(&mut self, count: i64) {
+        if self.looked_at < CHECKED_MAX {
+            self.looked_at += 1;
+            self.example.get_or_insert(count);
+            self.is_plausible |= i128::from(count) >= YEAR_1980_US;
+        }
+    }
+
+    /// What was seen here and then by `later`: the first batch with 1,000 integers decides.
+    pub(crate) fn join(self, later: UnitWitness) -> UnitWitness {
+        if self.looked_at >= CHECKED_MAX {
+            return self;
+        }
+        UnitWitness {
+            looked_at: self.looked_at + later.looked_at,
+            example: self.example.or(later.example),
+            is_plausible: self.is_plausible || later.is_plausible,
+        }
+    }
+
+    /// The verdict on all of them.
+    pub(crate) fn check(self) -> UnitCheck {
+        match self.example {
+            Some(example) if !self.is_plausible => {
+                UnitCheck::Before1980 { example, suggested: TimeUnit::that_fits(example) }
+            }
+            _ => UnitCheck::Plausible,
+        }
+    }
+}
+
 /// Looks at the first 1,000 of `counts`, which were read as microseconds.
 pub(crate) fn check_unit(counts: impl Iterator<Item = i64>) -> UnitCheck {
-    let mut example = None;
-    for count in counts.take(CHECKED_MAX) {
-        if i128::from(count) >= YEAR_1980_US {
-            return UnitCheck::Plausible;
-        }
-        example.get_or_insert(count);
-    }
-    match example {
-        Some(example) => UnitCheck::Before1980 { example, suggested: TimeUnit::that_fits(example) },
-        None => UnitCheck::Plausible,
-    }
+    let mut witness = UnitWitness::default();
+    counts.take(CHECKED_MAX).for_each(|count| witness.look_at(count));
+    witness.check()
 }
 
 #[cfg(test)]

@@ -223,12 +223,12 @@ fn lines_that_are_no_objects_are_unreadable_rows_and_blank_lines_are_none() {
     let shown = shown(&decoded);
     let starts = [
         "1",
-        "! the line is not a JSON object",
-        "! the line is not JSON",
+        "! the row is not a JSON object",
+        "! the row is not JSON",
         "! invalid JSON: trailing characters",
-        "! the line is not UTF-8 text",
+        "! the row is not UTF-8 text",
         "! invalid JSON: EOF",
-        "! the line is not a JSON object",
+        "! the row is not a JSON object",
         "4",
     ];
     assert_eq!(shown.len(), starts.len(), "{shown:?}");

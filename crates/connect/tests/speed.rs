@@ -11,7 +11,13 @@ use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, TimeUnit as ArrowTimeUnit};
-use asof_connect::{ConnectError, EventFile, Format, TableWriter, Wanted, WantedColumn};
+use arrow::ipc::writer::StreamWriter;
+use asof_connect::{
+    BodyForm, BodyLimits, ConnectError, EventBody, EventFile, Format, StoredBatch, StoredVerdict, TableWriter, Wanted,
+    WantedColumn,
+};
+use asof_definition::{SourceFile, Stream, check};
+use bytes::Bytes;
 
 fn rows() -> usize {
     std::env::var("ASOF_SPEED_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(200_000)
@@ -126,4 +132,74 @@ fn decoding_and_writing_are_timed() {
         "JSONL, 6 columns, {} bytes a row: decoded in {one:.0} ns a row by one thread, {two:.0} by two",
         line(7).len()
     );
+}
+
+/// A stream of six columns, and lines of events of it, 142 bytes each.
+fn posted_events(rows: usize) -> (Arc<Stream>, Vec<u8>) {
+    let text = "CREATE STREAM e (transaction_id BIGINT, account_id BIGINT, merchant_id BIGINT, amount DOUBLE, \
+                country VARCHAR, ts TIMESTAMP, WATERMARK FOR ts AS ts);";
+    let file = SourceFile { name: "e.sql".to_owned(), text: text.to_owned() };
+    let stream = check(&[file]).unwrap().streams[0].clone();
+    let mut lines = Vec::new();
+    for row in 0..rows {
+        let (hour, second, micros) = (row % 24, row % 60, row % 1_000_000);
+        let line = format!(
+            "{{\"transaction_id\":{:09},\"account_id\":{:07},\"merchant_id\":{:05},\"amount\":{:.2},\"country\":\"GB\",\
+             \"ts\":\"2024-01-31T{hour:02}:12:{second:02}.{micros:06}Z\"}}\n",
+            100_000_000 + row,
+            1_000_000 + row % 1_000_000,
+            10_000 + row % 10_000,
+            100.0 + (row % 80_000) as f64 / 100.0
+        );
+        lines.extend(line.as_bytes());
+    }
+    (stream, lines)
+}
+
+#[test]
+fn bodies_and_stored_batches_are_timed() {
+    let rows = 8_192;
+    let (stream, lines) = posted_events(rows);
+    let array = [b"[", &lines[..lines.len() - 1], b"]"].concat();
+    let array: Vec<u8> = array.into_iter().map(|byte| if byte == b'\n' { b',' } else { byte }).collect();
+    let limits = BodyLimits { rows_max: rows };
+    let read = |bytes: &Bytes, form| EventBody::read(bytes.clone(), form, &stream, limits).unwrap();
+    let used = read(&lines.clone().into(), BodyForm::Ndjson).batches()[0].batch.clone();
+    let mut arrow = StreamWriter::try_new(Vec::new(), used.schema_ref()).unwrap();
+    arrow.write(&used).unwrap();
+    arrow.finish().unwrap();
+    let bytes_a_row = lines.len() / rows;
+    for (form, bytes) in [
+        (BodyForm::Ndjson, Bytes::from(lines)),
+        (BodyForm::Json, array.into()),
+        (BodyForm::Arrow, arrow.into_inner().unwrap().into()),
+    ] {
+        let nanoseconds = per_row(rows, || assert_eq!(read(&bytes, form).rows(), rows));
+        println!("{form} of {bytes_a_row}-byte events: {nanoseconds:.0} ns a row");
+    }
+    let (dead, producers) = (Vec::new(), Vec::new());
+    let verdicts = vec![StoredVerdict::Used; rows];
+    let batch = StoredBatch { verdicts, arrived: None, arrived_is_imputed: false, used, dead, producers };
+    let mut out = Vec::new();
+    let encode = per_row(rows, || {
+        out.clear();
+        batch.encode(&mut out).unwrap();
+    });
+    let decode =
+        per_row(rows, || assert_eq!(StoredBatch::decode(&out, batch.used.schema_ref()).unwrap().used.num_rows(), rows));
+    let copy = per_row(rows, || assert_eq!(std::hint::black_box(out.clone()).len(), out.len()));
+    println!(
+        "a stored batch of {} bytes a row: encode {encode:.1}, decode {decode:.1}, copy {copy:.1} ns a row",
+        out.len() / rows
+    );
+}
+
+/// The least time of some repetitions, in nanoseconds a row.
+fn per_row(rows: usize, mut work: impl FnMut()) -> f64 {
+    let time = || {
+        let started = Instant::now();
+        work();
+        started.elapsed().as_nanos()
+    };
+    std::iter::repeat_with(time).take(30).min().unwrap() as f64 / rows as f64
 }

@@ -3,10 +3,38 @@
 /// The source of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Connector {
-    /// The embedded durable log, fed over HTTP.
-    Log,
+    /// The embedded durable log, fed over HTTP or by `asof ingest`.
+    Log(LogConnector),
     /// A file of history or of arrivals.
     File(FileConnector),
+}
+
+/// No connector: the embedded log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogConnector {
+    /// What an acknowledgement promises.
+    pub ack: Ack,
+    /// What the log keeps.
+    pub retention: Retention,
+}
+
+/// What has happened to an event when its producer gets the answer. Either way it is visible to reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Ack {
+    /// It is on disk: neither a crash of the process nor of the machine loses it.
+    #[default]
+    Durable,
+    /// It is with the operating system: a crash of the process does not lose it, one of the machine may.
+    Os,
+}
+
+/// How much of the past the log keeps; nothing said is all of it. Both bounds hold: what is beyond either may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Retention {
+    /// So far behind the watermark, in microseconds of event time.
+    pub age_us: Option<i64>,
+    /// So many bytes of segments.
+    pub bytes: Option<u64>,
 }
 
 /// `connector = 'file'`.
@@ -55,6 +83,16 @@ pub enum Rate {
     TimesRealTime(f64),
     /// `500/s`: so many events a second.
     PerSecond(f64),
+}
+
+impl Ack {
+    /// The name in `ack = '…'`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ack::Durable => "durable",
+            Ack::Os => "os",
+        }
+    }
 }
 
 impl FileFormat {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use asof_expression::sqlparser::ast::{Expr, Value};
 
-use crate::connector::{Connector, FileConnector, FileFormat, FileOrder, Rate};
+use crate::connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogConnector, Rate, Retention};
 use crate::interval::{duration_us, interval_us};
 use crate::refusal::Refusal;
+use crate::size::size_bytes;
 use crate::stream::TimestampUnit;
 use crate::stream_syntax::OptionSyntax;
 
@@ -17,8 +18,8 @@ const DAY_US: i64 = 24 * 60 * MINUTE_US;
 const STREAM_OPTIONS: &[&str] = &["connector", "ahead_max", "dedup_horizon", "idle_timeout", "timestamp_unit"];
 /// Options of `connector = 'file'`.
 const FILE_OPTIONS: &[&str] = &["path", "format", "order", "follow", "arrival_column", "rate"];
-/// Options that later issues bring.
-const LATER_OPTIONS: &[&str] = &["ack"];
+/// Options of the embedded log.
+const LOG_OPTIONS: &[&str] = &["ack", "retention", "retention_size"];
 
 /// The options with their defaults filled in.
 pub(crate) struct Options {
@@ -51,13 +52,11 @@ fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Name
         written.iter().any(|option| option.name == "connector" && text(&option.value).as_deref() == Ok("kafka"));
     for option in written {
         let name = option.name.as_str();
-        let known = STREAM_OPTIONS.contains(&name) || FILE_OPTIONS.contains(&name);
-        if LATER_OPTIONS.contains(&name) {
-            refusals.push(Refusal::new(option.span, format!("option `{name}` is not supported yet")));
-        } else if !known && is_later {
+        let all = STREAM_OPTIONS.iter().chain(FILE_OPTIONS).chain(LOG_OPTIONS).copied();
+        let known = all.clone().any(|known| known == name);
+        if !known && is_later {
             continue;
         } else if !known {
-            let all = STREAM_OPTIONS.iter().chain(FILE_OPTIONS).copied();
             refusals.push(Refusal::new(option.span, format!("unknown option `{name}`")).did_you_mean(name, all));
         } else if named.insert(name, option).is_some() {
             refusals.push(Refusal::new(option.span, format!("duplicate option `{name}`")));
@@ -87,37 +86,43 @@ impl Taker<'_, '_> {
 
 fn connector(take: &mut Taker) -> Connector {
     let Some(written) = take.named.get("connector") else {
-        refuse_file_options(take, "needs `connector = 'file'`");
-        return Connector::Log;
+        refuse_options(take, FILE_OPTIONS, "needs `connector = 'file'`");
+        return log(take);
     };
     match text(&written.value).as_deref() {
         Ok("file") => file(take),
         Ok("kafka") => {
             take.refusals.push(Refusal::new(written.value_span, "connector 'kafka' is not supported yet"));
-            Connector::Log
+            Connector::Log(LogConnector::default())
         }
         Ok(other) => {
             let message = format!("unknown connector '{other}'");
             let refusal = Refusal::new(written.value_span, message).did_you_mean(other, ["file"]);
             take.refusals.push(refusal.hint("use connector = 'file', or no connector for the embedded log"));
-            Connector::Log
+            Connector::Log(LogConnector::default())
         }
         Err(message) => {
             take.refusals.push(Refusal::new(written.value_span, format!("option `connector`: {message}")));
-            Connector::Log
+            Connector::Log(LogConnector::default())
         }
     }
 }
 
-fn refuse_file_options(take: &mut Taker, why: &str) {
-    for name in FILE_OPTIONS {
+fn refuse_options(take: &mut Taker, names: &[&str], why: &str) {
+    for name in names {
         if let Some(option) = take.named.get(name) {
             take.refusals.push(Refusal::new(option.span, format!("option `{name}` {why}")));
         }
     }
 }
 
+fn log(take: &mut Taker) -> Connector {
+    let retention = Retention { age_us: take.one("retention", age), bytes: take.one("retention_size", size) };
+    Connector::Log(LogConnector { ack: take.one("ack", ack).unwrap_or_default(), retention })
+}
+
 fn file(take: &mut Taker) -> Connector {
+    refuse_options(take, LOG_OPTIONS, "is one of the embedded log, and this stream reads a file");
     let path = take.one("path", path);
     if !take.named.contains_key("path") {
         let span = take.named["connector"].value_span;
@@ -190,6 +195,25 @@ fn duration(value: &Expr) -> Result<i64, String> {
     match value {
         Expr::Interval(interval) => interval_us(interval),
         other => duration_us(&text(other)?),
+    }
+}
+
+fn age(value: &Expr) -> Result<i64, String> {
+    match duration(value)? {
+        0 => Err("expected more than 0, for nothing would be kept".to_owned()),
+        age_us => Ok(age_us),
+    }
+}
+
+fn size(value: &Expr) -> Result<u64, String> {
+    size_bytes(&text(value)?)
+}
+
+fn ack(value: &Expr) -> Result<Ack, String> {
+    match text(value)?.as_str() {
+        "durable" => Ok(Ack::Durable),
+        "os" => Ok(Ack::Os),
+        other => Err(format!("expected 'durable' or 'os', found '{other}'")),
     }
 }
 

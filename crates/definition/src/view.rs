@@ -25,6 +25,8 @@ pub struct FeatureView {
     pub key: Vec<KeyPart>,
     /// WHERE: BOOLEAN, over the stream's scope.
     pub filter: Option<Expression>,
+    /// WHERE as SQL; `None` without one.
+    pub filter_text: Option<String>,
     /// Each frame once.
     pub frames: Vec<Frame>,
     /// Each aggregate once.

@@ -19,6 +19,7 @@ use crate::frame::{Window, WindowContext};
 use crate::key::{Canonical, calendar_part};
 use crate::query::Item;
 use crate::refusal::Refusal;
+use crate::retention;
 use crate::scalar::{name_of, plan, plan_condition};
 use crate::statement::QuerySyntax;
 use crate::stream::Stream;
@@ -113,16 +114,21 @@ impl<'a> Builder<'a> {
             return Err(self.refusals);
         }
         self.warn(warnings);
-        Ok(FeatureView {
+        let view = FeatureView {
             name: fold(&self.syntax.name),
             stream: self.stream,
             key: outputs.key,
             filter,
+            filter_text: select.selection.as_ref().map(ToString::to_string),
             frames: self.frames,
             aggregates: self.aggregates,
             outputs: outputs.order,
             features: outputs.features,
-        })
+        };
+        match retention::refusal(&view, self.syntax.name.span) {
+            Some(refusal) => Err(vec![refusal]),
+            None => Ok(view),
+        }
     }
 
     fn keep<T>(&mut self, result: Result<T, Refusal>) -> Option<T> {

@@ -54,7 +54,10 @@ fn the_example_is_read_into_its_parts() {
     let stream = project.stream("transactions").unwrap();
     assert_eq!((stream.primary_key.as_slice(), stream.primary_key_enforced), ([0].as_slice(), true));
     assert_eq!((stream.time_column, stream.lateness_us, stream.ahead_max_us), (5, 30_000_000, 60_000_000));
-    assert_eq!((stream.dedup_horizon_us, stream.connector.clone()), (86_400_000_000, Connector::Log));
+    assert_eq!(
+        (stream.dedup_horizon_us, stream.connector.clone()),
+        (86_400_000_000, Connector::Log(Default::default()))
+    );
     assert!(stream.columns[5].not_null, "the WATERMARK column is NOT NULL");
     assert_eq!((stream.checks[0].column.as_str(), stream.checks[0].text.as_str()), ("amount", "amount >= 0"));
 

@@ -12,16 +12,22 @@
 
 mod error;
 mod failure;
+mod fingerprint;
 mod online_stream;
 mod online_view;
+mod prepared;
 mod service;
 mod stream;
 mod view;
 
+pub use asof_window::{Captured, Lateness};
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
-pub use online_stream::{Arrivals, OnlineStream, Outcome};
+pub use online_stream::{
+    Arrivals, ArrivedAt, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
+};
 pub use online_view::{Held, OnlineView, Settled};
+pub use prepared::Prepared;
 pub use service::{JoinKeys, ServicePlan};
 pub use stream::{Faced, Rejected, StreamPlan};
 pub use view::{SetAside, TakenIn, ViewAnswers, ViewPlan};

@@ -1,18 +1,27 @@
 //! One stream and its views, live: arrivals are judged, and the used ones taken into all views.
 //!
+//! ```text
+//!   arrivals ─▶ prepare ─▶ Prepared ─▶ take_in ─▶ views      in two steps, with a log in between
+//!   arrivals ─▶ arrive ───────────────────────────▶ views      at once
+//!   log ──────▶ recall ───────────────────────────▶ views      what was judged before
+//! ```
+//! Rule kept here: all three ways leave the same stream and the same views.
+//!
 //! It knows no clock, no log and no network. What it holds is a function of the arrivals it was given, so that one given
 //! the same arrivals again, in batches of any size, answers the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_window::{Accounting, Judge, Rules, TieBreak, Verdict, Version};
+use arrow::row::Rows;
+use asof_window::{Accounting, Judge, Lateness, Rules, Verdict, Version};
 
 use crate::error::FeatureError;
-use crate::online_view::{Incoming, OnlineView, Settled};
-use crate::stream::{Faced, StreamPlan};
+use crate::online_view::{OnlineView, Settled};
+use crate::prepared::{Brought, Prepared, Ties};
+use crate::stream::{Faced, Known, StreamPlan};
 use crate::view::SetAside;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
@@ -28,17 +37,51 @@ pub struct OnlineStream {
     next_offsets: BTreeMap<u32, u64>,
 }
 
+/// What a stream knows beside its keys and its views.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// Counts of all verdicts.
+    pub accounting: Accounting,
+    /// The greatest event time used, in microseconds.
+    pub newest_us: Option<i64>,
+    /// Each partition seen.
+    pub partitions: Vec<PartitionCounts>,
+}
+
+/// What a stream knows of one of its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionCounts {
+    /// Its number.
+    pub partition: u32,
+    /// How many arrivals it has had.
+    pub arrived: u64,
+    /// The greatest event time used in it, in microseconds.
+    pub newest_used_us: Option<i64>,
+}
+
 /// A batch of arrivals at one partition.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrivals<'a> {
     /// The rows and their face.
     pub faced: Faced<'a>,
-    /// When they became visible, in microseconds.
-    pub arrived_us: i64,
+    /// When they arrived.
+    pub arrived_us: ArrivedAt<'a>,
     /// The offset of each row in its partition.
     pub offsets: &'a [u64],
-    /// What the batch becomes part of; never less than that of an earlier one.
-    pub version: Version,
+    /// Whether they can be late.
+    pub lateness: Lateness,
+    /// Rows whose primary key was used at a time that the judge no longer remembers, and that time in microseconds;
+    /// ascending by row.
+    pub used_before: &'a [(usize, i64)],
+}
+
+/// When the rows of a batch arrived, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub enum ArrivedAt<'a> {
+    /// All at one time.
+    All(i64),
+    /// Each at its own, where that is NULL at its event time.
+    Each(&'a Int64Array),
 }
 
 /// What became of a batch of arrivals.
@@ -48,6 +91,34 @@ pub struct Outcome {
     pub verdicts: Vec<Verdict>,
     /// For each view in the order given, the used rows set aside for it.
     pub set_aside: Vec<Vec<SetAside>>,
+}
+
+/// A batch that was judged before, as a log has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Recalled<'a> {
+    /// The partition that it arrived at.
+    pub partition: u32,
+    /// The used rows alone: the stream's columns.
+    pub used: &'a RecordBatch,
+    /// The offset of each used row.
+    pub offsets: &'a [u64],
+    /// The encoded primary key of each used row, where there is one.
+    pub primary_keys: Option<&'a Rows>,
+    /// Counts of the verdicts on the whole batch.
+    pub counts: Accounting,
+    /// For each view in the order given, whether it takes the rows in; others have them already.
+    pub views: &'a [bool],
+    /// Whether the stream itself takes note of them.
+    pub judgement: Judgement,
+}
+
+/// Whether a recalled batch is news to its stream: to the judge, the counts and the position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is.
+    Recalled,
+    /// They know it, from a checkpoint.
+    Known,
 }
 
 impl OnlineStream {
@@ -69,26 +140,62 @@ impl OnlineStream {
         &self.plan
     }
 
-    /// Judges the next arrivals of a partition and takes the used ones into all views.
-    pub fn arrive(&mut self, arrivals: Arrivals<'_>, settled: Settled) -> Result<Outcome, FeatureError> {
-        let Arrivals { faced, arrived_us, offsets, version } = arrivals;
-        let verdicts = self.plan.judge(&mut self.judge, faced, |_, _| arrived_us);
-        verdicts.iter().for_each(|verdict| self.accounting.count(*verdict));
-        let used: BooleanArray = verdicts.iter().map(|verdict| Some(*verdict == Verdict::Used)).collect();
-        self.see(faced, offsets, &used);
-        let tie = |row: usize| TieBreak {
-            primary_key: faced.primary_keys.map_or(&[], |keys| keys.row(row).data()),
-            partition: faced.partition,
-            offset: offsets[row],
+    /// Judges the next arrivals of a partition and evaluates what the used ones bring to the views, which stay as they
+    /// are: [`OnlineStream::take_in`] is the second step, and has to come in the order of the first. An error here means
+    /// that Arrow refused a batch; arrivals count as judged then, so that the stream cannot go on.
+    pub fn prepare(&mut self, arrivals: Arrivals<'_>) -> Result<Prepared, FeatureError> {
+        let Arrivals { faced, arrived_us, offsets, lateness, used_before } = arrivals;
+        let arrived_us = |row: usize, own_us: Option<i64>| match arrived_us {
+            ArrivedAt::All(arrived_us) => arrived_us,
+            ArrivedAt::Each(each) if each.is_valid(row) => each.value(row),
+            ArrivedAt::Each(_) => own_us.unwrap_or_default(),
         };
-        let incoming = Incoming { batch: faced.batch, used: &used, times: self.times(faced.batch), version };
-        let mut set_aside = Vec::with_capacity(self.views.len());
-        for (view, last_key) in self.views.iter().zip(&mut self.last_keys) {
-            let (aside, last) = view.take_in(incoming, settled, tie)?;
-            set_aside.push(aside);
-            *last_key = last.or(last_key.take());
+        let known = Known { lateness, used_before };
+        let verdicts = self.plan.judge_knowing(&mut self.judge, faced, known, arrived_us);
+        let mut counts = Accounting::default();
+        verdicts.iter().for_each(|verdict| counts.count(*verdict));
+        let used: BooleanArray = verdicts.iter().map(|verdict| Some(*verdict == Verdict::Used)).collect();
+        let times = self.times(faced.batch).as_primitive::<TimestampMicrosecondType>();
+        let newest_us = used.values().set_indices().map(|row| times.value(row)).max();
+        self.see(faced.partition, newest_us, &counts);
+        let used = (counts.used < counts.total()).then_some(&used);
+        let tied = Tied { partition: faced.partition, offsets, primary_keys: faced.primary_keys };
+        let brought = self.bring(faced.batch, used, tied, |_| true)?;
+        Ok(Prepared { verdicts, newest_us, brought })
+    }
+
+    /// Takes a prepared batch into all views, as part of `version`, which is never less than that of an earlier one.
+    pub fn take_in(&mut self, prepared: &Prepared, version: Version, settled: Settled) -> Result<(), FeatureError> {
+        self.deliver(&prepared.brought, version, settled);
+        Ok(())
+    }
+
+    /// Judges the next arrivals of a partition and takes the used ones into all views.
+    pub fn arrive(
+        &mut self,
+        arrivals: Arrivals<'_>,
+        version: Version,
+        settled: Settled,
+    ) -> Result<Outcome, FeatureError> {
+        let prepared = self.prepare(arrivals)?;
+        self.take_in(&prepared, version, settled)?;
+        Ok(Outcome { verdicts: prepared.verdicts, set_aside: prepared.brought.set_aside })
+    }
+
+    /// Takes in the next batch of a partition from a log, without judging it again. Before anyone reads: it is part of
+    /// version 0. Gives for each view the used rows set aside for it, counted among the used.
+    pub fn recall(&mut self, stored: Recalled<'_>, settled: Settled) -> Result<Vec<Vec<SetAside>>, FeatureError> {
+        let Recalled { partition, used, offsets, primary_keys, counts, views, judgement } = stored;
+        if judgement == Judgement::Recalled {
+            let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
+            for (row, time_us) in times.iter().enumerate() {
+                self.judge.recall(partition, *time_us, self.plan.key_hash(primary_keys, row));
+            }
+            self.see(partition, times.iter().copied().max(), &counts);
         }
-        Ok(Outcome { verdicts, set_aside })
+        let brought = self.bring(used, None, Tied { partition, offsets, primary_keys }, |view| views[view])?;
+        self.deliver(&brought, Version(0), settled);
+        Ok(brought.set_aside)
     }
 
     /// Counts of all verdicts so far.
@@ -96,7 +203,42 @@ impl OnlineStream {
         self.accounting
     }
 
-    /// Bytes of memory that the judge remembers keys in, about.
+    /// What the stream knows beside its keys and its views: for a checkpoint.
+    pub fn counts(&self) -> StreamCounts {
+        let of = |(partition, arrived): (&u32, &u64)| PartitionCounts {
+            partition: *partition,
+            arrived: *arrived,
+            newest_used_us: self.judge.newest_used_us(*partition),
+        };
+        StreamCounts {
+            accounting: self.accounting,
+            newest_us: self.newest_us,
+            partitions: self.next_offsets.iter().map(of).collect(),
+        }
+    }
+
+    /// Puts back what a stream knew that has seen nothing since.
+    pub fn set_counts(&mut self, counts: &StreamCounts) {
+        (self.accounting, self.newest_us) = (counts.accounting, counts.newest_us);
+        for partition in &counts.partitions {
+            self.next_offsets.insert(partition.partition, partition.arrived);
+            if let Some(newest_us) = partition.newest_used_us {
+                self.judge.set_newest_used(partition.partition, newest_us);
+            }
+        }
+    }
+
+    /// The judge, to ask for the keys that it remembers.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// The judge, to take keys out or to give keys back.
+    pub fn judge_mut(&mut self) -> &mut Judge {
+        &mut self.judge
+    }
+
+    /// Bytes of memory that the judge remembers keys in.
     pub fn memory_bytes(&self) -> usize {
         self.judge.memory_bytes()
     }
@@ -125,10 +267,52 @@ impl OnlineStream {
         batch.column(self.plan.stream().time_column)
     }
 
-    fn see(&mut self, faced: Faced<'_>, offsets: &[u64], used: &BooleanArray) {
-        *self.next_offsets.entry(faced.partition).or_default() += offsets.len() as u64;
-        let times = self.times(faced.batch).as_primitive::<TimestampMicrosecondType>();
-        let newest_us = used.values().set_indices().map(|row| times.value(row)).max();
+    fn see(&mut self, partition: u32, newest_us: Option<i64>, counts: &Accounting) {
+        *self.next_offsets.entry(partition).or_default() += counts.total();
+        self.accounting = self.accounting.plus(counts);
         self.newest_us = self.newest_us.max(newest_us);
     }
+
+    /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring to the views that are asked for.
+    fn bring(
+        &self,
+        batch: &RecordBatch,
+        used: Option<&BooleanArray>,
+        tied: Tied<'_>,
+        is_asked: impl Fn(usize) -> bool,
+    ) -> Result<Brought, FeatureError> {
+        let (mut set_aside, mut events) = (Vec::new(), Vec::new());
+        for (place, view) in self.views.iter().enumerate() {
+            let (aside, brought) =
+                if is_asked(place) { view.bring(batch, used, self.times(batch))? } else { Default::default() };
+            set_aside.push(aside);
+            events.push(brought);
+        }
+        let follows_order = self.views.iter().any(|view| view.plan().program().follows_order());
+        let ties = Ties {
+            partition: tied.partition,
+            offsets: tied.offsets.to_vec(),
+            primary_keys: tied.primary_keys.filter(|_| follows_order).cloned(),
+        };
+        Ok(Brought { set_aside, events, ties })
+    }
+
+    fn deliver(&mut self, brought: &Brought, version: Version, settled: Settled) {
+        for ((view, last_key), events) in self.views.iter().zip(&mut self.last_keys).zip(&brought.events) {
+            if let Some(events) = events {
+                view.take_in(events, &brought.ties, version, settled);
+                *last_key = Some(events.last_key.clone());
+            }
+        }
+    }
 }
+
+/// What orders the events of a batch, as it is given.
+struct Tied<'a> {
+    partition: u32,
+    offsets: &'a [u64],
+    primary_keys: Option<&'a Rows>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 //! A read names the version that it stands at, and all reads at one version see the same batches, in all views. The writer
 //! promises not to settle a version that a reader still stands before.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -16,10 +17,13 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
-use asof_window::{Answers, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState};
+use asof_window::{
+    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, Version, WindowState, shard_of,
+};
 
 use crate::error::FeatureError;
-use crate::view::{SetAside, ViewAnswers, ViewPlan};
+use crate::prepared::{Ties, ViewEvents};
+use crate::view::{SetAside, TakenIn, ViewAnswers, ViewPlan};
 
 /// After so many rows appended the writer lets others have its core, so that on a busy machine a read waits for a fraction
 /// of a millisecond instead of the rest of the writer's time slice.
@@ -58,15 +62,6 @@ pub struct Held {
     pub events: usize,
     /// Memory.
     pub bytes: usize,
-}
-
-/// A batch of used events on its way into a view.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) batch: &'a RecordBatch,
-    pub(crate) used: &'a BooleanArray,
-    pub(crate) times: &'a ArrayRef,
-    pub(crate) version: Version,
 }
 
 impl OnlineView {
@@ -145,30 +140,89 @@ impl OnlineView {
         })
     }
 
-    /// Takes in what a batch brings, and returns the rows set aside and the key parts of the last event taken in.
-    pub(crate) fn take_in<'a>(
-        &self,
-        incoming: Incoming<'_>,
-        settled: Settled,
-        tie: impl Fn(usize) -> TieBreak<'a>,
-    ) -> Result<(Vec<SetAside>, Option<Vec<ArrayRef>>), FeatureError> {
-        let taken = self.plan.take_in(incoming.batch, Some(incoming.used));
-        if taken.rows.is_empty() {
-            return Ok((taken.set_aside, None));
+    /// How many shards there are; they are numbered from 0.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Begins a capture of all shards at this moment, which is between two batches where the writer calls it. Takes the
+    /// same short time whatever the view holds. See [`WindowState::begin_capture`].
+    pub fn begin_capture(&self, what: Captured) {
+        self.shards.iter().for_each(|shard| lock(shard).begin_capture(what));
+    }
+
+    /// Appends images of a shard's entities as they were when the capture began, about `bytes_max` of them, and returns
+    /// whether the shard is done. The shard is locked for as long. See [`WindowState::capture`].
+    pub fn capture(&self, shard: usize, bytes_max: usize, out: &mut Vec<u8>) -> bool {
+        lock(&self.shards[shard]).capture(bytes_max, out)
+    }
+
+    /// Puts entities back, from images that a view with the same [`ViewPlan::fingerprint`] captured, in any number of
+    /// shards; an image replaces what its entity had. Returns how many. After an error some are back: the view is of no
+    /// use then.
+    pub fn restore(&self, images: &[u8]) -> Result<usize, FeatureError> {
+        self.is_written.store(true, Ordering::Release);
+        let restored = self.restore_all(images);
+        self.is_written.store(false, Ordering::Release);
+        restored.map_err(|source| FeatureError::Image { view: self.plan.view().name.clone(), source })
+    }
+
+    /// Cuts the images where the shard changes: those of one capture go back in a few long parts.
+    fn restore_all(&self, images: &[u8]) -> Result<usize, ImageError> {
+        let (mut restored, mut start, mut end, mut shard) = (0, 0, 0, 0);
+        for image in Images::new(images) {
+            let image = image?;
+            if image.has_word_key() != self.keys.gives_words() {
+                return Err(image.damaged("its key is of another kind"));
+            }
+            let next = shard_of(image.hash(), self.shards.len()) as usize;
+            if next != shard {
+                restored += self.restore_shard(shard, images, start..end)?;
+                (start, shard) = (end, next);
+            }
+            end += image.bytes().len();
         }
-        let times = take(incoming.times, &taken.rows, None).map_err(|source| refused(&self.plan, source))?;
+        Ok(restored + self.restore_shard(shard, images, start..end)?)
+    }
+
+    fn restore_shard(&self, shard: usize, images: &[u8], part: Range<usize>) -> Result<usize, ImageError> {
+        let start = part.start;
+        lock(&self.shards[shard]).restore(&images[part]).map_err(|error| error.moved_by(start))
+    }
+
+    /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring: the rows set aside, and the
+    /// events, if there are any.
+    pub(crate) fn bring(
+        &self,
+        batch: &RecordBatch,
+        used: Option<&BooleanArray>,
+        times: &ArrayRef,
+    ) -> Result<(Vec<SetAside>, Option<ViewEvents>), FeatureError> {
+        let TakenIn { rows, whole, keys: parts, carried, set_aside } = self.plan.take_in(batch, used);
+        if rows.is_empty() {
+            return Ok((set_aside, None));
+        }
+        let times = if whole { Ok(times.clone()) } else { take(times, &rows, None) };
+        let times = times.map_err(|source| refused(&self.plan, source))?;
         let times: ScalarBuffer<i64> = times.as_primitive::<TimestampMicrosecondType>().values().clone();
-        let events = SortedEvents::new(self.plan.program(), times, &taken.carried);
-        let keys = self.keys.encode(&taken.keys).map_err(|source| refused(&self.plan, source))?;
+        let events = SortedEvents::new(self.plan.program(), times, &carried);
+        let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
+        let (by_shard, starts) = self.by_shard(&keys);
+        let last_key = parts.iter().map(|part| part.slice(part.len() - 1, 1)).collect();
+        Ok((set_aside, Some(ViewEvents { batch_rows: rows, keys, events, by_shard, starts, last_key })))
+    }
+
+    /// Takes in events as part of a version.
+    pub(crate) fn take_in(&self, brought: &ViewEvents, ties: &Ties, version: Version, settled: Settled) {
+        let ViewEvents { batch_rows, keys, events, by_shard, starts, .. } = brought;
         let run = events.run(0, events.len());
-        let (rows, starts) = self.by_shard(&keys);
         self.is_written.store(true, Ordering::Release);
         let mut appended = 0;
         for (shard, part) in self.shards.iter().zip(starts.windows(2)).filter(|(_, part)| part[0] < part[1]) {
             let mut state = lock(shard);
             state.settle(settled.version, settled.floor_us);
-            let rows = &rows[part[0]..part[1]];
-            state.append(&keys, rows, &run, incoming.version, |row| tie(taken.rows.value(row) as usize));
+            let rows = &by_shard[part[0]..part[1]];
+            state.append(keys, rows, &run, version, |row| ties.of(batch_rows.value(row) as usize));
             drop(state);
             appended += rows.len();
             if appended >= YIELD_EVERY_ROWS {
@@ -177,8 +231,6 @@ impl OnlineView {
             }
         }
         self.is_written.store(false, Ordering::Release);
-        let last = taken.keys.iter().map(|part| part.slice(part.len() - 1, 1)).collect();
-        Ok((taken.set_aside, Some(last)))
     }
 
     /// A read changes nothing but the cursors, so that the state can be read on when one panicked. After a writer's panic a
@@ -199,7 +251,7 @@ impl OnlineView {
     }
 
     fn shard(&self, keys: &Keys, row: usize) -> usize {
-        asof_window::shard_of(keys.hash(row), self.shards.len()) as usize
+        shard_of(keys.hash(row), self.shards.len()) as usize
     }
 
     /// The rows in the order of their shards, and for each shard where its rows begin (and, last, where they end).

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::{RowConverter, Rows, SortField};
 use asof_definition::Stream;
-use asof_window::{Arrival, Judge, Rejection, Rules, Verdict};
+use asof_window::{Arrival, Judge, KeyHash, KeyHasher, Lateness, Rejection, Rules, Verdict};
 
 use crate::error::FeatureError;
 
@@ -18,6 +18,7 @@ pub struct StreamPlan {
     stream: Arc<Stream>,
     /// The encoding of primary keys, in which bytes order as the values do.
     primary_key: Option<Arc<RowConverter>>,
+    hasher: KeyHasher,
 }
 
 /// A batch of a stream, and what is known of its rows on their face.
@@ -44,6 +45,14 @@ pub struct Rejected {
     pub detail: String,
 }
 
+/// What is known of the rows of a batch beside their face.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) lateness: Lateness,
+    /// Rows and times of used events with their primary key that the judge no longer remembers; ascending by row.
+    pub(crate) used_before: &'a [(usize, i64)],
+}
+
 impl StreamPlan {
     /// Binds a stream.
     pub fn new(stream: Arc<Stream>) -> Result<StreamPlan, FeatureError> {
@@ -51,7 +60,12 @@ impl StreamPlan {
         let fields: Vec<SortField> = fields.collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)) };
         let primary_key = converter.transpose().map_err(|source| refused(&stream, source))?.map(Arc::new);
-        Ok(StreamPlan { stream, primary_key })
+        Ok(StreamPlan { stream, primary_key, hasher: KeyHasher::FIXED })
+    }
+
+    /// The same with keys hashed by `hasher`: the one of a data folder, where hashes are stored.
+    pub fn with_hasher(self, hasher: KeyHasher) -> StreamPlan {
+        StreamPlan { hasher, ..self }
     }
 
     /// The stream.
@@ -61,11 +75,10 @@ impl StreamPlan {
 
     /// The judge's rules for live arrivals.
     pub fn rules(&self) -> Rules {
-        let deduplicates = self.stream.primary_key_enforced && !self.stream.primary_key.is_empty();
         Rules {
             lateness_us: self.stream.lateness_us,
             ahead_max_us: Some(self.stream.ahead_max_us),
-            dedup_horizon_us: deduplicates.then_some(self.stream.dedup_horizon_us),
+            dedup_horizon_us: self.deduplicates().then_some(self.stream.dedup_horizon_us),
         }
     }
 
@@ -143,24 +156,51 @@ impl StreamPlan {
         some
     }
 
+    /// Whether repeats of a primary key are duplicates, so that keys of used events are remembered.
+    pub fn deduplicates(&self) -> bool {
+        self.stream.primary_key_enforced && !self.stream.primary_key.is_empty()
+    }
+
+    /// How the judge knows the primary key of a row; `None` where keys are not remembered.
+    pub fn key_hash(&self, primary_keys: Option<&Rows>, row: usize) -> Option<KeyHash> {
+        let keys = primary_keys.filter(|_| self.deduplicates())?;
+        Some(self.hasher.hash(keys.row(row).data()))
+    }
+
     /// Judges the rows of a batch, in order. `arrived_us` tells when a row arrived, given its place and its event time (NULL
     /// where it has none), both in microseconds.
     pub fn judge(
         &self,
         judge: &mut Judge,
         faced: Faced<'_>,
+        arrived_us: impl FnMut(usize, Option<i64>) -> i64,
+    ) -> Vec<Verdict> {
+        self.judge_knowing(judge, faced, Known { lateness: Lateness::Applied, used_before: &[] }, arrived_us)
+    }
+
+    /// The same, knowing more of the rows than lies in them.
+    pub(crate) fn judge_knowing(
+        &self,
+        judge: &mut Judge,
+        faced: Faced<'_>,
+        known: Known<'_>,
         mut arrived_us: impl FnMut(usize, Option<i64>) -> i64,
     ) -> Vec<Verdict> {
         let times = faced.batch.column(self.stream.time_column).as_primitive::<TimestampMicrosecondType>();
         let mut rejected = faced.rejected.iter().peekable();
+        let used_before_us: Vec<i64> = known.used_before.iter().map(|(_, time_us)| *time_us).collect();
+        let mut told = 0;
         let verdict_of = |row: usize| {
             let time_us = times.is_valid(row).then(|| times.value(row));
-            let key = faced.primary_keys.map(|keys| keys.row(row));
+            let first = told;
+            told += known.used_before[first..].iter().take_while(|(of, _)| *of == row).count();
             let arrival = Arrival {
                 rejection: rejected.next_if(|one| one.row == row).map(|one| one.rejection),
                 time_us: time_us.unwrap_or_default(),
                 arrived_us: arrived_us(row, time_us),
-                primary_key: key.as_ref().map_or(&[], |key| key.data()),
+                lateness: known.lateness,
+                primary_key: self.key_hash(faced.primary_keys, row),
+                used_before_us: &used_before_us[first..told],
             };
             judge.judge(faced.partition, arrival)
         };

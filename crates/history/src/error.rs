@@ -78,7 +78,9 @@ impl HistoryError {
             | HistoryError::Request { .. }
             | HistoryError::RowFailed { .. }
             | HistoryError::SpineChanged { .. } => true,
-            HistoryError::Feature(FeatureError::Arrow { .. } | FeatureError::Torn { .. })
+            HistoryError::Feature(
+                FeatureError::Arrow { .. } | FeatureError::Image { .. } | FeatureError::Torn { .. },
+            )
             | HistoryError::Panicked
             | HistoryError::Stopped
             | HistoryError::Spill { .. }

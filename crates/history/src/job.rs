@@ -13,6 +13,8 @@ use crate::stop::Stop;
 pub struct Job {
     /// The project's folder; relative paths of streams start here.
     pub folder: PathBuf,
+    /// Where the project's own log lies, for streams without a connector.
+    pub data_folder: PathBuf,
     /// What is computed.
     pub target: Target,
     /// For which rows.

@@ -5,9 +5,9 @@
 //! are scattered into shards by entity key (or block of rows), and shards beyond the memory limit wait on disk.
 //!
 //! ```text
-//!   event files ─▶ judged ─▶ taken in by views ─▶ shards of events ─┐
-//!                                                                  ├▶ shard by shard: sort, read ─▶ blocks of results ─▶ output
-//!   spine ─▶ instants and entity keys ─────────▶ shards of reads  ─┘        (--every-event: straight to the output)
+//!   event files ─▶ judged ─┬▶ taken in by views ─▶ shards of events ─┐
+//!   the project's log ─────┘                                         ├▶ shard by shard: sort, read ─▶ blocks of results ─▶ output
+//!   spine ─▶ instants and entity keys ───────────▶ shards of reads  ─┘        (--every-event: straight to the output)
 //! ```
 //! Nothing in the output depends on the number of threads or shards, on batches, or on what went to disk.
 //! Start with [`Job`] and [`run`].
@@ -16,6 +16,7 @@ mod assemble;
 mod budget;
 mod duplicates;
 mod error;
+mod event_batch;
 mod event_layout;
 mod every_event;
 mod ingest;
@@ -25,10 +26,13 @@ mod partitions;
 mod progress;
 mod run;
 mod shard;
+mod source;
 mod spine;
 mod spine_reads;
 mod stop;
+mod stored_events;
 mod summary;
+mod told;
 mod turns;
 
 pub use error::HistoryError;
@@ -36,4 +40,4 @@ pub use job::{Job, Knowledge, OnError, RowsOf, SpineRows, Target};
 pub use progress::{Progress, Silent};
 pub use run::run;
 pub use stop::Stop;
-pub use summary::{Reason, StreamSummary, Summary};
+pub use summary::{Origin, Reason, StreamSummary, Summary};

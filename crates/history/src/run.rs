@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use asof_connect::{ArrivalTimes, Format, StreamFile, TableWriter};
-use asof_definition::{FeatureView, FileOrder, Stream};
+use asof_connect::{Format, TableWriter};
+use asof_definition::{FeatureView, Stream};
 use asof_feature::{ServicePlan, StreamPlan, ViewPlan};
 use tempfile::TempDir;
 
@@ -23,6 +23,7 @@ use crate::key_filter::KeyFilter;
 use crate::partitions::Partitions;
 use crate::progress::Progress;
 use crate::shard::EntityEvents;
+use crate::source::{Judgement, Source};
 use crate::spine::{Asks, Spine, key_encoder};
 use crate::spine_reads::SpineReads;
 use crate::stop::Stop;
@@ -99,33 +100,32 @@ impl Room {
     }
 }
 
-/// A stream's file and how its events are judged.
-struct Source {
+/// A stream, and where its events come from.
+struct Input {
     plan: StreamPlan,
-    from: StreamFile,
+    source: Source,
 }
 
-impl Source {
-    fn open(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
-        let arrival_times = match job.knowledge {
-            Knowledge::AsServed => ArrivalTimes::Needed,
-            Knowledge::EventTime => ArrivalTimes::Optional,
-        };
-        let from = StreamFile::open(&job.folder, stream, arrival_times)?;
-        Ok(Source { plan: StreamPlan::new(stream.clone())?, from })
+impl Input {
+    fn open(job: &Job, stream: &Arc<Stream>) -> Result<Input, HistoryError> {
+        Ok(Input { source: Source::open(job, stream)?, plan: StreamPlan::new(stream.clone())? })
     }
 }
 
-/// Refuses an output that would replace an input of the same job.
+/// Refuses an output that would replace an input of the same job, or lie in a folder of them.
 fn refuse_to_overwrite<'a>(out: &Path, inputs: impl Iterator<Item = &'a Path>) -> Result<(), HistoryError> {
-    let Ok(own) = out.canonicalize() else { return Ok(()) };
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(own) = out.canonicalize().or_else(|_| folder.canonicalize()) else { return Ok(()) };
     for input in inputs {
-        if input.canonicalize().is_ok_and(|input| input == own) {
-            return Err(HistoryError::request_with_hint(
-                format!("the output `{}` is an input of the same job", out.display()),
-                "name another file with `--out`",
-            ));
-        }
+        let what = match input.canonicalize() {
+            Ok(input) if input == own && input.is_file() => "is an input of the same job".to_owned(),
+            Ok(folder) if own.starts_with(&folder) => format!("lies in the data folder `{}`", input.display()),
+            Ok(_) | Err(_) => continue,
+        };
+        return Err(HistoryError::request_with_hint(
+            format!("the output `{}` {what}", out.display()),
+            "name another file with `--out`",
+        ));
     }
     Ok(())
 }
@@ -141,23 +141,16 @@ fn shard_count(job: &Job, input_bytes: u64) -> usize {
 
 fn view_events(
     plan: ViewPlan,
-    source: &Source,
+    input: &Input,
     job: &Job,
     room: &Room,
     shards: usize,
     kept: Vec<usize>,
 ) -> Result<ViewEvents, HistoryError> {
-    if job.knowledge == Knowledge::AsServed && source.from.arrival_column.is_none() {
-        return Err(HistoryError::request_with_hint(
-            format!("`--knowledge as-served` needs the arrival times of stream `{}`", source.plan.stream().name),
-            "name their column: WITH (…, arrival_column = 'arrived')",
-        ));
-    }
     let stream = plan.view().stream.clone();
     let follows_order = plan.program().follows_order();
     let as_served = job.knowledge == Knowledge::AsServed;
-    let searched =
-        source.from.connector.order == FileOrder::EventTime && source.plan.rules().dedup_horizon_us.is_some();
+    let searched = input.source.judgement() == Judgement::ByEventTime && input.plan.rules().dedup_horizon_us.is_some();
     let needs = Needs {
         offset: follows_order || as_served || searched,
         primary_key: follows_order && !stream.primary_key.is_empty(),
@@ -173,20 +166,39 @@ fn view_events(
     Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
 }
 
-/// Reads a stream's file into the shards of `views`.
+/// Reads a stream's events into the shards of `views`.
 fn ingest(
     job: &Job,
-    source: Source,
+    input: Input,
     views: Vec<&ViewEvents>,
     room: &Room,
     shards: usize,
     progress: &dyn Progress,
 ) -> Result<(StreamSummary, Duplicates), HistoryError> {
-    let Source { plan, from: StreamFile { connector, file, arrival_column, .. } } = source;
-    progress.step(&format!("reading {}", plan.stream().name), file.size_bytes());
+    let Input { plan, source } = input;
+    progress.step(&format!("reading {}", plan.stream().name), source.size_bytes());
     let search = |horizon_us| DuplicateSearch::new(horizon_us, shards, &room.budget, &room.folder);
-    let ingest = Ingest::new(&plan, connector.order, arrival_column, views, search)?;
-    ingest.run(file, job.threads, &job.stop, progress)
+    let ingest = Ingest::new(&plan, &source, views, search);
+    ingest.run(source, job.threads, &job.stop, progress)
+}
+
+/// What the reader of a training set should know of the events that it was made from.
+fn stream_warnings(job: &Job, stream: &StreamSummary) -> Vec<String> {
+    let StreamSummary { name, first_offset, imputed, .. } = stream;
+    let mut warnings = Vec::new();
+    if *first_offset > 0 {
+        warnings.push(format!(
+            "stream `{name}` is stored from offset {first_offset} on: its `retention` dropped older events, and features \
+             count none of them"
+        ));
+    }
+    if job.knowledge == Knowledge::AsServed && *imputed > 0 {
+        warnings.push(format!(
+            "{imputed} used events of stream `{name}` were loaded without arrival times: as-served takes them to have \
+             arrived at their event times"
+        ));
+    }
+    warnings
 }
 
 fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress) -> Result<Summary, HistoryError> {
@@ -195,12 +207,12 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     };
     let plan = ViewPlan::new(view.clone())?;
     let every = EveryEvent::new(&plan, keep)?;
-    let source = Source::open(job, &view.stream)?;
-    let shards = shard_count(job, source.from.file.size_bytes());
-    let view = view_events(plan, &source, job, room, shards, every.kept.clone())?;
-    refuse_to_overwrite(&job.out, std::iter::once(source.from.path.as_path()))?;
+    let input = Input::open(job, &view.stream)?;
+    let shards = shard_count(job, input.source.size_bytes());
+    let view = view_events(plan, &input, job, room, shards, every.kept.clone())?;
+    refuse_to_overwrite(&job.out, std::iter::once(input.source.path()))?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
-    let (stream, duplicates) = ingest(job, source, vec![&view], room, shards, progress)?;
+    let (stream, duplicates) = ingest(job, input, vec![&view], room, shards, progress)?;
     progress.step("computing features", shards as u64);
     let (rows, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let pass = Pass { duplicates: &duplicates, knowledge: job.knowledge, on_error: job.on_error, writer: &writer };
@@ -216,9 +228,9 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     Ok(Summary {
         rows: rows.into_inner(),
         features: view.plan.view().features.len(),
+        warnings: stream_warnings(job, &stream),
         streams: vec![stream],
         failed_values: failed.into_inner(),
-        warnings: Vec::new(),
     })
 }
 
@@ -268,18 +280,18 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
         Target::View(view) => &view.features,
         Target::Service(service) => &service.features,
     };
-    let mut sources = BTreeMap::new();
+    let mut streams = BTreeMap::new();
     for view in &joined {
-        if !sources.contains_key(&view.stream.name) {
-            sources.insert(view.stream.name.clone(), Source::open(job, &view.stream)?);
+        if !streams.contains_key(&view.stream.name) {
+            streams.insert(view.stream.name.clone(), Input::open(job, &view.stream)?);
         }
     }
-    let shards = shard_count(job, sources.values().map(|source| source.from.file.size_bytes()).sum());
-    let (mut views, joins) = views_of_joins(job, &joined, &sources, room, shards)?;
+    let shards = shard_count(job, streams.values().map(|input| input.source.size_bytes()).sum());
+    let (mut views, joins) = views_of_joins(job, &joined, &streams, room, shards)?;
     let assembly =
         |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
     let schema = assembly(Vec::new()).schema()?;
-    let inputs = sources.values().map(|source| source.from.path.as_path()).chain(std::iter::once(rows.path.as_path()));
+    let inputs = streams.values().map(|input| input.source.path()).chain(std::iter::once(rows.path.as_path()));
     refuse_to_overwrite(&job.out, inputs)?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 
@@ -287,9 +299,10 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
         scatter_reads(&spine, &mut views, &joins, job.memory_limit_bytes / HOLD_SHARE, &job.stop, progress)?;
     let mut summary = Summary { features: features.len(), ..Summary::default() };
     let mut duplicates = BTreeMap::new();
-    for (name, source) in sources {
+    for (name, input) in streams {
         let own = views.iter().map(|one| &one.view).filter(|view| view.plan.view().stream.name == name).collect();
-        let (stream, found) = ingest(job, source, own, room, shards, progress)?;
+        let (stream, found) = ingest(job, input, own, room, shards, progress)?;
+        summary.warnings.extend(stream_warnings(job, &stream));
         summary.streams.push(stream);
         duplicates.insert(name, found);
     }
@@ -325,7 +338,7 @@ type ViewsOfJoins = (Vec<ViewReads>, Vec<(usize, usize)>);
 fn views_of_joins(
     job: &Job,
     joined: &[Arc<FeatureView>],
-    sources: &BTreeMap<String, Source>,
+    streams: &BTreeMap<String, Input>,
     room: &Room,
     shards: usize,
 ) -> Result<ViewsOfJoins, HistoryError> {
@@ -337,8 +350,8 @@ fn views_of_joins(
             Some(place) => place,
             None => {
                 let plan = ViewPlan::new(definition.clone())?;
-                let source = &sources[&definition.stream.name];
-                let view = view_events(plan, source, job, room, shards, Vec::new())?;
+                let input = &streams[&definition.stream.name];
+                let view = view_events(plan, input, job, room, shards, Vec::new())?;
                 views.push(ViewReads { view, reads: Vec::new(), hashes: Vec::new() });
                 views.len() - 1
             }

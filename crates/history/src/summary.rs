@@ -24,12 +24,28 @@ pub struct StreamSummary {
     pub name: String,
     /// Verdicts.
     pub accounting: Accounting,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The oldest offset that there still was: older events of the log were dropped.
+    pub first_offset: u64,
     /// The first event of each kind that was refused or set aside.
     pub reasons: Vec<Reason>,
     /// Events that no declared column could be found for: columns absent from the file, read as NULL.
     pub absent_columns: Vec<String>,
     /// Used events set aside, by view.
     pub set_aside: Vec<(String, u64)>,
+    /// Used events of the log that were loaded without arrival times: their event times stand for these.
+    pub imputed: u64,
+}
+
+/// Where a stream's events were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// The file that it declares; an offset is a row of it.
+    #[default]
+    File,
+    /// The project's own log.
+    Log,
 }
 
 /// An example of why events were refused or set aside.
@@ -37,7 +53,7 @@ pub struct StreamSummary {
 pub struct Reason {
     /// The public name: a rejection, or `set aside for VIEW`.
     pub name: String,
-    /// Offset of the event: its row in the file, from 0.
+    /// Offset of the event: in a file its row, from 0.
     pub offset: u64,
     /// What was wrong, in words.
     pub detail: String,

@@ -77,6 +77,7 @@ fn answers(folder: &Path, project: &Project, target: Target, every_event: bool, 
     };
     let job = Job {
         folder: folder.to_owned(),
+        data_folder: folder.join(".asof"),
         target,
         rows,
         out: out.clone(),

@@ -3,24 +3,32 @@
 //! Fixed after construction are the plans and how views, streams and services hang together; changing are the writer's
 //! streams (behind one lock that readers never take), the views' shards, and what is published.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::row::Rows;
 use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Rate, Stream};
 use asof_feature::{
-    Arrivals, Faced, OnlineStream, OnlineView, Outcome, Rejected, ServicePlan, Settled, StreamPlan, ViewPlan,
+    Arrivals, ArrivedAt, Faced, Lateness, OnlineStream, OnlineView, Rejected, ServicePlan, Settled, StreamPlan,
+    ViewPlan,
 };
-use asof_window::{Verdict, Version};
+use asof_window::Version;
 
+use crate::checkpointer::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
+use crate::commit::IngestMeasures;
 use crate::error::PipelineError;
+use crate::intake::Intake;
 use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
-use crate::statistics::{StreamStatistics, ViewStatistics};
+use crate::statistics::{StorageStatistics, StreamStatistics, ViewStatistics};
+use crate::storage::Storage;
+use crate::stream_log::StreamLog;
+use crate::submission::IngestError;
 use crate::told::Told;
 use crate::visibility::{Published, StreamPosition, Visibility};
+use crate::writer::{Judged, Writer};
 
 /// Shards of a view: a reader meets the writer in one of this many, for the time of a few dozen appends.
 const SHARDS: usize = 64;
@@ -57,6 +65,24 @@ pub struct StreamBatch {
     pub arrived: Option<Int64Array>,
 }
 
+impl StreamBatch {
+    /// The batch as its stream is told of it.
+    pub(crate) fn arrivals<'a>(
+        &'a self,
+        arrived_us: ArrivedAt<'a>,
+        lateness: Lateness,
+        used_before: &'a [(usize, i64)],
+    ) -> Arrivals<'a> {
+        let faced = Faced {
+            partition: self.partition,
+            batch: &self.batch,
+            rejected: &self.rejected,
+            primary_keys: self.primary_keys.as_ref(),
+        };
+        Arrivals { faced, arrived_us, offsets: &self.offsets, lateness, used_before }
+    }
+}
+
 /// A project's live state.
 pub struct Engine {
     project: Arc<Project>,
@@ -68,6 +94,17 @@ pub struct Engine {
     told: Mutex<Told>,
     visibility: Visibility,
     progress: Progress,
+    /// What the state held when it was last looked at.
+    held_bytes: AtomicUsize,
+    intake: Intake,
+    /// Held by whoever writes keys to the disk.
+    spilling: Mutex<()>,
+    ingest: IngestMeasures,
+    checkpoints: CheckpointMeasures,
+    /// Told by the writer now and then: whoever asks must not wait for a sync.
+    stored: Mutex<Vec<StorageStatistics>>,
+    /// Where streams without a connector are stored; `None` where there is no such stream, or nothing is stored.
+    pub(crate) storage: Option<Storage>,
 }
 
 /// A view and the stream that feeds it.
@@ -84,19 +121,6 @@ pub(crate) struct BoundService {
     pub(crate) views: Vec<usize>,
 }
 
-/// What only the writer touches.
-#[derive(Debug)]
-struct Writer {
-    streams: Vec<OnlineStream>,
-    positions: Vec<StreamPosition>,
-    /// When each stream last had arrivals, by the wall clock.
-    last_arrivals_us: Vec<Option<i64>>,
-    /// The arrival time of the last batches.
-    arrived_us: i64,
-    version: Version,
-    rows_since_sweep: usize,
-}
-
 impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
@@ -104,11 +128,21 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine for a project, with no events yet.
+    /// An engine for a project, with no events yet, that stores nothing.
     pub fn new(
         project: Arc<Project>,
         settings: EngineSettings,
         wall_clock: WallClock,
+    ) -> Result<Engine, PipelineError> {
+        Engine::with_storage(project, settings, wall_clock, None)
+    }
+
+    /// The same with a data folder, from which state is recovered when the job runs.
+    pub fn with_storage(
+        project: Arc<Project>,
+        settings: EngineSettings,
+        wall_clock: WallClock,
+        storage: Option<Storage>,
     ) -> Result<Engine, PipelineError> {
         let views = bind_views(&project)?;
         let streams = bind_streams(&project, &views)?;
@@ -116,20 +150,20 @@ impl Engine {
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
         let unpaced = project.streams.iter().map(|stream| match &stream.connector {
             Connector::File(file) => file.rate == Rate::Max,
-            Connector::Log => false,
+            Connector::Log(_) => false,
         });
         Ok(Engine {
             progress: Progress::new(unpaced),
             services: bind_services(&project),
             told: Mutex::new(Told::new(streams.len(), &project.views)),
-            writer: Mutex::new(Writer {
-                last_arrivals_us: vec![None; streams.len()],
-                streams,
-                positions,
-                arrived_us: i64::MIN,
-                version: Version(0),
-                rows_since_sweep: 0,
-            }),
+            writer: Mutex::new(Writer::new(streams, positions)),
+            held_bytes: AtomicUsize::new(0),
+            intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),
+            spilling: Mutex::default(),
+            ingest: IngestMeasures::default(),
+            checkpoints: CheckpointMeasures::default(),
+            stored: Mutex::default(),
+            storage,
             views,
             visibility: Visibility::new(first),
             project,
@@ -164,46 +198,43 @@ impl Engine {
     }
 
     /// Takes in the next batches of some streams, together: a read sees all of them or none.
-    pub fn take_in(&self, batches: &[StreamBatch]) -> Result<(), PipelineError> {
+    pub fn take_in(&self, batches: Vec<StreamBatch>) -> Result<(), PipelineError> {
         let mut writer = lock(&self.writer);
-        let version = Version(writer.version.0 + 1);
-        let oldest = self.visibility.oldest();
-        // Arrival times strictly increase from batch to batch, whatever the clock does.
-        let arrived_us = self.wall_us().max(writer.arrived_us.saturating_add(1));
-        writer.arrived_us = arrived_us;
+        let arrived_us = writer.next_arrival(self.wall_us());
+        let mut judged = Vec::with_capacity(batches.len());
         for batch in batches {
+            let arrivals = batch.arrivals(ArrivedAt::All(arrived_us), Lateness::Applied, &[]);
+            let prepared = writer.streams[batch.stream].prepare(arrivals)?;
+            judged.push(Judged { batch, prepared });
+        }
+        self.publish_judged(&mut writer, &judged, arrived_us)?;
+        self.within_memory()
+    }
+
+    /// Takes judged batches into the views and lets reads see them, all together.
+    pub(crate) fn publish_judged(
+        &self,
+        writer: &mut Writer,
+        judged: &[Judged],
+        arrived_us: i64,
+    ) -> Result<(), PipelineError> {
+        let version = writer.next_version();
+        let oldest = self.visibility.oldest();
+        for Judged { batch, prepared } in judged {
             let settled = self.settled(&oldest, batch.stream);
-            writer.last_arrivals_us[batch.stream] = Some(arrived_us);
-            let arrivals = Arrivals {
-                faced: Faced {
-                    partition: batch.partition,
-                    batch: &batch.batch,
-                    rejected: &batch.rejected,
-                    primary_keys: batch.primary_keys.as_ref(),
-                },
-                arrived_us,
-                offsets: &batch.offsets,
-                version,
-            };
-            let outcome = writer.streams[batch.stream].arrive(arrivals, settled)?;
+            writer.streams[batch.stream].take_in(prepared, version, settled)?;
             lock(&self.told).add(
                 batch,
-                &outcome,
+                prepared,
                 &self.views_of(batch.stream),
                 writer.streams[batch.stream].last_keys(),
             );
-            writer.note(batch, &outcome);
-            self.progress
-                .stream(batch.stream)
-                .rows_taken
-                .fetch_add(batch.offsets.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            writer.note(batch, prepared, arrived_us);
+            self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
         }
-        writer.version = version;
-        writer.rows_since_sweep += batches.iter().map(|batch| batch.offsets.len()).sum::<usize>();
         self.visibility.publish(writer.published());
-        if writer.rows_since_sweep >= SWEEP_ROWS {
-            let rows = std::mem::take(&mut writer.rows_since_sweep);
-            self.sweep(&writer, rows)?;
+        if let Some(rows) = writer.rows_to_sweep(SWEEP_ROWS) {
+            self.sweep(writer, rows);
         }
         Ok(())
     }
@@ -215,7 +246,10 @@ impl Engine {
         if self.settings.clock == Clock::System && self.follow_clock(&mut writer) {
             self.visibility.publish(writer.published());
         }
-        self.sweep(&writer, SWEEP_ROWS)
+        self.sweep(&writer, SWEEP_ROWS);
+        *lock(&self.stored) = writer.logs.iter().flatten().map(StreamLog::statistics).collect();
+        // Where producers can be refused, they are.
+        if self.storage.is_some() { Ok(()) } else { self.within_memory() }
     }
 
     /// Statistics of the stream with this index in the project.
@@ -228,6 +262,21 @@ impl Engine {
             reasons: told.reasons(stream).to_vec(),
             absent_columns: told.absent_columns(stream).to_vec(),
         }
+    }
+
+    /// Whether there is a data folder.
+    pub fn stores(&self) -> bool {
+        self.storage.is_some()
+    }
+
+    /// The number of this writer of the data folder; 0 without one.
+    pub fn generation(&self) -> u64 {
+        self.storage.as_ref().map_or(0, Storage::generation)
+    }
+
+    /// The stored side of each stream that has a log.
+    pub fn storage_statistics(&self) -> Vec<StorageStatistics> {
+        lock(&self.stored).clone()
     }
 
     /// Statistics of the view with this index in the project.
@@ -252,6 +301,37 @@ impl Engine {
         lock(&self.told).note_absent_columns(stream, columns);
     }
 
+    /// The door for events.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// What ingestion measures of itself.
+    pub fn ingest_measures(&self) -> &IngestMeasures {
+        &self.ingest
+    }
+
+    pub(crate) fn writer(&self) -> &Mutex<Writer> {
+        &self.writer
+    }
+
+    pub(crate) fn spilling(&self) -> &Mutex<()> {
+        &self.spilling
+    }
+
+    pub(crate) fn told(&self) -> &Mutex<Told> {
+        &self.told
+    }
+
+    pub(crate) fn visibility(&self) -> &Visibility {
+        &self.visibility
+    }
+
+    /// The names of a stream's views, in the order in which it feeds them.
+    pub(crate) fn view_names(&self, stream: usize) -> Vec<&str> {
+        self.views_of(stream).into_iter().map(|view| self.project.views[view].name.as_str()).collect()
+    }
+
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -264,31 +344,68 @@ impl Engine {
         &self.services[service]
     }
 
+    /// The place of a stream of the project.
+    pub(crate) fn place_of(&self, stream: &str) -> usize {
+        let place = self.project.streams.iter().position(|other| other.name == stream);
+        place.expect("the stream is one of the project's")
+    }
+
+    /// What checkpoints measure of themselves.
+    pub fn checkpoint_measures(&self) -> &CheckpointMeasures {
+        &self.checkpoints
+    }
+
+    /// How long it took to bring state back at the start, in microseconds; 0 before.
+    pub fn recovery_us(&self) -> i64 {
+        self.progress.recovery_us()
+    }
+
+    /// When the state was back, by the wall clock in microseconds; `None` before.
+    pub fn recovered_at_us(&self) -> Option<i64> {
+        self.progress.recovered_at_us()
+    }
+
     /// The plan of the stream with this index in the project.
     pub(crate) fn stream_plan(&self, stream: usize) -> StreamPlan {
         lock(&self.writer).streams[stream].plan().clone()
     }
 
     /// The views of a stream, in the order in which it feeds them.
-    fn views_of(&self, stream: usize) -> Vec<usize> {
+    pub(crate) fn views_of(&self, stream: usize) -> Vec<usize> {
         (0..self.views.len()).filter(|view| self.views[*view].stream == stream).collect()
     }
 
     /// What no read of a stream's views asks for any more, given the oldest version that is read.
-    fn settled(&self, oldest: &Published, stream: usize) -> Settled {
+    pub(crate) fn settled(&self, oldest: &Published, stream: usize) -> Settled {
         let floor_us = oldest.streams[stream].earliest_us(self.settings.as_of_horizon_us);
         Settled { version: oldest.version, floor_us }
     }
 
-    fn sweep(&self, writer: &Writer, entities_max: usize) -> Result<(), PipelineError> {
+    pub(crate) fn sweep(&self, writer: &Writer, entities_max: usize) {
         let oldest = self.visibility.oldest();
-        let mut held_bytes: usize = writer.streams.iter().map(OnlineStream::memory_bytes).sum();
+        let mut held_bytes = writer.keys_memory_bytes();
         for view in &self.views {
             view.online.sweep(self.settled(&oldest, view.stream), entities_max);
             held_bytes += view.online.held().bytes;
         }
-        let limit_bytes = self.settings.state_bytes_max;
+        self.held_bytes.store(held_bytes, Ordering::Relaxed);
+    }
+
+    /// What the state held when it was last looked at, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A replay that outgrows its memory ends with an error.
+    pub(crate) fn within_memory(&self) -> Result<(), PipelineError> {
+        let (held_bytes, limit_bytes) = (self.held_bytes(), self.settings.state_bytes_max);
         if held_bytes > limit_bytes { Err(PipelineError::Memory { held_bytes, limit_bytes }) } else { Ok(()) }
+    }
+
+    /// Why producers are refused when the state is as large as it may be.
+    pub(crate) fn state_full(&self) -> Option<IngestError> {
+        let (held_bytes, limit_bytes) = (self.held_bytes(), self.settings.state_bytes_max);
+        (held_bytes > limit_bytes).then_some(IngestError::StateFull { held_bytes, limit_bytes })
     }
 
     /// A stream without arrivals for its idle timeout has no partition that holds its watermark back: it follows the wall
@@ -300,8 +417,9 @@ impl Engine {
             let idle_from_us =
                 writer.last_arrivals_us[place].map(|last_us| last_us.saturating_add(stream.idle_timeout_us));
             let position = &mut writer.positions[place];
+            let is_fed = matches!(stream.connector, Connector::Log(_)) || self.progress.has_ended(place);
             let followed_us = Some(now_us.saturating_sub(stream.lateness_us));
-            let is_idle = self.progress.has_ended(place) && idle_from_us.is_some_and(|from_us| from_us <= now_us);
+            let is_idle = is_fed && idle_from_us.is_some_and(|from_us| from_us <= now_us);
             if is_idle && position.watermark_us < followed_us {
                 position.watermark_us = followed_us;
                 moved = true;
@@ -326,7 +444,7 @@ fn bind_streams(project: &Project, views: &[BoundView]) -> Result<Vec<OnlineStre
         let plan = StreamPlan::new(stream.clone())?;
         let rules = match stream.connector {
             Connector::File(_) => plan.file_rules(),
-            Connector::Log => plan.rules(),
+            Connector::Log(_) => plan.rules(),
         };
         Ok(OnlineStream::new(plan, rules, own))
     };
@@ -345,31 +463,6 @@ fn bind_services(project: &Project) -> Vec<BoundService> {
     project.services.iter().map(bind).collect()
 }
 
-impl Writer {
-    /// Notes what a batch did to its stream's position.
-    fn note(&mut self, batch: &StreamBatch, outcome: &Outcome) {
-        let stream = &self.streams[batch.stream];
-        let position = &mut self.positions[batch.stream];
-        position.next_offsets = stream.arrived().map(|(_, count)| count).collect();
-        position.watermark_us = position.watermark_us.max(stream.watermark_us());
-        position.newest_us = stream.newest_us();
-        position.accounting = stream.accounting();
-        let last_used = outcome.verdicts.iter().rposition(|verdict| *verdict == Verdict::Used);
-        if let (Some(arrived), Some(row)) = (&batch.arrived, last_used) {
-            let times = batch.batch.column(stream.plan().stream().time_column);
-            let time_us = times.as_primitive::<TimestampMicrosecondType>().value(row);
-            position.arrival_lag_ms =
-                arrived.is_valid(row).then(|| arrived.value(row).saturating_sub(time_us).div_euclid(1_000));
-        }
-    }
-
-    fn published(&self) -> Published {
-        let newest_us = self.positions.iter().filter_map(|position| position.newest_us).max();
-        let rows = self.positions.iter().map(|position| position.accounting.total()).sum();
-        Published { version: self.version, rows, newest_us, streams: self.positions.clone() }
-    }
-}
-
 impl StreamPosition {
     /// The earliest instant that reads of this stream's views may stand at: the horizon before the watermark.
     pub fn earliest_us(&self, as_of_horizon_us: i64) -> Option<i64> {
@@ -377,6 +470,6 @@ impl StreamPosition {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,11 @@
 
 use asof_connect::ConnectError;
 use asof_feature::FeatureError;
+use asof_log::LogError;
+use asof_state::StateError;
 use std::path::PathBuf;
+
+use crate::submission::IngestError;
 
 /// An error of a running job. What the user can mend says where and how.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,33 @@ pub enum PipelineError {
         path: PathBuf,
         /// What the system or Arrow says.
         source: arrow::error::ArrowError,
+    },
+    /// The log or the data folder.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A log that cannot be written any more.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// A checkpoint.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A file of the data folder.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A checkpoint that reads well and says nothing sensible.
+    #[error(
+        "the checkpoint's part `{path}` cannot be used: {detail}; hint: remove it, and state is computed anew from the log"
+    )]
+    Checkpoint {
+        /// The part.
+        path: String,
+        /// What is wrong.
+        detail: String,
     },
     /// A column operation failed: a defect of ours.
     #[error("internal: {0}")]

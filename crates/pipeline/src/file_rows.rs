@@ -51,8 +51,17 @@ struct Standing {
     latest_us: i64,
 }
 
+/// A part of a file that was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PieceRead {
+    /// Of the file.
+    pub(crate) bytes: u64,
+    /// In it, unreadable ones included.
+    pub(crate) rows: u64,
+}
+
 /// Where runs gather while a file is read.
-struct Gathering<'a> {
+pub(crate) struct Gathering<'a> {
     layout: &'a RowLayout,
     room: &'a Room<'a>,
     stream: usize,
@@ -81,9 +90,10 @@ impl FileRows {
         progress.bytes.store(source.file.size_bytes(), Ordering::Relaxed);
         let rows = match source.connector.order {
             FileOrder::EventTime => {
-                let gathering = Gathering { layout: &layout, room, stream, gathered: Mutex::default() };
-                gathering.read(source.file, progress, stop)?;
-                Rows::Sorted(gathering.finish()?)
+                let read = |piece: PieceRead| {
+                    progress.bytes_read.fetch_add(piece.bytes, Ordering::Relaxed);
+                };
+                Rows::Sorted(Gathering::new(&layout, room, stream).sorted(source.file, &read, stop)?)
             }
             FileOrder::File => Rows::Standing(Standing {
                 plan: plan.clone(),
@@ -141,17 +151,33 @@ impl Standing {
     }
 }
 
-impl Gathering<'_> {
-    fn read(&self, file: EventFile, progress: &StreamProgress, stop: &Stop) -> Result<(), PipelineError> {
+impl<'a> Gathering<'a> {
+    /// Nothing gathered yet of the stream with this index.
+    pub(crate) fn new(layout: &'a RowLayout, room: &'a Room<'a>, stream: usize) -> Gathering<'a> {
+        Gathering { layout, room, stream, gathered: Mutex::default() }
+    }
+
+    /// All rows of a file by event time. `read` is told of each piece of it, by any thread. After a stop those so far.
+    pub(crate) fn sorted(
+        self,
+        file: EventFile,
+        read: &(dyn Fn(PieceRead) + Sync),
+        stop: &Stop,
+    ) -> Result<MergedRuns, PipelineError> {
+        self.read(file, read, stop)?;
+        self.finish()
+    }
+
+    fn read(&self, file: EventFile, read: &(dyn Fn(PieceRead) + Sync), stop: &Stop) -> Result<(), PipelineError> {
         let decoder = file.decoder();
         let file = Mutex::new(file);
         let has_failed = AtomicBool::new(false);
         let work = || {
             while !stop.is_asked() && !has_failed.load(Ordering::Relaxed) {
                 let Some(piece) = lock(&file).next_piece()? else { return Ok(()) };
-                let bytes = piece.bytes;
+                let piece_read = PieceRead { bytes: piece.bytes, rows: piece.rows };
                 decoder.decode(piece, &mut |decoded| self.add(self.layout.lay_out(decoded)))?;
-                progress.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+                read(piece_read);
             }
             Ok(())
         };

@@ -4,6 +4,8 @@
 //! - one writer: batches of all streams go in one after the other, each with the next version;
 //! - a read stands at one published version for all its views and never waits for the batch that is going in;
 //! - every queue has a bound, and a slow consumer slows its producer;
+//! - an event that comes over the door is judged, then durable, then visible, then acknowledged; never in another order;
+//! - state and the offset that it comes from become durable in one step: the log is the truth, a checkpoint a short cut;
 //! - the wall clock comes in as an argument ([`WallClock`]).
 //!
 //! ```text
@@ -11,32 +13,65 @@
 //!                                                                                              │ bounded queue
 //!                                                                                              ▼
 //!   requests ─▶ Engine::reading ─▶ Reading: views and services at one version  ◀── Engine::take_in
+//!                                                                                              ▲
+//!   producers ─▶ Intake ─▶ groups ─▶ judged ─▶ stream logs ─▶ one sync (commit.rs) ────────────┘
+//!   start ─▶ newest checkpoint (restore.rs) ─▶ the rest of the logs (recovery.rs);  checkpoints meanwhile (checkpointer.rs)
 //! ```
-//! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, then `replay.rs`.
+//! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, `replay.rs` for files, and
+//! `run.rs`, `commit.rs`, `recovery.rs` for what is stored.
 
+mod checkpointer;
 mod clock;
+mod commit;
+mod dead_letters;
+mod distribution;
 mod engine;
 mod error;
 mod file_rows;
+mod history_keeper;
+mod intake;
+mod key_memory;
 mod merged_runs;
 mod pace;
+mod producers;
 mod progress;
 mod reading;
+mod recovery;
 mod replay;
+mod restore;
 mod row_layout;
 mod run;
 mod slices;
+mod sorted_rows;
 mod statistics;
+mod steps;
 mod stop;
+mod storage;
+mod stream_image;
+mod stream_log;
+mod submission;
 mod told;
+mod unit;
 mod visibility;
+mod writer;
 
+pub use checkpointer::{CheckpointMeasures, LastCheckpoint};
 pub use clock::{Clock, WallClock};
+pub use commit::{IngestMeasures, RefusedBatches};
+pub use dead_letters::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, PlacedDeadLetter};
+pub use distribution::{BOUNDS_US, Counts, Distribution};
 pub use engine::{Engine, EngineSettings, StreamBatch};
 pub use error::PipelineError;
+pub use intake::Intake;
 pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
-pub use statistics::{Reason, StreamStatistics, ViewStatistics};
+pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
+pub use statistics::{Reason, StorageStatistics, StreamStatistics, ViewStatistics};
+pub use steps::Steps;
 pub use stop::Stop;
+pub use storage::{Storage, StorageSettings};
+pub use submission::{
+    Answer, BATCH_KEY_BYTES_MAX, BatchKey, IngestError, Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission,
+};
 pub use visibility::{Published, StreamPosition};

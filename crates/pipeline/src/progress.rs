@@ -5,21 +5,27 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 /// What the job does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// State is brought back from the newest checkpoint and the log.
+    Recovering,
     /// Files are opened and brought into the order of event time.
     Reading,
     /// Events are taken in.
     Replaying,
     /// All files are taken in, up to their end or to `--until`; reads go on.
     Done,
+    /// The same, and events are taken in as they come.
+    Live,
 }
 
 impl Phase {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
+            Phase::Recovering => "recovering",
             Phase::Reading => "reading",
             Phase::Replaying => "replaying",
             Phase::Done => "done",
+            Phase::Live => "live",
         }
     }
 }
@@ -43,6 +49,10 @@ pub struct ReplayProgress {
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: AtomicU8,
+    /// How long it took to bring state back; 0 before.
+    recovery_us: AtomicI64,
+    /// When it was back, by the wall clock; 0 before.
+    recovered_at_us: AtomicI64,
     streams: Vec<StreamProgress>,
 }
 
@@ -56,7 +66,21 @@ pub(crate) struct StreamProgress {
     pub(crate) started_us: AtomicI64,
     /// Whether the file has no more rows.
     pub(crate) has_ended: AtomicBool,
+    /// Rows that had to be taken in when the end of a followed file was first reached; `u64::MAX` before.
+    pub(crate) rows_at_end: AtomicU64,
     pub(crate) is_unpaced: bool,
+}
+
+impl StreamProgress {
+    /// The end of a followed file was reached, with so many rows cut.
+    pub(crate) fn reached_end(&self, rows: u64) {
+        self.rows_at_end.fetch_min(rows, Ordering::Relaxed);
+    }
+
+    /// Whether all rows that a followed file had when its end was first reached are taken in.
+    fn has_caught_up(&self) -> bool {
+        self.rows_taken.load(Ordering::Relaxed) >= self.rows_at_end.load(Ordering::Relaxed)
+    }
 }
 
 impl Progress {
@@ -68,9 +92,15 @@ impl Progress {
             rows_taken: AtomicU64::new(0),
             started_us: AtomicI64::new(i64::MIN),
             has_ended: AtomicBool::new(false),
+            rows_at_end: AtomicU64::new(u64::MAX),
             is_unpaced,
         };
-        Progress { phase: AtomicU8::new(Phase::Reading as u8), streams: unpaced.map(stream).collect() }
+        Progress {
+            phase: AtomicU8::new(Phase::Reading as u8),
+            recovery_us: AtomicI64::new(0),
+            recovered_at_us: AtomicI64::new(0),
+            streams: unpaced.map(stream).collect(),
+        }
     }
 
     pub(crate) fn stream(&self, stream: usize) -> &StreamProgress {
@@ -81,17 +111,32 @@ impl Progress {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    pub(crate) fn recovered(&self, took_us: i64, at_us: i64) {
+        self.recovered_at_us.store(at_us, Ordering::Relaxed);
+        self.recovery_us.store(took_us.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn recovered_at_us(&self) -> Option<i64> {
+        Some(self.recovered_at_us.load(Ordering::Relaxed)).filter(|at_us| *at_us != 0)
+    }
+
+    pub(crate) fn recovery_us(&self) -> i64 {
+        self.recovery_us.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Reading,
-            1 => Phase::Replaying,
-            _ => Phase::Done,
+            0 => Phase::Recovering,
+            1 => Phase::Reading,
+            2 => Phase::Replaying,
+            3 => Phase::Done,
+            _ => Phase::Live,
         }
     }
 
     /// Whether no more rows come of a stream's file.
     pub(crate) fn has_ended(&self, stream: usize) -> bool {
-        self.phase() == Phase::Done || self.streams[stream].has_ended.load(Ordering::Relaxed)
+        matches!(self.phase(), Phase::Done | Phase::Live) || self.streams[stream].has_ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn replay(&self, stream: usize) -> ReplayProgress {
@@ -110,9 +155,9 @@ impl Progress {
     /// that may last: streams are merged by event time, so that all go by the slowest.
     pub(crate) fn is_ready(&self) -> bool {
         match self.phase() {
-            Phase::Reading => false,
-            Phase::Replaying => !self.streams.iter().any(|stream| stream.is_unpaced),
-            Phase::Done => true,
+            Phase::Recovering | Phase::Reading => false,
+            Phase::Replaying => self.streams.iter().all(|stream| !stream.is_unpaced || stream.has_caught_up()),
+            Phase::Done | Phase::Live => true,
         }
     }
 }

@@ -33,23 +33,25 @@ pub(crate) fn open<'e>(
         .project()
         .streams
         .iter()
+        .filter(|stream| matches!(stream.connector, Connector::File(_)))
         .map(|stream| StreamFile::open(&job.folder, stream, ArrivalTimes::Optional))
         .collect::<Result<_, _>>()?;
     let sorted = files.iter().filter(|file| file.connector.order == FileOrder::EventTime).count();
     let room = Room { folder, bytes_max: job.waiting_bytes_max / sorted.max(1), threads: job.threads };
     let mut read = Vec::with_capacity(files.len());
-    for (stream, file) in files.into_iter().enumerate() {
+    for file in files {
+        let stream = engine.place_of(&file.stream.name);
         engine.note_absent_columns(stream, file.file.absent_columns());
         let plan = engine.stream_plan(stream);
         let rows = FileRows::read(stream, file, &plan, &room, engine.progress().stream(stream), stop)?;
-        read.push((plan, rows));
+        read.push((stream, plan, rows));
     }
     let wall_start_us = engine.wall_us();
-    let head = |(stream, (plan, rows))| {
+    let head = |(stream, plan, rows)| {
         engine.progress().stream(stream).started_us.store(wall_start_us, Ordering::Relaxed);
         Head::new(stream, plan, rows, Pace::new(rate_of(engine, stream), wall_start_us))
     };
-    let heads = read.into_iter().enumerate().map(head).collect();
+    let heads = read.into_iter().map(head).collect();
     Ok(Slices::new(heads, job.until_us.unwrap_or(i64::MAX), engine.progress()))
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn replay(engine: &Engine, slices: Slices<'_>, stop: &Stop) -> Result
         let taken = loop {
             match receiver.recv_timeout(MAINTAIN_EVERY) {
                 Ok(batches) => {
-                    if let Err(error) = engine.take_in(&batches) {
+                    if let Err(error) = engine.take_in(batches) {
                         break Err(error);
                     }
                 }
@@ -115,6 +117,6 @@ fn cut(
 fn rate_of(engine: &Engine, stream: usize) -> Rate {
     match &engine.project().streams[stream].connector {
         Connector::File(file) => file.rate,
-        Connector::Log => Rate::Max,
+        Connector::Log(_) => Rate::Max,
     }
 }

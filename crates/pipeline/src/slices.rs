@@ -8,17 +8,21 @@
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
+use asof_definition::Connector;
 use asof_feature::StreamPlan;
 
 use crate::engine::StreamBatch;
 use crate::error::PipelineError;
 use crate::file_rows::FileRows;
 use crate::pace::Pace;
-use crate::progress::Progress;
+use crate::progress::{Progress, StreamProgress};
 use crate::row_layout::{offsets, taken_at};
 
 /// Rows of a slice: enough to share the cost of a version, few enough that readers meet short locks.
 pub(crate) const SLICE_ROWS_MAX: usize = 4_096;
+
+/// How often a followed file is looked at when nothing else is due.
+const FOLLOW_EVERY_US: i64 = 50_000;
 
 /// Streams on their way into the engine.
 pub(crate) struct Slices<'a> {
@@ -51,13 +55,32 @@ pub(crate) struct Head {
     cut_to: usize,
     taken: u64,
     pace: Pace,
+    /// Whether rows may come after the end of the file: it is then only the end for now.
+    follows: bool,
 }
 
 impl Head {
     /// A stream before its first row.
     pub(crate) fn new(stream: usize, plan: StreamPlan, rows: FileRows, pace: Pace) -> Head {
         let standing = Some(RecordBatch::new_empty(rows.layout().schema().clone()));
-        Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace }
+        let follows = matches!(&plan.stream().connector, Connector::File(file) if file.follow);
+        Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace, follows }
+    }
+
+    /// Stands in the next batch, if there is one now.
+    fn read_on(&mut self, progress: &StreamProgress) -> Result<(), PipelineError> {
+        while self.standing.as_ref().is_some_and(|rows| self.cut_to == rows.num_rows()) {
+            let next = self.rows.next_batch(progress)?;
+            progress.has_ended.store(next.is_none(), Ordering::Relaxed);
+            (self.cut_from, self.cut_to) = (0, 0);
+            if next.is_none() && self.follows {
+                progress.reached_end(self.taken);
+                self.standing = Some(RecordBatch::new_empty(self.rows.layout().schema().clone()));
+                return Ok(());
+            }
+            self.standing = next;
+        }
+        Ok(())
     }
 
     /// The instants of the rows not yet cut.
@@ -123,6 +146,9 @@ impl<'a> Slices<'a> {
         match (cut.is_empty(), wait_until_us) {
             (false, _) => Ok(Next::Slice(cut)),
             (true, Some(wait_until_us)) => Ok(Next::WaitUntil(wait_until_us)),
+            (true, None) if self.heads.iter().any(|head| head.follows) => {
+                Ok(Next::WaitUntil(now_us.saturating_add(FOLLOW_EVERY_US)))
+            }
             (true, None) => Ok(Next::End),
         }
     }
@@ -152,12 +178,7 @@ impl<'a> Slices<'a> {
     /// Lets every stream that is through with its batch stand in the next one.
     fn read_on(&mut self) -> Result<(), PipelineError> {
         for head in &mut self.heads {
-            let progress = self.progress.stream(head.stream);
-            while head.standing.as_ref().is_some_and(|rows| head.cut_to == rows.num_rows()) {
-                head.standing = head.rows.next_batch(progress)?;
-                (head.cut_from, head.cut_to) = (0, 0);
-                progress.has_ended.store(head.standing.is_none(), Ordering::Relaxed);
-            }
+            head.read_on(self.progress.stream(head.stream))?;
         }
         Ok(())
     }

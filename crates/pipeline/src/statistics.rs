@@ -19,6 +19,21 @@ pub struct StreamStatistics {
     pub absent_columns: Vec<String>,
 }
 
+/// The stored side of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageStatistics {
+    /// The stream.
+    pub stream: String,
+    /// Bytes of its log on disk.
+    pub log_bytes: u64,
+    /// Segments of its log.
+    pub segments: usize,
+    /// The first offset that the log still has.
+    pub first_offset: u64,
+    /// Bytes of events that came in since the start, decoded.
+    pub received_bytes: u64,
+}
+
 /// One view.
 #[derive(Debug, Clone)]
 pub struct ViewStatistics {
@@ -47,6 +62,12 @@ pub struct Reason {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reasons {
     list: Vec<Reason>,
+}
+
+impl From<Vec<Reason>> for Reasons {
+    fn from(list: Vec<Reason>) -> Reasons {
+        Reasons { list }
+    }
 }
 
 impl Reasons {

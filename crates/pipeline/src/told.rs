@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use asof_connect::DeadLetter;
 use asof_definition::FeatureView;
-use asof_feature::Outcome;
+use asof_feature::Prepared;
 use asof_window::{Rejection, Verdict};
 
 use crate::engine::StreamBatch;
@@ -38,11 +39,11 @@ impl Told {
         }
     }
 
-    /// Adds what became of a batch. `views` are those of its stream, in the order of the outcome and of `last_keys`.
+    /// Adds what became of a batch. `views` are those of its stream, in the order of the judgement and of `last_keys`.
     pub(crate) fn add(
         &mut self,
         batch: &StreamBatch,
-        outcome: &Outcome,
+        prepared: &Prepared,
         views: &[usize],
         last_keys: &[Option<Vec<ArrayRef>>],
     ) {
@@ -50,7 +51,7 @@ impl Told {
         for one in &batch.rejected {
             reasons.add(one.rejection.name(), batch.offsets[one.row], &one.detail);
         }
-        for (verdict, offset) in outcome.verdicts.iter().zip(&batch.offsets) {
+        for (verdict, offset) in prepared.verdicts().iter().zip(&batch.offsets) {
             match verdict {
                 Verdict::Late => reasons.add("late", *offset, "event time is behind the watermark"),
                 Verdict::Rejected(Rejection::Future) => {
@@ -61,13 +62,40 @@ impl Told {
         }
         for (place, view) in views.iter().enumerate() {
             let view = &mut self.views[*view];
-            let aside = &outcome.set_aside[place];
+            let aside = &prepared.set_aside()[place];
             view.set_aside += aside.len() as u64;
             for one in aside {
                 reasons.add(&format!("set aside for `{}`", view.name), batch.offsets[one.row], &one.detail);
             }
             view.example_key.clone_from(&last_keys[place]);
         }
+    }
+
+    /// Adds the dead letters of a stored batch, which begins at `first_offset`.
+    pub(crate) fn recall(&mut self, stream: usize, views: &[usize], first_offset: u64, letters: &[DeadLetter]) {
+        for letter in letters {
+            let offset = first_offset + u64::from(letter.row);
+            let name = match &letter.view {
+                Some(view) => &format!("set aside for `{view}`"),
+                None => &letter.reason,
+            };
+            self.reasons[stream].add(name, offset, &letter.detail);
+            let of_view = views.iter().find(|view| letter.view.as_ref() == Some(&self.views[**view].name));
+            if let Some(view) = of_view {
+                self.views[*view].set_aside += 1;
+            }
+        }
+    }
+
+    /// Puts back what a checkpoint knew of a stream's reasons.
+    pub(crate) fn restore(&mut self, stream: usize, reasons: &[Reason]) {
+        for reason in reasons {
+            let view = self.views.iter_mut().find(|view| reason.name == format!("set aside for `{}`", view.name));
+            if let Some(view) = view {
+                view.set_aside = reason.count;
+            }
+        }
+        self.reasons[stream] = Reasons::from(reasons.to_vec());
     }
 
     pub(crate) fn note_absent_columns(&mut self, stream: usize, columns: Vec<String>) {

@@ -115,10 +115,10 @@ fn check(reading: &Reading<'_>, turn: i64) {
 fn a_read_that_is_overtaken_ends() {
     let engine = engine();
     let plan = StreamPlan::new(engine.project().streams[0].clone()).unwrap();
-    engine.take_in(&[batch(&plan, 0, 2)]).unwrap();
+    engine.take_in(vec![batch(&plan, 0, 2)]).unwrap();
     let reading = engine.reading();
     let rows = 60_000;
-    (0..18).for_each(|turn| engine.take_in(&[batch(&plan, 2 + turn * rows, rows)]).unwrap());
+    (0..18).for_each(|turn| engine.take_in(vec![batch(&plan, 2 + turn * rows, rows)]).unwrap());
     let read = |reading: &Reading<'_>, rows: usize| {
         let key: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![0; rows]))];
         reading.view(0, &key, rows, reading.now_us()).map(|answers| answers.known.len())
@@ -158,7 +158,7 @@ fn every_answer_is_of_its_position() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // An even number of rows, so that a swapped pair is never torn: in between, a row would be missing.
             let rows = (2 * (1 + (random >> 33) as i64 % if random >> 63 == 0 { 4 } else { 300 })).min(ROWS - first);
-            engine.take_in(&[batch(&plan, first, rows)]).unwrap();
+            engine.take_in(vec![batch(&plan, first, rows)]).unwrap();
             first += rows;
             batches += 1;
             // Readers and writer keep pace, so that reads fall between and into the batches.

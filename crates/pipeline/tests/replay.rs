@@ -45,7 +45,13 @@ impl Running {
         let wall_us = Arc::new(AtomicI64::new(1_000 * HOUR_US));
         let read = wall_us.clone();
         let engine = Engine::new(Arc::new(project), settings, Arc::new(move || read.load(Ordering::Relaxed))).unwrap();
-        let job = Job { folder: folder.path().to_owned(), until_us: None, waiting_bytes_max: 1 << 30, threads: 2 };
+        let job = Job {
+            folder: folder.path().to_owned(),
+            until_us: None,
+            waiting_bytes_max: 1 << 30,
+            threads: 2,
+            lower_priority: || (),
+        };
         Running { folder, engine, wall_us, stop: Stop::default(), job }
     }
 

@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use crate::body::Bodies;
 use crate::connections::{Connection, Connections, Phase};
 use crate::error::ServeError;
+use crate::events::EventCall;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
 use crate::measures::Measures;
 use crate::problem::{Kind, Problem};
@@ -23,7 +24,7 @@ use crate::route::{Call, route};
 use crate::stopwatch::Stopwatch;
 use crate::target::Targets;
 use crate::traffic::Traffic;
-use crate::{objects, openapi};
+use crate::{dead_letters, objects, openapi};
 
 const PAGE: &str = concat!(
     include_str!("page/head.html"),
@@ -87,7 +88,7 @@ impl App {
         let routed = route(&head.method, &head.uri);
         let outcome = match (check_head(&head), routed.outcome) {
             (Err(problem), _) | (Ok(()), Err(problem)) => Err(problem),
-            (Ok(()), Ok(name)) => self.answer(routed.call, name, body, connection).await,
+            (Ok(()), Ok(name)) => self.answer(routed.call, name, &head, body, connection).await,
         };
         let reply = outcome.unwrap_or_else(Reply::from);
         self.measures.answered(routed.call, reply.status(), stopwatch.elapsed());
@@ -102,10 +103,29 @@ impl App {
         self: &Arc<App>,
         call: Call,
         name: Cow<'_, str>,
+        head: &Parts,
         body: Incoming,
         connection: &Connection,
     ) -> Result<Reply, Problem> {
         match call {
+            Call::StreamEvents => {
+                let arrival = EventCall::read(self, &name, head)?;
+                let body = self.bodies.collect(body).await?;
+                connection.linger(false);
+                connection.enter(Phase::Answering);
+                let _place = InFlight::enter(&self.in_flight, self.limits.requests_max)?;
+                arrival.take_in(self, body).await
+            }
+            Call::DeadLetters => {
+                connection.enter(Phase::Answering);
+                let place = InFlight::enter(&self.in_flight, self.limits.requests_max)?;
+                let (app, query) = (self.clone(), dead_letters::query(self, &name, head)?);
+                let json = aside(move || {
+                    let _place = place;
+                    dead_letters::page(&app.engine, query)
+                });
+                Reply::held(json.await?, self.answers.share())
+            }
             Call::ServiceFeatures | Call::ViewFeatures => {
                 let body = self.bodies.collect(body).await?;
                 connection.linger(false);
@@ -166,8 +186,9 @@ impl App {
             return Ok(Reply::json(b"{\"status\":\"ready\"}".to_vec()));
         }
         let waits_for = match self.engine.phase() {
+            JobPhase::Recovering => "state is brought back from the checkpoint and the log",
             JobPhase::Reading => "files are read and brought into the order of event time",
-            JobPhase::Replaying | JobPhase::Done => "files are replayed",
+            JobPhase::Replaying | JobPhase::Done | JobPhase::Live => "files are replayed",
         };
         let message = format!("not ready: {waits_for} ({})", self.progress());
         Err(Problem::new(Kind::Unavailable, message).hint("wait; `GET /v1/objects` tells how far each stream is"))

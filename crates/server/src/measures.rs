@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use asof_pipeline::{Engine, StreamPosition};
+use asof_pipeline::{BOUNDS_US, Counts, Engine, StreamPosition};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -26,10 +26,22 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 14] = [
+const DESCRIBED: [(&str, &str); 26] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
+    ("asof_stream_bytes_total", "Bytes of events that came in by stream, decoded."),
+    ("asof_stream_arrival_lag_seconds", "How long the last used event had been on its way."),
+    ("asof_log_bytes", "Bytes of a stream's log on disk."),
+    ("asof_ingest_queue_bytes", "Bytes of events that wait to be taken in."),
+    ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, other."),
+    ("asof_state_bytes", "Memory of all views and of the keys remembered for duplicates."),
+    ("asof_state_limit_bytes", "What they may take."),
+    ("asof_checkpoint_bytes", "Bytes of the newest checkpoint, with what it builds on."),
+    ("asof_checkpoint_age_seconds", "How long ago the newest checkpoint was cut."),
+    ("asof_checkpoint_failures_total", "Checkpoints that failed."),
+    ("asof_recovery_seconds", "How long it took to bring state back at the start."),
+    ("asof_generation", "The number of this writer of the data folder."),
     ("asof_view_entities", "Entities with events that some read may still need."),
     ("asof_view_events", "Events that some read may still need."),
     ("asof_view_state_bytes", "Memory of the view's state."),
@@ -123,7 +135,39 @@ impl Measures {
         if let Some(bytes) = resident_bytes() {
             self.gauge("asof_process_resident_memory_bytes", Vec::new()).set(bytes as f64);
         }
-        self.handle.render()
+        self.gauge("asof_state_bytes", Vec::new()).set(engine.held_bytes() as f64);
+        self.gauge("asof_state_limit_bytes", Vec::new()).set(engine.settings().state_bytes_max as f64);
+        if engine.stores() {
+            self.tell_storage(engine);
+        }
+        let mut text = self.handle.render();
+        if engine.stores() {
+            tell_distributions(engine, &mut text);
+        }
+        text
+    }
+
+    /// What there is to tell where events are stored.
+    fn tell_storage(&self, engine: &Engine) {
+        let seconds = |us: i64| us as f64 / 1e6;
+        for storage in engine.storage_statistics() {
+            let label = || vec![Label::new("stream", storage.stream.clone())];
+            self.gauge("asof_log_bytes", label()).set(storage.log_bytes as f64);
+            self.counter("asof_stream_bytes_total", label()).absolute(storage.received_bytes);
+        }
+        self.gauge("asof_ingest_queue_bytes", Vec::new()).set(engine.intake().waiting_bytes() as f64);
+        for (reason, count) in engine.ingest_measures().refused.counts() {
+            self.counter("asof_ingest_refused_total", vec![Label::from_static_parts("reason", reason)]).absolute(count);
+        }
+        let last = engine.checkpoint_measures().last();
+        self.gauge("asof_checkpoint_bytes", Vec::new()).set(last.bytes as f64);
+        self.counter("asof_checkpoint_failures_total", Vec::new()).absolute(last.failures);
+        // Before the first one: since the state was brought back.
+        if let Some(since_us) = last.cut_us.or(engine.recovered_at_us()) {
+            self.gauge("asof_checkpoint_age_seconds", Vec::new()).set(seconds(engine.wall_us() - since_us));
+        }
+        self.gauge("asof_recovery_seconds", Vec::new()).set(seconds(engine.recovery_us()));
+        self.gauge("asof_generation", Vec::new()).set(engine.generation() as f64);
     }
 
     fn tell_stream(&self, stream: &str, position: &StreamPosition) {
@@ -145,6 +189,9 @@ impl Measures {
         if let Some(us) = position.watermark_us {
             self.gauge("asof_stream_watermark_timestamp_seconds", vec![label()]).set(seconds(us));
         }
+        if let Some(lag_ms) = position.arrival_lag_ms {
+            self.gauge("asof_stream_arrival_lag_seconds", vec![label()]).set(lag_ms as f64 / 1e3);
+        }
         if let Some(us) = position.newest_us {
             self.gauge("asof_stream_newest_event_timestamp_seconds", vec![label()]).set(seconds(us));
         }
@@ -157,4 +204,36 @@ impl Measures {
     fn gauge(&self, name: &'static str, labels: Vec<Label>) -> Gauge {
         self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
     }
+}
+
+/// The histograms that the pipeline keeps itself.
+fn tell_distributions(engine: &Engine, text: &mut String) {
+    let (ingest, checkpoints) = (engine.ingest_measures(), engine.checkpoint_measures());
+    for (name, meaning, distribution) in [
+        (
+            "asof_ingest_visibility_delay_seconds",
+            "From a batch's arrival at the door to visible.",
+            &ingest.visibility_delay,
+        ),
+        (
+            "asof_event_to_visible_seconds",
+            "From the newest event time of a batch to visible.",
+            &ingest.event_to_visible,
+        ),
+        ("asof_log_sync_seconds", "One sync of a log.", &ingest.log_sync),
+        ("asof_checkpoint_duration_seconds", "A checkpoint from its cut to its end.", &checkpoints.duration),
+        ("asof_checkpoint_pause_seconds", "How long a checkpoint's cut stopped ingestion.", &checkpoints.pause),
+    ] {
+        tell_distribution(name, meaning, &distribution.counts(), text);
+    }
+}
+
+fn tell_distribution(name: &str, meaning: &str, counts: &Counts, text: &mut String) {
+    let all = counts.up_to.last().copied().unwrap_or(0);
+    text.push_str(&format!("# HELP {name} {meaning}\n# TYPE {name} histogram\n"));
+    for (bound_us, count) in BOUNDS_US.iter().zip(&counts.up_to) {
+        text.push_str(&format!("{name}_bucket{{le=\"{}\"}} {count}\n", *bound_us as f64 / 1e6));
+    }
+    text.push_str(&format!("{name}_bucket{{le=\"+Inf\"}} {all}\n"));
+    text.push_str(&format!("{name}_sum {}\n{name}_count {all}\n\n", counts.sum_us as f64 / 1e6));
 }

@@ -25,9 +25,30 @@ pub(crate) fn all(engine: &Engine) -> Value {
         "clock": engine.settings().clock.name(),
         "now": instant(now_us),
         "phase": engine.phase().name(),
+        "storage": storage(engine),
         "ready": engine.is_ready(),
         "version": published.version.0,
         "objects": streams.chain(views).chain(services).collect::<Vec<_>>(),
+    })
+}
+
+/// The data folder; null where nothing is stored.
+fn storage(engine: &Engine) -> Value {
+    if !engine.stores() {
+        return Value::Null;
+    }
+    let last = engine.checkpoint_measures().last();
+    let logs = engine.storage_statistics().into_iter().map(|log| {
+        let told = json!({"bytes": log.log_bytes, "segments": log.segments, "first_offset": log.first_offset});
+        (log.stream, told)
+    });
+    json!({
+        "generation": engine.generation(),
+        "recovery_ms": engine.recovery_us() / 1_000,
+        "checkpoint": {
+            "epoch": last.epoch, "cut_at": instant(last.cut_us), "bytes": last.bytes, "failures": last.failures,
+        },
+        "logs": logs.collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -64,6 +85,7 @@ fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
         "columns": stream.columns.iter().map(column_not_null).collect::<Vec<_>>(),
         "primary_key": key,
         "time_column": stream.time_column_name(),
+        "timestamp_unit": stream.timestamp_unit.map(|unit| unit.name()),
         "lateness_ms": stream.lateness_us / 1_000,
         "source": source(&stream.connector),
         "absent_columns": statistics.absent_columns,
@@ -89,7 +111,7 @@ fn column_not_null(column: &Column) -> Value {
 /// As declared: a path is not resolved, `${NAME}` not filled in.
 fn source(connector: &Connector) -> Value {
     match connector {
-        Connector::Log => json!({"connector": "log"}),
+        Connector::Log(log) => json!({"connector": "log", "ack": log.ack.name()}),
         Connector::File(file) => json!({
             "connector": "file",
             "path": file.path,

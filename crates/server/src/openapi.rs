@@ -1,9 +1,9 @@
 //! The OpenAPI 3.1 document of this project: a path for each service and view, with the types of its columns.
 
 use arrow::datatypes::DataType;
-use asof_definition::Feature;
+use asof_definition::{Connector, Feature, Stream};
 use asof_expression::type_name;
-use asof_pipeline::Engine;
+use asof_pipeline::{BATCH_KEY_BYTES_MAX, Engine};
 use serde_json::{Map, Value, json};
 
 use crate::example::{example_key, example_request};
@@ -26,6 +26,7 @@ pub(crate) fn document(engine: &Engine) -> Value {
         let asked = Asked { kind: "view", name: &view.name, columns, features: &view.features };
         paths.insert(asked.path(), asked.operation(example_key(engine, index)));
     }
+    paths.extend(project.streams.iter().flat_map(|stream| stored_paths(stream)));
     paths.extend(fixed_paths());
     json!({
         "openapi": "3.1.0",
@@ -94,6 +95,62 @@ impl Asked<'_> {
             "required": [self.kind, "as_of", "columns", "rows", "known", "position", "streams"],
         })
     }
+}
+
+/// The calls of a stream that is stored; none of one that reads a file.
+fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
+    if let Connector::File(_) = stream.connector {
+        return Vec::new();
+    }
+    let path = |call: &str| format!("/v1/streams/{}/{call}", path_segment(&stream.name));
+    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
+    let claim = || json!({"type": "boolean"});
+    let mut events = json!({"post": {
+        "operationId": format!("events_{}", stream.name),
+        "summary": format!("Takes in events of stream `{}`; answered when they are durable and visible.", stream.name),
+        "parameters": [query("history", claim()), query("arrival_column", json!({"type": "string"})),
+            query("replayed", claim()),
+            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": BATCH_KEY_BYTES_MAX}}],
+        "requestBody": {"required": true, "content": event_bodies(stream)},
+        "responses": responses(&receipt()),
+    }});
+    let nothing_counts = json!({"description": "no row was used or a duplicate, or an error",
+        "content": {"application/json": {"schema": {"anyOf": [receipt(), {"$ref": "#/components/schemas/Error"}]}}}});
+    events["post"]["responses"]["422"] = nothing_counts;
+    let number = || json!({"type": "integer", "minimum": 0});
+    let letters = json!({"get": {
+        "operationId": format!("dead_letters_{}", stream.name),
+        "summary": format!("Events of stream `{}` that were set aside, and why.", stream.name),
+        "parameters": [query("from", number()), query("reason", json!({"type": "string"})), query("limit", number())],
+        "responses": responses(&json!({"type": "object", "required": ["stream", "dead_letters", "next"]})),
+    }});
+    vec![(path("events"), events), (path("dead-letters"), letters)]
+}
+
+fn event_bodies(stream: &Stream) -> Value {
+    let columns = stream.columns.iter();
+    let properties: Map<String, Value> =
+        columns.clone().map(|column| (column.name.clone(), input(&column.data_type))).collect();
+    let required: Vec<&str> = columns.filter(|column| column.not_null).map(|column| column.name.as_str()).collect();
+    let event = json!({"type": "object", "properties": properties, "required": required});
+    json!({
+        "application/json": {"schema": {"anyOf": [event, {"type": "array", "items": event}]}},
+        "application/x-ndjson": {"schema": {"type": "string", "description": "one such object a line"}},
+        "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+    })
+}
+
+fn receipt() -> Value {
+    let count = json!({"type": "integer", "minimum": 0});
+    let refused = json!({"type": "object", "required": ["row", "reason", "detail"], "properties": {
+        "row": count, "reason": {"type": "string"}, "detail": {"type": "string"},
+    }});
+    json!({
+        "type": "object",
+        "required": ["accepted", "duplicates", "late", "rejected", "refused"],
+        "properties": {"accepted": count, "duplicates": count, "late": count, "rejected": count,
+            "refused": {"type": "array", "items": refused}},
+    })
 }
 
 /// What a value of a request may be.

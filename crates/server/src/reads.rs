@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asof_connect::instant_text;
-use asof_pipeline::ReadError;
+use asof_pipeline::{Phase, ReadError};
 
 use crate::app::App;
 use crate::body::HeldBody;
@@ -71,6 +71,10 @@ impl Read {
     }
 
     fn read(&self, call: &FeatureCall) -> Result<Vec<u8>, Problem> {
+        if self.app.engine.phase() == Phase::Recovering {
+            let problem = Problem::new(Kind::Unavailable, "state is brought back from the checkpoint and the log");
+            return Err(problem.hint("come again when `/readyz` says ready"));
+        }
         let rows = call.rows.rows;
         let reading = self.app.engine.reading();
         let as_of_us = call.as_of_us.unwrap_or_else(|| reading.now_us());

@@ -43,12 +43,14 @@ pub(crate) struct Reply {
     body: Bytes,
     /// The client is told to come again in a second.
     retries: bool,
+    /// The batch was taken in before, and this says what became of it then.
+    is_repeated: bool,
     pub(crate) closes: bool,
 }
 
 impl Reply {
     fn ok(content: Content, body: Bytes) -> Reply {
-        Reply { status: 200, content, body, retries: false, closes: false }
+        Reply { status: 200, content, body, retries: false, is_repeated: false, closes: false }
     }
 
     pub(crate) fn json(body: Vec<u8>) -> Reply {
@@ -67,6 +69,15 @@ impl Reply {
 
     pub(crate) fn metrics(text: String) -> Reply {
         Reply::ok(Content::Metrics, text.into())
+    }
+
+    pub(crate) fn repeated(self, is_repeated: bool) -> Reply {
+        Reply { is_repeated, ..self }
+    }
+
+    /// The same content with 422.
+    pub(crate) fn unprocessable(self) -> Reply {
+        Reply { status: 422, ..self }
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -91,6 +102,9 @@ impl Reply {
         if self.retries {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.is_repeated {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
         if self.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -105,6 +119,7 @@ impl From<Problem> for Reply {
             content: Content::Json,
             body: problem.json().into(),
             retries: matches!(problem.kind, Kind::TooMany | Kind::Unavailable),
+            is_repeated: false,
             closes: problem.closes,
         }
     }

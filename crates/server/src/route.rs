@@ -12,6 +12,8 @@ pub(crate) enum Call {
     Page,
     ServiceFeatures,
     ViewFeatures,
+    StreamEvents,
+    DeadLetters,
     Objects,
     Object,
     Alive,
@@ -24,10 +26,12 @@ pub(crate) enum Call {
 
 impl Call {
     /// Every call.
-    pub(crate) const ALL: [Call; 10] = [
+    pub(crate) const ALL: [Call; 12] = [
         Call::Page,
         Call::ServiceFeatures,
         Call::ViewFeatures,
+        Call::StreamEvents,
+        Call::DeadLetters,
         Call::Objects,
         Call::Object,
         Call::Alive,
@@ -43,6 +47,8 @@ impl Call {
             Call::Page => "/",
             Call::ServiceFeatures => "/v1/services/{service}/features",
             Call::ViewFeatures => "/v1/views/{view}/features",
+            Call::StreamEvents => "/v1/streams/{stream}/events",
+            Call::DeadLetters => "/v1/streams/{stream}/dead-letters",
             Call::Objects => "/v1/objects",
             Call::Object => "/v1/objects/{name}",
             Call::Alive => "/healthz",
@@ -55,8 +61,17 @@ impl Call {
 
     pub(crate) fn method(self) -> Method {
         match self {
-            Call::ServiceFeatures | Call::ViewFeatures => Method::POST,
+            Call::ServiceFeatures | Call::ViewFeatures | Call::StreamEvents => Method::POST,
             _ => Method::GET,
+        }
+    }
+
+    /// The names of its query parameters.
+    pub(crate) fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Call::StreamEvents => &["history", "arrival_column", "replayed"],
+            Call::DeadLetters => &["from", "reason", "limit"],
+            _ => &[],
         }
     }
 
@@ -97,6 +112,8 @@ fn split(path: &str) -> (Call, &str) {
     };
     None.or_else(|| Some((Call::ServiceFeatures, named("/v1/services/", "/features")?)))
         .or_else(|| Some((Call::ViewFeatures, named("/v1/views/", "/features")?)))
+        .or_else(|| Some((Call::StreamEvents, named("/v1/streams/", "/events")?)))
+        .or_else(|| Some((Call::DeadLetters, named("/v1/streams/", "/dead-letters")?)))
         .or_else(|| Some((Call::Object, named("/v1/objects/", "")?)))
         .unwrap_or((Call::Unknown, ""))
 }
@@ -113,14 +130,46 @@ fn check<'p>(call: Call, name: &'p str, method: &Method, uri: &Uri) -> Result<Co
         let message = format!("`{}` is not called with {}", call.template(), shown(method.as_str()));
         return Err(Problem::new(Kind::NotFound, message).hint(format!("use {wanted}")));
     }
-    if let Some(query) = uri.query().filter(|query| !query.is_empty() && call != Call::Page) {
-        let parameter = query.split(['=', '&']).next().unwrap_or_default();
-        let problem = Problem::invalid(format!("unknown query parameter `{}`", shown(parameter)));
-        let place =
-            if wanted == Method::POST { "what is asked for stands in the body" } else { "this call takes none" };
-        return Err(problem.hint(place));
+    if call != Call::Page {
+        check_query(call, uri)?;
     }
     decoded(name).ok_or_else(|| Problem::invalid("the path is not UTF-8 text in percent encoding"))
+}
+
+/// Parameters that a call does not have are refused, and so are repeated ones.
+fn check_query(call: Call, uri: &Uri) -> Result<(), Problem> {
+    let mut seen = Vec::new();
+    for (name, _) in pairs(uri) {
+        let shown: String = name.chars().take(200).collect();
+        if !call.parameters().contains(&name) {
+            let problem = Problem::invalid(format!("unknown query parameter `{shown}`"));
+            return Err(match call.parameters() {
+                [] if call.method() == Method::POST => problem.hint("what is asked for stands in the body"),
+                [] => problem.hint("this call takes none"),
+                known => problem.did_you_mean(name, known.iter().copied()),
+            });
+        }
+        if seen.contains(&name) {
+            return Err(Problem::invalid(format!("query parameter `{shown}` is given twice")));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// The parameters of a query, still encoded.
+fn pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The value of a parameter, if it is given.
+pub(crate) fn parameter<'u>(uri: &'u Uri, name: &str) -> Result<Option<Cow<'u, str>>, Problem> {
+    let Some((_, value)) = pairs(uri).find(|(known, _)| *known == name) else { return Ok(None) };
+    match decoded(value) {
+        Some(value) => Ok(Some(value)),
+        None => Err(Problem::invalid(format!("query parameter `{name}` is not UTF-8 text in percent encoding"))),
+    }
 }
 
 /// A name as a segment of a path: percent-encoded where a URL gives its bytes a meaning. A lone dot has one, too.

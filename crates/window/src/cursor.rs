@@ -302,12 +302,12 @@ pub(crate) mod tests {
     #[derive(Debug, Clone)]
     pub(crate) struct Sample {
         pub(crate) minute: i64,
-        integer: Option<i64>,
-        double: Option<f64>,
-        decimal: Option<i128>,
-        text: Option<u8>,
-        truth: Option<bool>,
-        passes: Option<bool>,
+        pub(crate) integer: Option<i64>,
+        pub(crate) double: Option<f64>,
+        pub(crate) decimal: Option<i128>,
+        pub(crate) text: Option<u8>,
+        pub(crate) truth: Option<bool>,
+        pub(crate) passes: Option<bool>,
     }
 
     impl Sample {

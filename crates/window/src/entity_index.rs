@@ -3,6 +3,7 @@
 
 use hashbrown::HashTable;
 
+use crate::image::EntityKey;
 use crate::key_arena::KeyArena;
 use crate::keys::{Keys, hash_bytes, hash_word};
 
@@ -46,33 +47,68 @@ impl EntityIndex {
     /// The number of the key at `row`, a new one if it has none.
     #[inline]
     pub fn intern(&mut self, keys: &Keys, row: usize) -> u32 {
-        let next = self.free.last().copied().unwrap_or(self.numbers);
         match keys {
-            Keys::Words(words) => {
-                let word = words[row];
-                let entry =
-                    self.words.entry(hash_word(word), |(other, _)| *other == word, |(other, _)| hash_word(*other));
-                let found = entry.or_insert((word, next)).get().1;
-                if found == next {
-                    self.give_out(next);
-                    self.words_by_number.resize(self.numbers as usize, 0);
-                    self.words_by_number[next as usize] = word;
-                }
-                found
-            }
-            Keys::Rows(rows) => {
-                let row = rows.row(row);
-                let (bytes, hash) = (row.data(), hash_bytes(row.data()));
-                let arena = &self.arena;
-                let same = |(other, number): &(u64, u32)| *other == hash && arena.get(*number) == bytes;
-                let found = self.bytes.entry(hash, same, |(other, _)| *other).or_insert((hash, next)).get().1;
-                if found == next {
-                    self.give_out(next);
-                    self.arena.put(next, bytes);
-                }
-                found
-            }
+            Keys::Words(words) => self.intern_word(words[row]),
+            Keys::Rows(rows) => self.intern_bytes(rows.row(row).data()),
         }
+    }
+
+    /// The number of a key, a new one if it has none. `None` if the index has keys of the other kind, which come from
+    /// another encoder.
+    pub(crate) fn intern_key(&mut self, key: EntityKey<'_>) -> Option<u32> {
+        match key {
+            EntityKey::Word(word) => self.bytes.is_empty().then(|| self.intern_word(word)),
+            EntityKey::Bytes(bytes) => self.words.is_empty().then(|| self.intern_bytes(bytes)),
+        }
+    }
+
+    /// The key of an entity, by its number.
+    pub(crate) fn key(&self, number: u32) -> EntityKey<'_> {
+        match self.words_by_number.get(number as usize) {
+            Some(word) => EntityKey::Word(*word),
+            None => EntityKey::Bytes(self.arena.get(number)),
+        }
+    }
+
+    /// Makes room for so many entities more of the kind of `key`.
+    pub(crate) fn reserve(&mut self, entities: usize, key: EntityKey<'_>) {
+        match key {
+            EntityKey::Word(_) => {
+                self.words.reserve(entities, |(word, _)| hash_word(*word));
+                self.words_by_number.reserve(entities);
+            }
+            EntityKey::Bytes(_) => self.bytes.reserve(entities, |(hash, _)| *hash),
+        }
+    }
+
+    #[inline]
+    fn intern_word(&mut self, word: i64) -> u32 {
+        let next = self.next_number();
+        let entry = self.words.entry(hash_word(word), |(other, _)| *other == word, |(other, _)| hash_word(*other));
+        let found = entry.or_insert((word, next)).get().1;
+        if found == next {
+            self.give_out(next);
+            self.words_by_number.resize(self.numbers as usize, 0);
+            self.words_by_number[next as usize] = word;
+        }
+        found
+    }
+
+    #[inline]
+    fn intern_bytes(&mut self, bytes: &[u8]) -> u32 {
+        let (next, hash) = (self.next_number(), hash_bytes(bytes));
+        let arena = &self.arena;
+        let same = |(other, number): &(u64, u32)| *other == hash && arena.get(*number) == bytes;
+        let found = self.bytes.entry(hash, same, |(other, _)| *other).or_insert((hash, next)).get().1;
+        if found == next {
+            self.give_out(next);
+            self.arena.put(next, bytes);
+        }
+        found
+    }
+
+    fn next_number(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.numbers)
     }
 
     /// The number of the key at `row`, if it has one.

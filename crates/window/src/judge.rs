@@ -3,6 +3,10 @@
 //! The verdict depends on the earlier arrivals of the event's own partition and on nothing else, so a replay decides the
 //! same. Always `in = rejected + duplicate + late + used` ([`Accounting`]).
 //!
+//! What the judge remembers is a function of the used events alone, so that it can be had back without judging anew:
+//! [`Judge::recall`] takes a used event from a log. Keys that no longer fit in memory leave it
+//! ([`Judge::detach_keys`]); whoever keeps them tells of them with each arrival ([`Arrival::used_before_us`]).
+//!
 //! ```text
 //!   unreadable → not_null → check → future     rejected: leaves no key, moves no watermark
 //!        └▶ same key as a used event, at most the horizon away     duplicate
@@ -10,7 +14,12 @@
 //!                  └▶ used: moves the watermark, leaves its key
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::detached_keys::DetachedKeys;
+use crate::key_hash::KeyHash;
+use crate::used_keys::UsedKeys;
 
 /// Why an event is rejected, in the order of judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,8 +79,22 @@ pub struct Arrival<'a> {
     pub time_us: i64,
     /// Arrival time in microseconds.
     pub arrived_us: i64,
-    /// The encoded primary key; empty if there is none.
-    pub primary_key: &'a [u8],
+    /// Whether it can be late.
+    pub lateness: Lateness,
+    /// The primary key; `None` if there is none.
+    pub primary_key: Option<KeyHash>,
+    /// Times of used events of that key that were moved out of the judge's memory.
+    pub used_before_us: &'a [i64],
+}
+
+/// Whether an event that is behind the watermark is late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lateness {
+    /// It is.
+    #[default]
+    Applied,
+    /// It is not: a history that is loaded, or dead letters that are taken in again, are known to be old.
+    Waived,
 }
 
 /// Counts of verdicts.
@@ -135,26 +158,33 @@ impl Accounting {
 #[derive(Debug, Clone)]
 pub struct Judge {
     rules: Rules,
-    partitions: HashMap<u32, Partition>,
+    partitions: HashMap<u32, Partition, FixedState>,
 }
-
-/// What a remembered key takes beside its own bytes, which are there twice: two boxes, an entry of each table, a time.
-const KEY_BYTES: usize = 160;
 
 #[derive(Debug, Clone, Default)]
 struct Partition {
     newest_used_us: Option<i64>,
-    /// Event times of used events by primary key, as far back as a repeat could still be a duplicate.
-    times_by_key: HashMap<Box<[u8]>, Vec<i64>>,
-    keys_by_time: BTreeSet<(i64, Box<[u8]>)>,
-    /// Of all keys in `keys_by_time`.
-    key_bytes: usize,
+    /// Empty without an enforced key.
+    keys: UsedKeys,
+}
+
+impl Rules {
+    /// The watermark of a partition whose newest used event is at `newest_us`.
+    fn watermark_us(&self, newest_us: i64) -> i64 {
+        newest_us.saturating_sub(self.lateness_us)
+    }
+
+    /// The oldest used event of a partition that a repeat is still a duplicate of; `None` without an enforced key.
+    fn keys_needed_from_us(&self, newest_us: Option<i64>) -> Option<i64> {
+        let behind_newest_us = self.lateness_us.saturating_add(self.dedup_horizon_us?);
+        Some(newest_us.map_or(i64::MIN, |newest_us| newest_us.saturating_sub(behind_newest_us)))
+    }
 }
 
 impl Judge {
     /// A judge that has seen nothing.
     pub fn new(rules: Rules) -> Judge {
-        Judge { rules, partitions: HashMap::new() }
+        Judge { rules, partitions: HashMap::default() }
     }
 
     /// Judges the next arrival of a partition.
@@ -166,64 +196,94 @@ impl Judge {
         if self.rules.ahead_max_us.is_some_and(|ahead_max_us| ahead_us > ahead_max_us) {
             return Verdict::Rejected(Rejection::Future);
         }
-        let lateness_us = self.rules.lateness_us;
         let state = self.partitions.entry(partition).or_default();
-        let watermark_us = state.newest_used_us.map(|newest_us| newest_us.saturating_sub(lateness_us));
-        if let Some(horizon_us) = self.rules.dedup_horizon_us
-            && state.holds(arrival.primary_key, arrival.time_us, horizon_us)
-        {
+        if state.has_used(&self.rules, &arrival) {
             return Verdict::Duplicate;
         }
-        if watermark_us.is_some_and(|watermark_us| arrival.time_us < watermark_us) {
+        let watermark_us = state.newest_used_us.map(|newest_us| self.rules.watermark_us(newest_us));
+        let is_behind = watermark_us.is_some_and(|watermark_us| arrival.time_us < watermark_us);
+        if is_behind && arrival.lateness == Lateness::Applied {
             return Verdict::Late;
         }
-        state.newest_used_us = state.newest_used_us.max(Some(arrival.time_us));
-        if let Some(horizon_us) = self.rules.dedup_horizon_us {
-            state.remember(arrival.primary_key, arrival.time_us);
-            state.forget(lateness_us.saturating_add(horizon_us));
-        }
+        state.take_note(&self.rules, arrival.time_us, arrival.primary_key);
         Verdict::Used
     }
 
-    /// Bytes of memory that remembered keys take, about.
+    /// Takes note of a used event of a partition, as judging it did: the events of a log in their order leave the judge as
+    /// it was.
+    pub fn recall(&mut self, partition: u32, time_us: i64, primary_key: Option<KeyHash>) {
+        self.partitions.entry(partition).or_default().take_note(&self.rules, time_us, primary_key);
+    }
+
+    /// Number of used keys in memory.
+    pub fn keys(&self) -> usize {
+        self.partitions.values().map(|partition| partition.keys.len()).sum()
+    }
+
+    /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        let of = |partition: &Partition| partition.keys_by_time.len() * KEY_BYTES + 2 * partition.key_bytes;
-        self.partitions.values().map(of).sum()
+        let keys = self.partitions.values().map(|partition| partition.keys.memory_bytes());
+        self.partitions.allocation_size() + keys.sum::<usize>()
+    }
+
+    /// Moves the keys of a partition out, at once: the judge knows none of them any more.
+    pub fn detach_keys(&mut self, partition: u32) -> DetachedKeys {
+        let keys = self.partitions.get_mut(&partition).map(|partition| std::mem::take(&mut partition.keys));
+        DetachedKeys::new(keys.unwrap_or_default())
+    }
+
+    /// The keys of a partition that are in memory and still needed, by hash and time.
+    pub fn live_keys(&self, partition: u32) -> Vec<(KeyHash, i64)> {
+        let needed_from_us = self.keys_needed_from_us(partition).unwrap_or(i64::MIN);
+        let partition = self.partitions.get(&partition);
+        partition.into_iter().flat_map(|partition| partition.keys.in_order(needed_from_us)).collect()
+    }
+
+    /// The greatest event time used in a partition, in microseconds.
+    pub fn newest_used_us(&self, partition: u32) -> Option<i64> {
+        self.partitions.get(&partition)?.newest_used_us
+    }
+
+    /// Sets the greatest event time used in a partition, in microseconds; a smaller one than it has changes nothing.
+    pub fn set_newest_used(&mut self, partition: u32, newest_us: i64) {
+        let state = self.partitions.entry(partition).or_default();
+        state.newest_used_us = state.newest_used_us.max(Some(newest_us));
+    }
+
+    /// Keys of older used events of a partition, in microseconds, are forgotten. `None` where no key is remembered or no
+    /// event was used yet.
+    pub fn keys_needed_from_us(&self, partition: u32) -> Option<i64> {
+        self.rules.keys_needed_from_us(Some(self.newest_used_us(partition)?))
     }
 
     /// The partition's watermark: its greatest used event time minus the allowed lateness.
     pub fn watermark_us(&self, partition: u32) -> Option<i64> {
-        let newest_us = self.partitions.get(&partition)?.newest_used_us?;
-        Some(newest_us.saturating_sub(self.rules.lateness_us))
+        Some(self.rules.watermark_us(self.newest_used_us(partition)?))
     }
 }
 
 impl Partition {
-    fn holds(&self, primary_key: &[u8], time_us: i64, horizon_us: i64) -> bool {
-        let times = self.times_by_key.get(primary_key);
-        times.is_some_and(|times| times.iter().any(|used_us| is_repeat(*used_us, time_us, horizon_us)))
+    /// Whether an event of the arrival's key was used at most the horizon away. One that lies behind the watermark by more
+    /// than the horizon does not count, whether it is still held or not.
+    fn has_used(&self, rules: &Rules, arrival: &Arrival<'_>) -> bool {
+        let needed_from_us = rules.keys_needed_from_us(self.newest_used_us);
+        let (Some(key), Some(horizon_us), Some(needed_from_us)) =
+            (arrival.primary_key, rules.dedup_horizon_us, needed_from_us)
+        else {
+            return false;
+        };
+        let counts = |used_us| used_us >= needed_from_us && is_repeat(used_us, arrival.time_us, horizon_us);
+        arrival.used_before_us.iter().any(|used_us| counts(*used_us)) || self.keys.holds(key, counts)
     }
 
-    fn remember(&mut self, primary_key: &[u8], time_us: i64) {
-        self.times_by_key.entry(primary_key.into()).or_default().push(time_us);
-        if self.keys_by_time.insert((time_us, primary_key.into())) {
-            self.key_bytes += primary_key.len();
-        }
-    }
-
-    /// Forgets keys whose event time lies behind the watermark by more than the horizon.
-    fn forget(&mut self, behind_newest_us: i64) {
-        let Some(newest_us) = self.newest_used_us else { return };
-        let oldest_us = newest_us.saturating_sub(behind_newest_us);
-        while self.keys_by_time.first().is_some_and(|(time_us, _)| *time_us < oldest_us) {
-            let Some((time_us, key)) = self.keys_by_time.pop_first() else { return };
-            self.key_bytes -= key.len();
-            if let Some(times) = self.times_by_key.get_mut(&key) {
-                times.retain(|used_us| *used_us != time_us);
-                if times.is_empty() {
-                    self.times_by_key.remove(&key);
-                }
-            }
+    fn take_note(&mut self, rules: &Rules, time_us: i64, primary_key: Option<KeyHash>) {
+        self.newest_used_us = self.newest_used_us.max(Some(time_us));
+        let needed_from_us = rules.keys_needed_from_us(self.newest_used_us);
+        if let (Some(key), Some(needed_from_us)) = (primary_key, needed_from_us)
+            && time_us >= needed_from_us
+            && !self.keys.holds(key, |used_us| used_us == time_us)
+        {
+            self.keys.remember(key, time_us, needed_from_us);
         }
     }
 }
@@ -236,6 +296,7 @@ pub fn is_repeat(used_us: i64, time_us: i64, horizon_us: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_hash::KeyHasher;
     use proptest::prelude::*;
 
     #[derive(Debug, Clone)]
@@ -244,17 +305,24 @@ mod tests {
         rejection: Option<Rejection>,
         time_us: i64,
         arrived_us: i64,
+        lateness: Lateness,
         primary_key: Vec<u8>,
     }
 
     impl Arrived {
-        fn told(&self) -> Arrival<'_> {
+        fn told<'a>(&self, used_before_us: &'a [i64]) -> Arrival<'a> {
             Arrival {
                 rejection: self.rejection,
                 time_us: self.time_us,
                 arrived_us: self.arrived_us,
-                primary_key: &self.primary_key,
+                lateness: self.lateness,
+                primary_key: self.key(),
+                used_before_us,
             }
+        }
+
+        fn key(&self) -> Option<KeyHash> {
+            Some(KeyHasher::FIXED.hash(&self.primary_key))
         }
     }
 
@@ -289,15 +357,108 @@ mod tests {
                 return Verdict::Duplicate;
             }
         }
-        if arrival.time_us < watermark_us { Verdict::Late } else { Verdict::Used }
+        let is_late = arrival.time_us < watermark_us && arrival.lateness == Lateness::Applied;
+        if is_late { Verdict::Late } else { Verdict::Used }
     }
 
     fn arrived() -> impl Strategy<Value = Arrived> {
         let rejections = vec![Rejection::Unreadable, Rejection::NotNull, Rejection::Check];
         let rejection = prop::option::weighted(0.1, prop::sample::select(rejections));
-        (0..3u32, rejection, 0..80i64, -10..10i64, 0..8u8).prop_map(|(partition, rejection, time_us, ahead_us, key)| {
-            Arrived { partition, rejection, time_us, arrived_us: time_us - ahead_us, primary_key: vec![key; 3] }
-        })
+        let lateness = prop_oneof![9 => Just(Lateness::Applied), 1 => Just(Lateness::Waived)];
+        (0..3u32, rejection, 0..80i64, -10..10i64, lateness, 0..8u8).prop_map(
+            |(partition, rejection, time_us, ahead_us, lateness, key)| Arrived {
+                partition,
+                rejection,
+                time_us,
+                arrived_us: time_us - ahead_us,
+                lateness,
+                primary_key: vec![key; 3],
+            },
+        )
+    }
+
+    /// What befalls a judge between two arrivals.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Between {
+        Nothing,
+        /// The keys of a partition leave the judge.
+        Detach(u32),
+        /// The judge ends, and another recalls the used events from the log.
+        RecallAll,
+        /// The judge ends, and another gets its keys and times as a checkpoint keeps them.
+        Restore,
+    }
+
+    fn between() -> impl Strategy<Value = Between> {
+        prop_oneof![
+            12 => Just(Between::Nothing),
+            2 => (0..3u32).prop_map(Between::Detach),
+            1 => Just(Between::RecallAll),
+            1 => Just(Between::Restore),
+        ]
+    }
+
+    /// A judge and what is kept outside of it.
+    struct Kept {
+        judge: Judge,
+        rules: Rules,
+        /// The used events, as a log has them.
+        log: Vec<(u32, i64, Option<KeyHash>)>,
+        /// Keys moved out of memory.
+        outside: Vec<(u32, KeyHash, i64)>,
+    }
+
+    impl Kept {
+        fn judge(&mut self, arrived: &Arrived) -> Verdict {
+            let own = |(partition, key, _): &&(u32, KeyHash, i64)| {
+                *partition == arrived.partition && Some(*key) == arrived.key()
+            };
+            let used_before_us: Vec<i64> = self.outside.iter().filter(own).map(|(_, _, time_us)| *time_us).collect();
+            let verdict = self.judge.judge(arrived.partition, arrived.told(&used_before_us));
+            if verdict == Verdict::Used {
+                self.log.push((arrived.partition, arrived.time_us, arrived.key()));
+            }
+            verdict
+        }
+
+        fn befall(&mut self, between: Between) -> Result<(), TestCaseError> {
+            match between {
+                Between::Nothing => {}
+                Between::Detach(partition) => {
+                    let live = self.judge.live_keys(partition);
+                    let needed_from_us = self.judge.keys_needed_from_us(partition).unwrap_or(i64::MIN);
+                    let detached = self.judge.detach_keys(partition);
+                    let taken: Vec<(KeyHash, i64)> = detached.in_order(needed_from_us).collect();
+                    prop_assert!(taken.is_sorted());
+                    prop_assert_eq!(&taken, &live);
+                    prop_assert!(self.judge.live_keys(partition).is_empty());
+                    for (key, time_us) in taken {
+                        prop_assert!(detached.times_of(key).any(|used_us| used_us == time_us));
+                        self.outside.push((partition, key, time_us));
+                    }
+                }
+                Between::RecallAll => {
+                    self.judge = Judge::new(self.rules);
+                    for (partition, time_us, key) in &self.log {
+                        self.judge.recall(*partition, *time_us, *key);
+                    }
+                }
+                Between::Restore => {
+                    let mut next = Judge::new(self.rules);
+                    for partition in 0..3 {
+                        for (key, time_us) in self.judge.live_keys(partition) {
+                            next.recall(partition, time_us, Some(key));
+                        }
+                        if let Some(newest_us) = self.judge.newest_used_us(partition) {
+                            next.set_newest_used(partition, newest_us);
+                        }
+                        prop_assert_eq!(next.live_keys(partition), self.judge.live_keys(partition));
+                    }
+                    self.judge = next;
+                }
+            }
+            Ok(())
+        }
     }
 
     fn rules() -> impl Strategy<Value = Rules> {
@@ -310,15 +471,21 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
 
         #[test]
-        fn equals_the_written_rule(rules in rules(), arrivals in prop::collection::vec(arrived(), 0..120)) {
-            let mut judge = Judge::new(rules);
+        fn equals_the_written_rule(
+            rules in rules(),
+            steps in prop::collection::vec((between(), arrived()), 0..120),
+        ) {
+            let (befalls, arrivals): (Vec<Between>, Vec<Arrived>) = steps.into_iter().unzip();
+            let mut kept = Kept { judge: Judge::new(rules), rules, log: Vec::new(), outside: Vec::new() };
             let mut accounting = Accounting::default();
             let expected = verdicts(rules, &arrivals);
-            for (arrival, expected) in arrivals.iter().zip(&expected) {
-                let verdict = judge.judge(arrival.partition, arrival.told());
+            for ((between, arrival), expected) in befalls.into_iter().zip(&arrivals).zip(&expected) {
+                kept.befall(between)?;
+                let verdict = kept.judge(arrival);
                 prop_assert_eq!(verdict, *expected, "{:?} under {:?}", arrival, rules);
                 accounting.count(verdict);
             }
+            let judge = kept.judge;
             prop_assert_eq!(accounting.total(), arrivals.len() as u64);
             for partition in 0..4 {
                 let used = arrivals.iter().zip(&expected).filter(|(_, verdict)| **verdict == Verdict::Used);
@@ -333,8 +500,8 @@ mod tests {
             let mut together = Judge::new(rules);
             let mut alone = [Judge::new(rules), Judge::new(rules), Judge::new(rules)];
             for arrival in &arrivals {
-                let verdict = together.judge(arrival.partition, arrival.told());
-                prop_assert_eq!(verdict, alone[arrival.partition as usize].judge(0, arrival.told()));
+                let verdict = together.judge(arrival.partition, arrival.told(&[]));
+                prop_assert_eq!(verdict, alone[arrival.partition as usize].judge(0, arrival.told(&[])));
             }
         }
     }
@@ -350,7 +517,9 @@ mod tests {
                 rejection: None,
                 time_us: time.parse().unwrap(),
                 arrived_us: arrived.parse().unwrap(),
-                primary_key: key.as_bytes(),
+                lateness: Lateness::Applied,
+                primary_key: Some(KeyHasher::FIXED.hash(key.as_bytes())),
+                used_before_us: &[],
             };
             words.push(match judge.judge(0, arrival) {
                 Verdict::Used => "used",
@@ -380,12 +549,41 @@ mod tests {
 
     #[test]
     fn keys_are_counted_while_they_are_remembered() {
-        let mut judge = Judge::new(Rules { lateness_us: 0, ahead_max_us: None, dedup_horizon_us: Some(10) });
+        let rules = Rules { lateness_us: 0, ahead_max_us: None, dedup_horizon_us: Some(10) };
+        let mut judge = Judge::new(rules);
+        assert_eq!((judge.keys(), judge.keys_needed_from_us(7)), (0, None));
         for time_us in 0..1_000 {
-            let key = time_us.to_string();
-            judge.judge(0, Arrival { rejection: None, time_us, arrived_us: 0, primary_key: key.as_bytes() });
+            judge.recall(7, time_us, Some(KeyHasher::FIXED.hash(&time_us.to_le_bytes())));
         }
-        assert_eq!(judge.memory_bytes(), 11 * (KEY_BYTES + 2 * 3));
+        assert_eq!((judge.live_keys(7).len(), judge.keys_needed_from_us(7)), (11, Some(989)));
+        // Once recalled, twice recalled: the log may be read again from before a checkpoint.
+        judge.recall(7, 999, Some(KeyHasher::FIXED.hash(&999i64.to_le_bytes())));
+        assert_eq!(judge.live_keys(7).len(), 11);
+        let (held, held_bytes) = (judge.keys(), judge.memory_bytes());
+        assert!((11..=1_000).contains(&held) && held_bytes >= held * 24, "{held} in {held_bytes}");
+        let detached = judge.detach_keys(7);
+        assert_eq!((detached.len(), detached.in_order(989).count()), (held, 11));
+        assert!(!detached.is_empty() && detached.memory_bytes() >= held * 24);
+        assert!(judge.keys() == 0 && judge.memory_bytes() < held_bytes - held * 24);
+        assert_eq!((judge.newest_used_us(7), judge.newest_used_us(0)), (Some(999), None));
+        assert!(Judge::new(Rules { dedup_horizon_us: None, ..rules }).detach_keys(0).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_late_where_lateness_is_waived() {
+        let rules = Rules { lateness_us: 0, ahead_max_us: None, dedup_horizon_us: Some(10) };
+        let mut judge = Judge::new(rules);
+        let mut judge_one = |time_us, lateness, used_before_us: &[i64]| {
+            let primary_key = Some(KeyHasher::FIXED.hash(b"a"));
+            judge.judge(0, Arrival { rejection: None, time_us, arrived_us: 0, lateness, primary_key, used_before_us })
+        };
+        assert_eq!(judge_one(100, Lateness::Applied, &[]), Verdict::Used);
+        assert_eq!(judge_one(80, Lateness::Applied, &[]), Verdict::Late);
+        assert_eq!(judge_one(80, Lateness::Waived, &[]), Verdict::Used);
+        // Behind the watermark by more than the horizon, a use does not count, here or elsewhere.
+        assert_eq!(judge_one(80, Lateness::Waived, &[80, 89]), Verdict::Used);
+        assert_eq!(judge_one(80, Lateness::Waived, &[90]), Verdict::Duplicate);
+        assert_eq!(judge_one(95, Lateness::Waived, &[]), Verdict::Duplicate);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl KeyEncoder {
         Ok(KeyEncoder { rows: Some(RowConverter::new(fields)?) })
     }
 
+    /// Whether keys are words: integers, or what is kept as one.
+    pub fn gives_words(&self) -> bool {
+        self.rows.is_none()
+    }
+
     /// The keys of rows whose parts are in `parts`, of the encoder's types.
     pub fn encode(&self, parts: &[ArrayRef]) -> Result<Keys, ArrowError> {
         match (&self.rows, parts) {

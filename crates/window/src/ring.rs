@@ -32,6 +32,8 @@ pub struct RingLayout {
     follows_order: bool,
     /// Bit per word slot: two words wide from the start, as doubles are.
     double_slots: u32,
+    /// Per text slot: whether its bytes are UTF-8.
+    utf8_texts: Vec<bool>,
 }
 
 /// What orders events of equal time.
@@ -56,6 +58,18 @@ pub struct Ring {
     rare: Option<Box<Rare>>,
 }
 
+/// What lies in a ring, in the order of its events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RingParts<'a> {
+    /// Bit per word slot: two words wide.
+    pub(crate) broad: u32,
+    pub(crate) words: &'a [u32],
+    pub(crate) wides: &'a [i128],
+    pub(crate) texts: &'a [Box<[u8]>],
+    /// One for each event, or none at all.
+    pub(crate) primary_keys: &'a [Box<[u8]>],
+}
+
 #[derive(Debug, Clone, Default)]
 struct Rare {
     wides: Vec<i128>,
@@ -74,7 +88,9 @@ impl RingLayout {
             Storage::Word(place) if place < NARROW_SLOTS_MAX && is_double(&placed.slot.data_type) => bits | 1 << place,
             _ => bits,
         });
+        let text_slots = program.placed().iter().filter(|placed| matches!(placed.storage, Storage::Text(_)));
         RingLayout {
+            utf8_texts: text_slots.map(|placed| placed.slot.data_type == DataType::Utf8).collect(),
             words,
             wides,
             texts,
@@ -82,6 +98,21 @@ impl RingLayout {
             follows_order: program.follows_order(),
             double_slots,
         }
+    }
+
+    /// Words of an event while these slots are broad, besides those that always are.
+    pub(crate) fn words_of_event(&self, broad: u32) -> usize {
+        self.stride(broad | self.double_slots)
+    }
+
+    /// Wides of an event.
+    pub(crate) fn wides(&self) -> usize {
+        self.wides
+    }
+
+    /// Texts of an event.
+    pub(crate) fn texts(&self) -> usize {
+        self.texts
     }
 
     fn slots_at(&self) -> usize {
@@ -161,6 +192,38 @@ impl Ring {
     /// Bytes of memory held beside the ring itself. Takes the same short time for rings of all lengths.
     pub fn memory_bytes(&self) -> usize {
         self.words.capacity() * 4 + self.rare.as_ref().map_or(0, |rare| rare.memory_bytes())
+    }
+
+    /// What lies in it, without what is gone.
+    pub(crate) fn parts(&self, layout: &RingLayout) -> RingParts<'_> {
+        let gone = self.head as usize * layout.words_of_event(self.broad);
+        let (wides, texts, primary_keys) = match &self.rare {
+            None => (&[][..], &[][..], &[][..]),
+            Some(rare) => (&rare.wides[..], &rare.texts[..], &rare.primary_keys[..]),
+        };
+        RingParts { broad: self.broad, words: &self.words[gone..], wides, texts, primary_keys }
+    }
+
+    /// The ring that has these parts, as many of each as the layout says; `None` if no ring of this layout can have them:
+    /// events out of order, broad slots that there are not, keys where none are kept, text that is not UTF-8.
+    pub(crate) fn from_parts(
+        layout: &RingLayout,
+        broad: u32,
+        words: Vec<u32>,
+        wides: Vec<i128>,
+        texts: Vec<Box<[u8]>>,
+        primary_keys: Vec<Box<[u8]>>,
+    ) -> Option<Ring> {
+        let slots = u32::MAX.checked_shr(u32::BITS.saturating_sub(layout.words as u32)).unwrap_or(0);
+        let mut are_texts = texts.iter().zip(layout.utf8_texts.iter().cycle());
+        let is_whole = broad & !slots == 0
+            && (primary_keys.is_empty() || layout.follows_order)
+            && are_texts.all(|(text, is_utf8)| !is_utf8 || std::str::from_utf8(text).is_ok());
+        let text_bytes = texts.iter().chain(&primary_keys).map(|text| text.len()).sum();
+        let is_rare = layout.wides + layout.texts + primary_keys.len() > 0;
+        let rare = is_rare.then(|| Box::new(Rare { wides, texts, primary_keys, text_bytes }));
+        let ring = Ring { words, head: 0, broad, rare };
+        (is_whole && ring.events(layout).are_in_order()).then_some(ring)
     }
 
     /// Makes room for an event: over the events that are gone if they are as many as growth would add, else at the end.
@@ -269,17 +332,28 @@ impl RingEvents<'_> {
         search(self.len(), near, |index| self.order_against(index, time_us, tie) == Ordering::Greater)
     }
 
+    fn are_in_order(&self) -> bool {
+        (1..self.len()).all(|index| match self.time_us(index - 1).cmp(&self.time_us(index)) {
+            Ordering::Equal if self.layout.follows_order => self.tie(index - 1) <= self.tie(index),
+            order => order != Ordering::Greater,
+        })
+    }
+
+    /// What an event carries of its tie-breaker; only where the view follows order.
+    fn tie(&self, index: usize) -> TieBreak<'_> {
+        let event = self.event(index);
+        let keys = self.ring.rare.as_ref().map(|rare| &rare.primary_keys);
+        let primary_key = keys.and_then(|keys| keys.get(index)).map_or(&[][..], |key| key);
+        TieBreak { primary_key, partition: event[2], offset: join(event[3], event[4]) as u64 }
+    }
+
     /// How the event at `index` stands to one with this time and tie-breaker.
     pub(crate) fn order_against(&self, index: usize, time_us: i64, tie: TieBreak<'_>) -> Ordering {
         let by_time = self.time_us(index).cmp(&time_us);
         if by_time != Ordering::Equal || !self.layout.follows_order {
             return by_time;
         }
-        let event = self.event(index);
-        let keys = self.ring.rare.as_ref().map(|rare| &rare.primary_keys);
-        let primary_key = keys.and_then(|keys| keys.get(index)).map_or(&[][..], |key| key);
-        let own = TieBreak { primary_key, partition: event[2], offset: join(event[3], event[4]) as u64 };
-        own.cmp(&tie)
+        self.tie(index).cmp(&tie)
     }
 }
 

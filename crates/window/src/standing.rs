@@ -194,6 +194,18 @@ impl StandingCursors {
         }
     }
 
+    /// An entity's events were replaced by `events`, all of them settled.
+    pub(crate) fn replaced<E: Events>(&mut self, program: &Program, number: u32, events: &E) {
+        if let Some(place) = self.place(number) {
+            self.take(place);
+        }
+        if events.len() >= self.limits.written_events_min {
+            let newest_us = events.time_us(events.len() - 1);
+            self.insert(number, Kept::ByWriter { settled: 0, newest_us }, Cursor::new(program));
+            self.slide(program, number, events);
+        }
+    }
+
     /// An entity is about to drop the first `count` of its events.
     pub(crate) fn dropped_first<E: Events>(&mut self, program: &Program, number: u32, events: &E, count: usize) {
         let Some(place) = self.place(number) else { return };

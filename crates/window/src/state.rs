@@ -4,7 +4,8 @@
 //! ```text
 //!   key ─▶ EntityIndex ─▶ number ─▶ Entity { ring, newest version }    what happened
 //!                           ├─────▶ StandingCursors                    where readers stand, of long rings and those read often
-//!                           └─────▶ Unsettled                          what a read at an older version leaves out
+//!                           ├─────▶ Unsettled                          what a read at an older version leaves out
+//!                           └─────▶ Capturing                          what a checkpoint still has to write
 //! ```
 //! Rules kept here:
 //! - a read at a version sees the events of batches up to that version and no others, whatever came in since;
@@ -15,6 +16,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::answers::Answers;
+use crate::capture::Capturing;
 use crate::carried::SortedRun;
 use crate::cursor::{Cursor, ReadAt};
 use crate::entity_index::{EntityIndex, NO_NUMBER};
@@ -44,6 +46,7 @@ pub struct WindowState {
     entities: Vec<Entity>,
     unsettled: Unsettled,
     standing: StandingCursors,
+    capturing: Capturing,
     settled: Version,
     floor_us: Option<i64>,
     /// The number that [`WindowState::sweep`] looks at next.
@@ -75,6 +78,7 @@ impl WindowState {
             entities: Vec::new(),
             unsettled: Unsettled::default(),
             standing: StandingCursors::default(),
+            capturing: Capturing::default(),
             settled: Version::default(),
             floor_us: None,
             swept: 0,
@@ -202,13 +206,16 @@ impl WindowState {
     pub fn memory_bytes(&self) -> usize {
         let scratch = self.numbers.capacity() * size_of::<u32>() + self.excluded.capacity() * size_of::<usize>();
         let entities = self.index.memory_bytes() + self.entities.capacity() * size_of::<Entity>();
-        entities + self.ring_bytes + self.unsettled.memory_bytes() + self.standing.memory_bytes() + scratch
+        let beside = self.unsettled.memory_bytes() + self.standing.memory_bytes() + self.capturing.memory_bytes();
+        entities + self.ring_bytes + beside + scratch
     }
 
     fn take_in(&mut self, number: u32, from: &SortedRun<'_>, row: usize, version: Version, tie: TieBreak<'_>) {
+        self.save(number);
         if !self.counts_rows && self.entities[number as usize].ring.is_full(&self.layout) {
             self.trim(number);
         }
+        self.capturing.touched(number);
         let entity = &mut self.entities[number as usize];
         let bytes_before = entity.ring.memory_bytes();
         let index = entity.ring.insert(&self.layout, from, row, tie);
@@ -238,7 +245,7 @@ impl WindowState {
     /// event is unsettled: a read that does not see it needs one row more.
     fn trim(&mut self, number: u32) {
         let Some(floor_us) = self.floor_us else { return };
-        let entity = &mut self.entities[number as usize];
+        let entity = &self.entities[number as usize];
         let events = entity.ring.events(&self.layout);
         let whole = 0..events.len();
         let frames = self.program.frames().iter();
@@ -248,6 +255,8 @@ impl WindowState {
             return;
         }
         self.standing.dropped_first(&self.program, number, &events, gone);
+        self.save(number);
+        let entity = &mut self.entities[number as usize];
         let bytes_before = entity.ring.memory_bytes();
         entity.ring.drop_first(&self.layout, gone);
         self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
@@ -266,9 +275,11 @@ impl WindowState {
         self.entities.shrink_to_fit();
         self.unsettled.renumber(&new_numbers);
         self.standing.renumber(&new_numbers);
+        self.capturing.renumber(&new_numbers);
         self.swept = 0;
     }
 }
 
+mod images;
 #[cfg(test)]
 mod tests;

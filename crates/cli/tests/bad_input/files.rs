@@ -200,16 +200,25 @@ fn event_times_in_another_unit_are_refused_with_the_unit() {
 }
 
 #[test]
-fn streams_without_a_file_are_refused_by_name() {
+fn streams_of_which_nothing_is_stored_are_refused_by_name() {
     let folder = Folder::new();
     let sql = project("e.jsonl", "jsonl", "");
     folder.file("project.sql", sql.replace(" WITH (connector = 'file', path = 'e.jsonl', format = 'jsonl')", ""));
-    check_refused(
-        &folder,
-        EVERY_EVENT,
-        1,
-        &["stream `e` is fed by the embedded log, which is not supported yet", "give it a file"],
-    );
+    let said = ["nothing is stored of stream `e` yet", "`asof run` stores", "`asof ingest e FILE`", "`--data-dir`"];
+    for (words, data_folder) in [("", "./.asof"), (" --data-dir elsewhere", "elsewhere")] {
+        let place = format!("`{data_folder}` has no events of it");
+        check_refused(&folder, &format!("{EVERY_EVENT}{words}"), 1, &[&said[..], &[&place]].concat());
+    }
+    folder.file("asof.toml", "[storage]\ndata_dir = \"kept\"\n");
+    check_refused(&folder, EVERY_EVENT, 1, &["`./kept` has no events of it"]);
+}
+
+/// History reads what is there now; who appends goes on.
+#[test]
+fn followed_files_are_read_as_they_stand() {
+    let folder = Folder::new();
     folder.file("project.sql", project("e.jsonl", "jsonl", ", follow = true"));
-    check_refused(&folder, EVERY_EVENT, 1, &["stream `e`: `follow = true` is not supported yet", "order = 'file'"]);
+    let said = folder.run(EVERY_EVENT);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stderr.contains("e: 2 events in = 2 used"), "{}", said.stderr);
 }

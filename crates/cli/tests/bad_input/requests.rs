@@ -6,7 +6,7 @@ use crate::{EVERY_EVENT, SPINE, check_refused};
 #[test]
 fn what_is_not_there_is_named() {
     let cases: &[(&str, &str, &[&str])] = &[
-        ("ingest e e.jsonl", "", &["`asof ingest` is not supported yet", "`asof run` and `asof get`"]),
+        ("plan .", "", &["`asof plan` is not supported yet", "`asof --help` lists the commands"]),
         ("rum .", "", &["unknown command `rum`", "did you mean `run`?"]),
         ("histroy .", "", &["unknown command `histroy`", "did you mean `history`?"]),
         ("frobnicate", "", &["unknown command `frobnicate`", "`asof --help`"]),

@@ -22,9 +22,15 @@ const DOCUMENTS: &[&str] = &["README.md", "docs/start.md"];
 
 #[test]
 fn help_is_printed_in_the_reference() {
-    for (name, arguments) in
-        [("asof", &["--help"][..]), ("asof check", &["check", "--help"]), ("asof history", &["history", "--help"])]
-    {
+    for (name, arguments) in [
+        ("asof", &["--help"][..]),
+        ("asof check", &["check", "--help"]),
+        ("asof history", &["history", "--help"]),
+        ("asof run", &["run", "--help"]),
+        ("asof get", &["get", "--help"]),
+        ("asof ingest", &["ingest", "--help"]),
+        ("asof replay-dead-letters", &["replay-dead-letters", "--help"]),
+    ] {
         let ran = asof(arguments);
         let printed = String::from_utf8(ran.stdout).expect("help is UTF-8");
         let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();

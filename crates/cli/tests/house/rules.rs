@@ -9,9 +9,12 @@ use crate::tree::{Kind, Tree};
 
 /// The layers of ARCHITECTURE.md: a crate knows crates of lower layers only.
 const LAYERS: &[(&str, u8)] = &[
+    ("asof-disk", 0),
     ("asof-expression", 0),
     ("asof-window", 0),
     ("asof-definition", 1),
+    ("asof-log", 1),
+    ("asof-state", 1),
     ("asof-feature", 2),
     ("asof-connect", 2),
     ("asof-history", 3),
@@ -25,6 +28,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("datafusion", &["asof-expression"]),
     ("sqlparser", &["asof-expression", "asof-definition"]),
     ("parquet", &["asof-connect"]),
+    ("object_store", &["asof-state"]),
     ("hyper", &["asof-server"]),
     ("tokio", &["asof-server"]),
     ("clap", &["asof-cli"]),

@@ -11,7 +11,10 @@ mod endings;
 #[path = "../bad_input/folder.rs"]
 #[allow(dead_code, reason = "shared with the tests of bad input, which use the rest")]
 mod folder;
+mod ingested;
+mod live;
 mod refusals;
+mod replayed;
 mod server;
 mod suggestions;
 

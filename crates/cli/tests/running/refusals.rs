@@ -25,7 +25,8 @@ fn runs_that_make_no_sense_are_refused() {
         ("run . --until 20130701", &["invalid value '20130701'", "before 1980"]),
         ("run . --until -1", &["invalid value '-1'", "before 1980"]),
         ("run . --clock sundial", &["invalid value 'sundial'", "system, event"]),
-        ("run . --data-dir state", &["`--data-dir` is not supported yet", "until the durable log comes"]),
+        ("run . --data-dir state", &["`--data-dir` has no use here", "every stream of the project reads a file"]),
+        ("run . --take-over", &["`--take-over` has no use here"]),
         ("run . --service f", &["unexpected argument '--service'"]),
     ];
     for (words, expected) in cases {
@@ -53,11 +54,6 @@ fn streams_that_cannot_be_read_end_the_run() {
     check_refused(&folder, run, 1, &["`./e.jsonl` is empty"]);
     folder.file("project.sql", project("f.jsonl", "jsonl", ""));
     check_refused(&folder, run, 1, &["cannot open `./f.jsonl`"]);
-    folder.file("project.sql", project("e.jsonl", "jsonl", ", follow = true"));
-    check_refused(&folder, run, 1, &["stream `e`: `follow = true` is not supported yet"]);
-    let file = " WITH (connector = 'file', path = 'e.jsonl', format = 'jsonl')";
-    folder.file("project.sql", project("e.jsonl", "jsonl", "").replace(file, ""));
-    check_refused(&folder, run, 1, &["stream `e` is fed by the embedded log, which is not supported yet"]);
     folder.file("project.sql", "CREATE STREAM");
     check_refused(&folder, run, 1, &["./project.sql:1:"]);
 }

@@ -1,36 +1,87 @@
-//! A case through history: its arrivals as a JSONL file taken in its own order, `--every-event` and spines, in several
-//! shapes of shards, threads and memory.
+//! A case through history, `--every-event` and spines, in several shapes of shards, threads and memory. Its arrivals come
+//! from a JSONL file taken in its own order, or, judged already, from the project's log in the ways that a log can hold them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
+use asof_connect::{StoredVerdict, write_history_file};
+use asof_definition::Stream;
+use asof_feature::{Faced, StreamPlan};
 use asof_history::{Job, Knowledge, OnError, RowsOf, Silent, SpineRows, Stop, Summary, Target};
+use asof_window::{Judge, Rejection, Verdict};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::case::{Answered, Case, Read, decode, differences, instant_us, read_rows};
+use crate::stored::{Group, StoredLog};
 
 /// Shards, threads and memory: all must give the same bits.
 const SHAPES: &[(usize, usize, usize)] = &[(1, 1, 1 << 30), (4, 2, 1 << 30), (8, 2, 1)];
 
+/// The ways of the log, each in a shape.
+const WAYS: [(Stored, (usize, usize, usize)); 3] =
+    [(Stored::Live, SHAPES[0]), (Stored::Loaded, SHAPES[1]), (Stored::Dropped, SHAPES[2])];
+
+/// Where history finds the arrivals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// In a file.
+    File,
+    /// In the log, as they arrived live.
+    Live,
+    /// In the log, loaded at once with their arrival times.
+    Loaded,
+    /// The older half in a Parquet file: the log has dropped it.
+    Dropped,
+}
+
 struct Files<'a> {
     case: &'a Case,
+    stored: Stored,
     folder: TempDir,
     sql: String,
     times: Vec<Option<i64>>,
     arrivals_us: Vec<i64>,
 }
 
+/// From a file.
 pub(crate) fn check(case: &Case) -> Vec<String> {
-    // A file has one partition and no clock that events could be ahead of.
-    let one_partition = case.events.iter().all(|event| event.partition == 0);
-    if !one_partition || case.judged.iter().any(|verdict| verdict == "rejected: future") {
+    // A file has no clock that events could be ahead of.
+    if !has_one_partition(case) || case.judged.iter().any(|verdict| verdict == "rejected: future") {
         return Vec::new();
     }
-    let files = Files::new(case);
+    check_stored(case, Stored::File, SHAPES)
+}
+
+/// From the log, in every way.
+pub(crate) fn check_log(case: &Case) -> Vec<String> {
+    WAYS.iter().flat_map(|way| check_log_way(case, *way)).collect()
+}
+
+/// From the log in one way, which differs from case to case: each log costs some syncs of the disk.
+pub(crate) fn check_log_once(case: &Case) -> Vec<String> {
+    check_log_way(case, WAYS[case.events.len() % WAYS.len()])
+}
+
+fn check_log_way(case: &Case, (stored, shape): (Stored, (usize, usize, usize))) -> Vec<String> {
+    if !has_one_partition(case) {
+        return Vec::new();
+    }
+    let differing = check_stored(case, stored, &[shape]);
+    differing.into_iter().map(|difference| format!("{stored:?}: {difference}")).collect()
+}
+
+/// A stream has one partition, in a file and in the log.
+fn has_one_partition(case: &Case) -> bool {
+    case.events.iter().all(|event| event.partition == 0)
+}
+
+fn check_stored(case: &Case, stored: Stored, shapes: &[(usize, usize, usize)]) -> Vec<String> {
+    let files = Files::new(case, stored);
     let mut differing = Vec::new();
-    for &shape in SHAPES {
+    for &shape in shapes {
         for (wanted, knowledge) in
             [(&case.every_event, Knowledge::EventTime), (&case.every_event_as_served, Knowledge::AsServed)]
         {
@@ -51,7 +102,7 @@ pub(crate) fn check(case: &Case) -> Vec<String> {
 }
 
 impl<'a> Files<'a> {
-    fn new(case: &'a Case) -> Files<'a> {
+    fn new(case: &'a Case, stored: Stored) -> Files<'a> {
         let folder = TempDir::new().unwrap();
         let stream = case.project(&case.sql).views[0].stream.clone();
         let columns: Vec<_> =
@@ -61,9 +112,11 @@ impl<'a> Files<'a> {
         let times: Vec<Option<i64>> =
             batch.column(stream.time_column).as_primitive::<TimestampMicrosecondType>().iter().collect();
         let arrivals_us = case.arrivals_us(&times);
-        Files { case, folder, sql: over_a_file(&case.sql), times, arrivals_us }
+        let options = if stored == Stored::File { FILE_OPTIONS } else { LOG_OPTIONS };
+        Files { case, stored, folder, sql: with_options(&case.sql, options), times, arrivals_us }
     }
 
+    /// Stores the first `count` events, and nothing else.
     fn write_events(&self, count: usize) {
         let lines =
             self.case.events[..count].iter().zip(&self.arrivals_us).enumerate().map(|(index, (event, arrived_us))| {
@@ -72,7 +125,64 @@ impl<'a> Files<'a> {
                 let comma = if inner.trim().is_empty() { "" } else { ", " };
                 format!("{{{inner}{comma}\"case_arrived\": {arrived_us}, \"case_event\": {index}}}")
             });
-        std::fs::write(self.folder.path().join("events.jsonl"), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        let lines: Vec<String> = lines.collect();
+        match self.stored {
+            Stored::File => {
+                std::fs::write(self.folder.path().join("events.jsonl"), lines.join("\n") + "\n").unwrap();
+            }
+            Stored::Live | Stored::Loaded | Stored::Dropped => self.write_log(&lines),
+        }
+    }
+
+    fn write_log(&self, lines: &[String]) {
+        let data_folder = self.data_folder();
+        if data_folder.exists() {
+            std::fs::remove_dir_all(&data_folder).unwrap();
+        }
+        let stream = self.case.project(&self.sql).views[0].stream.clone();
+        let verdicts = self.verdicts(&stream, lines);
+        let mut log = StoredLog::create(&data_folder, &stream);
+        let arrivals_us = &self.arrivals_us[..lines.len()];
+        let mut first = 0;
+        // Equal arrival times are one batch; what is loaded arrives at once, at some time that does not count.
+        for together in arrivals_us.chunk_by(|one, other| one == other || self.stored == Stored::Loaded) {
+            let (before, rows) = (first, first..first + together.len());
+            log.append(&Group {
+                arrived_us: together[0],
+                each_us: (self.stored == Stored::Loaded).then(|| together.to_vec()),
+                is_imputed: false,
+                rows: lines[rows.clone()].to_vec(),
+                verdicts: verdicts[rows.clone()].to_vec(),
+            });
+            first = rows.end;
+            if self.stored == Stored::Dropped && before < lines.len() / 2 && first >= lines.len() / 2 {
+                log.log.seal().unwrap();
+            }
+        }
+        log.log.sync().unwrap();
+        if let (Stored::Dropped, [older @ .., last]) = (self.stored, &log.log.segments()[..])
+            && !older.is_empty()
+        {
+            write_history_file(&log.disk, &data_folder, &stream, 0, 0..last.first_offset).unwrap();
+            assert_eq!(log.log.drop_segments_before(last.first_offset).unwrap(), older.len());
+        }
+    }
+
+    /// The verdicts on all lines, as a server decides.
+    fn verdicts(&self, stream: &Arc<Stream>, lines: &[String]) -> Vec<StoredVerdict> {
+        let plan = StreamPlan::new(stream.clone()).unwrap();
+        let columns: Vec<_> =
+            stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
+        let (batch, unreadable) = decode(self.folder.path(), &columns, lines);
+        let rejected = plan.rejected(&batch, unreadable.into_iter().map(|row| (row, String::new())).collect());
+        let primary_keys = plan.primary_keys(&batch).unwrap();
+        let faced = Faced { partition: 0, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() };
+        let judged = plan.judge(&mut Judge::new(plan.rules()), faced, |row, _| self.arrivals_us[row]);
+        judged.into_iter().map(stored_verdict).collect()
+    }
+
+    fn data_folder(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn run(
@@ -87,6 +197,7 @@ impl<'a> Files<'a> {
         let (shards, threads, memory_limit_bytes) = shape;
         let job = Job {
             folder: self.folder.path().to_owned(),
+            data_folder: self.data_folder(),
             target: Target::View(project.views[0].clone()),
             rows,
             out: out.to_owned(),
@@ -184,20 +295,41 @@ fn without_errors(expect: &Map<String, Value>) -> Map<String, Value> {
     expect.iter().map(|(name, wanted)| (name.clone(), value(wanted))).collect()
 }
 
-/// The case's SQL with its stream read from a file of arrivals that also has the event's number.
-fn over_a_file(sql: &str) -> String {
-    let options = "connector = 'file', path = 'events.jsonl', format = 'jsonl', order = 'file', \
-                   arrival_column = 'case_arrived', timestamp_unit = 'us'";
+fn stored_verdict(verdict: Verdict) -> StoredVerdict {
+    match verdict {
+        Verdict::Used => StoredVerdict::Used,
+        Verdict::Duplicate => StoredVerdict::Duplicate,
+        Verdict::Late => StoredVerdict::Late,
+        Verdict::Rejected(Rejection::Unreadable) => StoredVerdict::Unreadable,
+        Verdict::Rejected(Rejection::NotNull) => StoredVerdict::NotNull,
+        Verdict::Rejected(Rejection::Check) => StoredVerdict::Check,
+        Verdict::Rejected(Rejection::Future) => StoredVerdict::Future,
+    }
+}
+
+/// A file of arrivals.
+const FILE_OPTIONS: &[&str] = &[
+    "connector = 'file'",
+    "path = 'events.jsonl'",
+    "format = 'jsonl'",
+    "order = 'file'",
+    "arrival_column = 'case_arrived'",
+    "timestamp_unit = 'us'",
+];
+const LOG_OPTIONS: &[&str] = &["timestamp_unit = 'us'"];
+
+/// The case's SQL with these options of its stream, which also has the event's number.
+fn with_options(sql: &str, options: &[&str]) -> String {
     let (stream, rest) = sql.split_once(";").unwrap();
     let stream = match stream.rfind(" WITH (").or(stream.rfind("\nWITH (")) {
         Some(at) => {
             let own = stream[at + " WITH (".len()..].trim_end().trim_end_matches(')');
             // A file knows no clock to be ahead of, and the refusal of that option has its own test.
-            let kept = own.split(", ").filter(|option| !option.trim_start().starts_with("ahead_max"));
-            let joined = std::iter::once(options).chain(kept).collect::<Vec<_>>().join(", ");
+            let is_taken = |option: &&str| options == LOG_OPTIONS || !option.trim_start().starts_with("ahead_max");
+            let joined = options.iter().copied().chain(own.split(", ").filter(is_taken)).collect::<Vec<_>>().join(", ");
             format!("{} WITH ({joined})", &stream[..at])
         }
-        None => format!("{stream} WITH ({options})"),
+        None => format!("{stream} WITH ({})", options.join(", ")),
     };
     let stream = stream.replacen('(', "(case_event BIGINT, ", 1);
     format!("{stream};{rest}")

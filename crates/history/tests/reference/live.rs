@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_feature::{Arrivals, Faced, OnlineStream, OnlineView, Settled, StreamPlan, ViewPlan};
+use asof_feature::{Arrivals, ArrivedAt, Faced, Lateness, OnlineStream, OnlineView, Settled, StreamPlan, ViewPlan};
 use asof_window::{Accounting, Verdict, Version};
 use tempfile::TempDir;
 
@@ -98,11 +98,12 @@ impl<'a> Bound<'a> {
         engine.version.0 += 1;
         let arrivals = Arrivals {
             faced: Faced { partition, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() },
-            arrived_us: self.arrivals_us[first],
+            arrived_us: ArrivedAt::All(self.arrivals_us[first]),
             offsets: &offsets,
-            version: engine.version,
+            lateness: Lateness::Applied,
+            used_before: &[],
         };
-        engine.stream.arrive(arrivals, UNSETTLED).unwrap()
+        engine.stream.arrive(arrivals, engine.version, UNSETTLED).unwrap()
     }
 
     fn read(&self, engine: &Live, read: &Read) -> Vec<String> {

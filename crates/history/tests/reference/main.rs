@@ -2,8 +2,8 @@
 //!
 //! - live, in arrival order; in other batch sizes; with a restart in the middle (a new engine given the log of arrivals
 //!   again); with the used events shuffled as far as the case allows;
-//! - history, from a file of the case's arrivals: `--every-event` and spines, both knowledges, over shards, threads and a
-//!   memory limit that sends everything to disk.
+//! - history, from a file of the case's arrivals and from a log of them: `--every-event` and spines, both knowledges, over
+//!   shards, threads and a memory limit that sends everything to disk.
 //!
 //! Cases: `tests/reference/cases` of the repository, and the random ones named by `ASOF_RANDOM_CASES` (a JSON file that
 //! `tests/reference/random_cases.py` wrote) or made anew.
@@ -13,6 +13,8 @@
 mod case;
 mod from_files;
 mod live;
+#[path = "../from_log/stored.rs"]
+mod stored;
 
 use std::path::{Path, PathBuf};
 
@@ -85,6 +87,11 @@ fn golden_history() {
 }
 
 #[test]
+fn golden_history_from_the_log() {
+    check_all(&golden_cases(), from_files::check_log);
+}
+
+#[test]
 fn random_live() {
     let cases = random_cases();
     check_all(&cases, live::in_arrival_order);
@@ -96,4 +103,11 @@ fn random_live() {
 #[test]
 fn random_history() {
     check_all(&random_cases(), from_files::check);
+}
+
+/// Every fourth case: a log for each position that is read takes its syncs.
+#[test]
+fn random_history_from_the_log() {
+    let cases: Vec<Case> = random_cases().into_iter().step_by(4).collect();
+    check_all(&cases, from_files::check_log_once);
 }

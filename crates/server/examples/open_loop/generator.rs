@@ -13,6 +13,7 @@ use crate::Result;
 use crate::alarm::{Alarm, SPIN_NS};
 use crate::connection::{Answer, Connection};
 use crate::options::Options;
+use crate::requests::Requests;
 use crate::tally::Tally;
 
 /// How long answers are waited for after the last request was due.
@@ -26,11 +27,11 @@ const ALARM: Token = Token(usize::MAX);
 pub(crate) struct Generator<'a> {
     // Fixed after construction.
     options: &'a Options,
-    requests: &'a [Vec<u8>],
     start: Instant,
     /// How many the schedule holds; without one, no bound.
     total: u64,
     // Changing.
+    requests: Requests,
     poll: Poll,
     connections: Vec<Connection>,
     /// Connections without a request in flight, longest idle first.
@@ -41,7 +42,7 @@ pub(crate) struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    pub(crate) fn new(options: &'a Options, requests: &'a [Vec<u8>]) -> Result<Generator<'a>> {
+    pub(crate) fn new(options: &'a Options, requests: Requests) -> Result<Generator<'a>> {
         let poll = Poll::new()?;
         let connections: Vec<_> =
             (0..options.connections).map(|at| Connection::open(options.address, at, &poll)).collect::<Result<_>>()?;
@@ -106,7 +107,7 @@ impl<'a> Generator<'a> {
         while !self.is_sent(now_ns) && self.due_ns(self.next) <= now_ns {
             let Some(at) = self.idle.pop_front() else { return Ok(()) };
             let due_ns = if self.options.rate.is_some() { self.due_ns(self.next) } else { now_ns };
-            let request = (self.next % self.requests.len() as u64) as usize;
+            let request = self.requests.prepare(self.next, at);
             self.next += 1;
             self.tally.count_sent(due_ns, now_ns);
             self.connections[at].ask(request, due_ns);
@@ -137,7 +138,7 @@ impl<'a> Generator<'a> {
             return if is_hung_up { self.reopen(at) } else { Ok(()) };
         };
         let due_ns = asked.due_ns;
-        match connection.advance(&self.requests[asked.request]) {
+        match connection.advance(self.requests.bytes(asked.request)) {
             Ok(None) => Ok(()),
             Ok(Some(answer)) => {
                 self.count_answer(at, &answer, due_ns);

@@ -22,6 +22,12 @@
 //! length and nothing else. epoll waits in whole milliseconds, so a second thread sleeps until just before the next due
 //! instant and wakes the first; the last `SPIN_NS` are spent polling and yielding the core to whoever wants it.
 //!
+//! With `--event-times` the file of bodies is one body with events, whose times and keys are written anew for each request
+//! (template.rs), so that a stream of live events of any length costs no more than its bytes:
+//!
+//!     open_loop --address 127.0.0.1:6566 --path /v1/streams/events/events --bodies batch.ndjson \
+//!         --content-type application/x-ndjson --event-times now --keys 1000000 --connections 8 --rate 150 --duration 15 --warm-up 3
+//!
 //! Prints one JSON object. `--positions FILE --position-of STREAM` writes `wall_us,position` of every answer that came in the measured time.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used)]
@@ -31,12 +37,15 @@ mod alarm;
 mod connection;
 mod generator;
 mod options;
+mod requests;
 mod tally;
+mod template;
 
 use std::error::Error;
 
 use generator::Generator;
-use options::{Options, prepared};
+use options::Options;
+use requests::Requests;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -44,8 +53,7 @@ const SECOND_NS: f64 = 1e9;
 
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let requests = prepared(&options)?;
-    let generator = Generator::new(&options, &requests)?;
+    let generator = Generator::new(&options, Requests::of(&options)?)?;
     let tally = generator.run()?;
     if let Some(path) = &options.positions {
         tally.write_positions(path)?;

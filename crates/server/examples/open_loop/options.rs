@@ -1,16 +1,20 @@
-//! The command line, and the requests that it names.
+//! The command line.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::template::{Events, Times};
 use crate::{Result, SECOND_NS};
 
 /// The command line, resolved. Times in nanoseconds.
 pub(crate) struct Options {
     pub(crate) address: SocketAddr,
-    path: String,
-    bodies: PathBuf,
+    pub(crate) path: String,
+    pub(crate) bodies: PathBuf,
+    pub(crate) content_type: String,
+    /// None: each line of the file is a body, sent as it is.
+    pub(crate) events: Option<Events>,
     pub(crate) connections: usize,
     /// Requests per second; none is the closed loop.
     pub(crate) rate: Option<f64>,
@@ -28,11 +32,15 @@ impl Options {
             given.insert(name, value);
         }
         let mut take = |name: &str| given.remove(name);
+        let content_type = take("--content-type").unwrap_or_else(|| "application/json".to_owned());
+        let events = parse_events(take("--event-times"), take("--keys"))?;
         let mut need = |name: &str| take(name).ok_or_else(|| format!("`{name}` is missing"));
         let options = Options {
             address: need("--address")?.parse()?,
             path: need("--path")?,
             bodies: need("--bodies")?.into(),
+            content_type,
+            events,
             connections: need("--connections")?.parse()?,
             rate: parse_rate(&need("--rate")?)?,
             duration_ns: parse_seconds(&need("--duration")?)?,
@@ -79,15 +87,19 @@ fn parse_seconds(text: &str) -> Result<u64> {
     }
 }
 
-/// The requests as they go over the wire, one for each line of the bodies' file.
-pub(crate) fn prepared(options: &Options) -> Result<Vec<Vec<u8>>> {
-    let text = std::fs::read_to_string(&options.bodies)
-        .map_err(|error| format!("cannot read `{}`: {error}", options.bodies.display()))?;
-    let head = format!("POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json", options.path, options.address);
-    let request = |body: &str| format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes();
-    let requests: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(request).collect();
-    match requests.is_empty() {
-        true => Err(format!("`{}` holds no bodies", options.bodies.display()).into()),
-        false => Ok(requests),
+/// `--event-times now`, or `FIRST_US,STEP_NS`, says that the bodies' file is one body with markers.
+fn parse_events(times: Option<String>, keys: Option<String>) -> Result<Option<Events>> {
+    let Some(times) = times else {
+        return if keys.is_some() { Err("`--keys` needs `--event-times`".into()) } else { Ok(None) };
+    };
+    let times = match times.split_once(',') {
+        None if times == "now" => Times::Now,
+        Some((first_us, step_ns)) => Times::Steps { first_us: first_us.parse()?, step_ns: step_ns.parse()? },
+        None => return Err(format!("`--event-times` is now or FIRST_US,STEP_NS, found `{times}`").into()),
+    };
+    let keys = keys.map_or(Ok(1), |keys| keys.parse())?;
+    match (1..=9_000_000).contains(&keys) {
+        true => Ok(Some(Events { times, keys })),
+        false => Err(format!("`--keys` is from 1 to 9000000, found `{keys}`").into()),
     }
 }

@@ -78,7 +78,13 @@ impl Served {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("payments.jsonl"), PAYMENTS).unwrap();
         std::fs::write(folder.path().join("odd.jsonl"), ODD).unwrap();
-        let job = Job { folder: folder.path().to_owned(), until_us: None, waiting_bytes_max: 1 << 20, threads: 1 };
+        let job = Job {
+            folder: folder.path().to_owned(),
+            until_us: None,
+            waiting_bytes_max: 1 << 20,
+            threads: 1,
+            lower_priority: || (),
+        };
         let (engine, stop) = (served.engine.clone(), served.stop.clone());
         served.job = Some(std::thread::spawn(move || {
             asof_pipeline::run(&engine, &job, &stop).unwrap();

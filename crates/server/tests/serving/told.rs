@@ -51,7 +51,7 @@ fn a_stream_tells_what_became_of_its_events() {
                 {"name": "id", "type": "BIGINT", "not_null": true}, {"name": "account", "type": "VARCHAR", "not_null": false},
                 {"name": "amount", "type": "BIGINT", "not_null": false}, {"name": "ts", "type": "TIMESTAMP", "not_null": true},
             ],
-            "primary_key": ["id"], "time_column": "ts", "lateness_ms": 60_000,
+            "primary_key": ["id"], "time_column": "ts", "timestamp_unit": null, "lateness_ms": 60_000,
             "source": {"connector": "file", "path": "payments.jsonl", "format": "jsonl", "rate": "max"},
             "absent_columns": [], "position": [5], "watermark": "2026-01-01T10:59:00.000000Z", "newest_event": "2026-01-01T11:00:00.000000Z",
             "arrival_lag_ms": null,

@@ -11,6 +11,8 @@ use crate::standing::Limits;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use proptest::prelude::*;
 
+mod captures;
+
 const ENTITIES: i64 = 4;
 
 /// An event as it is appended.

@@ -1,0 +1,69 @@
+//! What a view needs of its stream's log: a retention that would take away events of its frames is refused.
+
+use asof_window::{Calendar, Extent, Frame};
+
+use crate::connector::{Connector, Retention};
+use crate::refusal::Refusal;
+use crate::view::FeatureView;
+
+const HOUR_US: i64 = 3_600_000_000;
+
+impl FeatureView {
+    /// How far back from an instant its frames reach, in microseconds; `None` where time alone sets no bound.
+    pub fn reach_us(&self) -> Option<i64> {
+        self.frames.iter().map(reach_us).try_fold(0, |most, reach_us| reach_us.map(|reach_us| most.max(reach_us)))
+    }
+}
+
+fn reach_us(frame: &Frame) -> Option<i64> {
+    let of_extent = match frame.extent {
+        Extent::Range { preceding_us, .. } => preceding_us,
+        Extent::Rows { .. } => None,
+    };
+    match (of_extent, frame.calendar.map(longest_us)) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The longest bucket.
+fn longest_us(calendar: Calendar) -> i64 {
+    match calendar {
+        Calendar::Hour => HOUR_US,
+        Calendar::Day => 24 * HOUR_US,
+        Calendar::Week => 7 * 24 * HOUR_US,
+        Calendar::Month => 31 * 24 * HOUR_US,
+    }
+}
+
+/// Why the retention of the view's stream is too short for it. The place is that of the view's name, put in by the caller.
+pub(crate) fn refusal(view: &FeatureView, place: asof_expression::sqlparser::tokenizer::Span) -> Option<Refusal> {
+    let Connector::Log(log) = &view.stream.connector else { return None };
+    let Retention { age_us, bytes } = log.retention;
+    let stream = &view.stream.name;
+    let Some(reach_us) = view.reach_us() else {
+        let option = if age_us.is_some() { "retention" } else { "retention_size" };
+        let message =
+            format!("feature view `{}` needs all events of `{stream}`, whose log keeps only a part of them", view.name);
+        let hint = format!("give its windows a RANGE, or leave `{option}` out");
+        let is_bounded = age_us.is_some() || bytes.is_some();
+        return is_bounded.then(|| Refusal::new(place, message).hint(hint));
+    };
+    let age_us = age_us.filter(|age_us| *age_us < reach_us)?;
+    let message = format!(
+        "feature view `{}` reaches {} back, and the log of `{stream}` keeps {}",
+        view.name,
+        span_text(reach_us),
+        span_text(age_us)
+    );
+    Some(Refusal::new(place, message).hint("raise `retention` of the stream, or shorten the windows"))
+}
+
+/// `7 days`, `1 hour`, `90 seconds`.
+fn span_text(us: i64) -> String {
+    let units = [(24 * HOUR_US, "day"), (HOUR_US, "hour"), (60_000_000, "minute"), (1_000_000, "second")];
+    let whole = units.into_iter().find(|(unit_us, _)| us % unit_us == 0 && us >= *unit_us);
+    let (unit_us, name) = whole.unwrap_or((1, "microsecond"));
+    let count = us / unit_us;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,136 @@
+//! What a view's state depends on, in one number: images of one plan are put back into views of equal plans alone.
+
+use asof_expression::{Expression, type_name};
+use asof_window::IMAGE_VERSION;
+use twox_hash::XxHash3_64;
+
+use crate::view::ViewPlan;
+
+impl ViewPlan {
+    /// Equal for plans whose states hold the same bytes after the same events: a hash (XXH3-64) of the format of images,
+    /// of stream, time column and tie-breaking key, of WHERE, key parts and aggregates as SQL, with the names and types of
+    /// the columns that they read, and of the frames, which say what is kept. The view's name, its features and what they
+    /// make of the aggregates do not count.
+    ///
+    /// Equal plans have equal prints. Where two prints differ though the states would not (a window has another name), the
+    /// state is made anew from the log, which holds whatever a view still needs.
+    pub fn fingerprint(&self) -> u64 {
+        XxHash3_64::oneshot(self.description().as_bytes())
+    }
+
+    /// Line by line, what [`ViewPlan::fingerprint`] is the hash of.
+    fn description(&self) -> String {
+        let view = self.view();
+        let stream = &view.stream;
+        let time_column = self.column(stream.time_column);
+        let mut lines = vec![format!("images {IMAGE_VERSION} of {} by {time_column}", stream.name)];
+        if self.program().follows_order() {
+            let key: Vec<String> = stream.primary_key.iter().map(|column| self.column(*column)).collect();
+            lines.push(format!("order {}", key.join(", ")));
+        }
+        let filter = view.filter_text.iter().zip(&view.filter);
+        lines.extend(filter.map(|(text, filter)| self.described("where", text, [filter])));
+        lines.extend(view.key.iter().map(|part| self.described("key", &part.text, [&part.expression])));
+        for aggregate in &view.aggregates {
+            let read = [&aggregate.argument, &aggregate.by, &aggregate.filter].into_iter().flatten();
+            lines.push(self.described(&format!("frame {}", aggregate.frame), &aggregate.text, read));
+        }
+        lines.extend(view.frames.iter().map(|frame| format!("{frame:?}")));
+        lines.join("\n")
+    }
+
+    fn described<'a>(&self, what: &str, text: &str, read: impl IntoIterator<Item = &'a Expression>) -> String {
+        format!("{what} {text} of {}", self.columns(read))
+    }
+
+    fn columns<'a>(&self, read: impl IntoIterator<Item = &'a Expression>) -> String {
+        let columns: Vec<String> =
+            read.into_iter().flat_map(|one| one.columns()).map(|column| self.column(column)).collect();
+        columns.join(", ")
+    }
+
+    fn column(&self, column: usize) -> String {
+        let column = &self.view().stream.columns[column];
+        let not_null = if column.not_null { " NOT NULL" } else { "" };
+        format!("{} {}{not_null}", column.name, type_name(&column.data_type))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use asof_definition::{SourceFile, check};
+
+    const STREAM: &str = "CREATE STREAM s (id BIGINT NOT NULL, k VARCHAR, a BIGINT, b DOUBLE, ts TIMESTAMP,
+        PRIMARY KEY (id), WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE);";
+    const VIEW: &str = "CREATE FEATURE VIEW v AS
+        SELECT lower(k) AS k, sum(a + 1) FILTER (WHERE b > 0.5) OVER w AS x, avg(b) OVER w AS y FROM s WHERE a IN (1, 2, 3)
+        WINDOW w AS (PARTITION BY lower(k) ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW);";
+
+    fn plan(stream: &str, view: &str) -> ViewPlan {
+        let text = format!("{stream}\n{view}");
+        let project = check(&[SourceFile { name: "v.sql".to_owned(), text }]).unwrap();
+        ViewPlan::new(project.views[0].clone()).unwrap()
+    }
+
+    fn check_change(is_other: bool, from: &str, to: &str) {
+        let (stream, view) = (STREAM.replace(from, to), VIEW.replace(from, to));
+        assert!((&stream[..], &view[..]) != (STREAM, VIEW), "`{from}` is not there");
+        let (one, other) = (plan(STREAM, VIEW), plan(&stream, &view));
+        assert_eq!(
+            one.fingerprint() != other.fingerprint(),
+            is_other,
+            "`{from}` to `{to}`:\n{}\n{}",
+            one.description(),
+            other.description()
+        );
+    }
+
+    #[test]
+    fn what_decides_the_state_decides_the_print() {
+        let same = |from, to| check_change(false, from, to);
+        let other = |from, to| check_change(true, from, to);
+        same("VIEW v", "VIEW another");
+        same("AS y", "AS z");
+        same(", avg(b) OVER w AS y", ", avg(b) OVER w AS y, avg(b) OVER w / 2 AS more");
+        same("1' MINUTE", "2' MINUTE");
+        other("avg(b)", "max(b)");
+        other("lower(k)", "upper(k)");
+        other("a + 1", "a + 2");
+        other("b > 0.5", "b > 0.25");
+        other("(1, 2, 3)", "(1, 2)");
+        other("1' HOUR", "2' HOUR");
+        other("INTERVAL '1' HOUR PRECEDING", "UNBOUNDED PRECEDING");
+        other("a BIGINT", "a INTEGER");
+        other("a BIGINT", "a BIGINT NOT NULL");
+        other("avg(b)", "last_value(b)");
+        other("AS x,", "AS x, min(a) OVER w AS least,");
+        let renamed = plan(&STREAM.replace("STREAM s", "STREAM s2"), &VIEW.replace("FROM s", "FROM s2"));
+        assert_ne!(renamed.fingerprint(), plan(STREAM, VIEW).fingerprint());
+    }
+
+    #[test]
+    fn the_key_that_orders_counts_where_order_does() {
+        let view = VIEW.replace("avg(b)", "last_value(b)");
+        let print = |stream: &str| plan(stream, &view).fingerprint();
+        assert_ne!(print(STREAM), print(&STREAM.replace("KEY (id)", "KEY (id, ts)")));
+        assert_eq!(
+            plan(STREAM, VIEW).fingerprint(),
+            plan(&STREAM.replace("KEY (id)", "KEY (id, ts)"), VIEW).fingerprint()
+        );
+    }
+
+    /// Prints lie in checkpoints: when they change, all views are made anew from their logs.
+    #[test]
+    fn the_description_stays() {
+        let view = VIEW.replace(" WHERE a IN (1, 2, 3)", "").replace("avg(b)", "last_value(b)");
+        let expected = "\
+images 1 of s by ts TIMESTAMP NOT NULL
+order id BIGINT NOT NULL
+key lower(k) of k VARCHAR
+frame 0 sum(a + 1) FILTER (WHERE b > 0.5) OVER w of a BIGINT, b DOUBLE
+frame 0 last_value(b) OVER w of b DOUBLE
+Frame { extent: Range { preceding_us: Some(3600000000), lag_us: 0 }, calendar: None }";
+        assert_eq!(plan(STREAM, &view).description(), expected);
+    }
+}

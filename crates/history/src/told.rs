@@ -1,0 +1,82 @@
+//! What is told of a stream at the end of its reading: counts of verdicts, and of each reason the first example.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use asof_feature::TakenIn;
+
+use crate::duplicates::Duplicates;
+use crate::event_batch::{Account, EventBatch};
+use crate::ingest::ViewEvents;
+use crate::summary::{Reason, StreamSummary};
+
+/// Threads tell of their batches in any order; what comes out does not depend on it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    telling: Mutex<Telling>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    summary: StreamSummary,
+    /// Offsets of events set aside, by view: those that turn out to be duplicates do not count.
+    set_aside: Vec<Vec<u64>>,
+}
+
+impl Told {
+    /// Nothing yet. `summary` names the stream.
+    pub(crate) fn new(summary: StreamSummary, views: usize) -> Told {
+        Told { telling: Mutex::new(Telling { summary, set_aside: vec![Vec::new(); views] }) }
+    }
+
+    pub(crate) fn account(&self, account: &Account) {
+        let mut telling = self.lock();
+        telling.summary.accounting = telling.summary.accounting.plus(&account.verdicts);
+        telling.summary.imputed += account.imputed;
+        account.reasons.iter().for_each(|reason| telling.example(&reason.name, reason.offset, &reason.detail));
+    }
+
+    /// `place` is the view's among those of the stream.
+    pub(crate) fn set_aside(&self, place: usize, view: &ViewEvents, taken: &TakenIn, batch: &EventBatch) {
+        if taken.set_aside.is_empty() {
+            return;
+        }
+        let mut telling = self.lock();
+        let name = format!("set aside for `{}`", view.plan.view().name);
+        for one in &taken.set_aside {
+            let offset = batch.offsets.of(one.row);
+            telling.set_aside[place].push(offset);
+            telling.example(&name, offset, &one.detail);
+        }
+    }
+
+    pub(crate) fn finish(self, views: &[&ViewEvents], duplicates: &Duplicates) -> StreamSummary {
+        let Telling { mut summary, set_aside } = self.telling.into_inner().unwrap_or_else(PoisonError::into_inner);
+        summary.accounting.used -= duplicates.count();
+        summary.accounting.duplicate += duplicates.count();
+        for (view, offsets) in views.iter().zip(set_aside) {
+            let count = offsets.iter().filter(|offset| !duplicates.hold(**offset)).count() as u64;
+            if count > 0 {
+                summary.set_aside.push((view.plan.view().name.clone(), count));
+            }
+        }
+        summary
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Telling> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Telling {
+    /// Keeps the example of a reason that comes first in the stream.
+    fn example(&mut self, name: &str, offset: u64, detail: &str) {
+        match self.summary.reasons.iter_mut().find(|reason| reason.name == name) {
+            Some(reason) if reason.offset <= offset => {}
+            Some(reason) => {
+                reason.offset = offset;
+                reason.detail = detail.to_owned();
+            }
+            None => self.summary.reasons.push(Reason { name: name.to_owned(), offset, detail: detail.to_owned() }),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The mark: how far the active segment was synced, in a small file that is never synced itself.
+//!
+//! It is written after each sync, so what it says is true, if perhaps no longer all. After the end of a process it is up to
+//! date, and damage in the last frames is told from a torn tail. After a power cut it may be old, torn or gone, and the
+//! frames' own word remains. Losing it loses nothing.
+//!
+//! ```text
+//!   0 `asof-mrk`   8 version u32   12 zero u32   16 first offset of the segment   24 generation   32 bytes   40 checksum
+//! ```
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use asof_disk::{Disk, DiskFile};
+
+use crate::error::LogError;
+use crate::field::{Fields, VERSION, is_closed, u32_at, u64_at};
+use crate::segment::SegmentName;
+
+const MAGIC: &[u8; 8] = b"asof-mrk";
+const MARK_BYTES: usize = 48;
+const FILE_NAME: &str = "durable";
+
+/// What the mark says: a sync has covered so many bytes of this segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub(crate) segment: SegmentName,
+    pub(crate) bytes: u64,
+}
+
+impl Durable {
+    fn encode(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(MARK_BYTES);
+        let fields = Fields::begin(&mut out, MAGIC).u32(VERSION).u32(0);
+        fields.u64(self.segment.first_offset).u64(self.segment.generation).u64(self.bytes).close();
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Durable> {
+        let is_whole = bytes.len() == MARK_BYTES && is_closed(bytes, MAGIC) && u32_at(bytes, 8) == VERSION;
+        is_whole.then(|| Durable {
+            segment: SegmentName { generation: u64_at(bytes, 24), first_offset: u64_at(bytes, 16) },
+            bytes: u64_at(bytes, 32),
+        })
+    }
+
+    /// What the mark in this folder says; `None` where there is none that is whole.
+    pub(crate) fn read(disk: &dyn Disk, folder: &Path) -> Result<Option<Durable>, LogError> {
+        let path = folder.join(FILE_NAME);
+        let mut bytes = [0; MARK_BYTES];
+        let read = disk.open(&path).and_then(|file| file.read_at(0, &mut bytes));
+        match read {
+            Ok(read) => Ok(Durable::decode(&bytes[..read])),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LogError::io(&path, error)),
+        }
+    }
+}
+
+/// The writer's hold of the mark.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Mark {
+    pub(crate) fn new(disk: Arc<dyn Disk>, folder: &Path) -> Mark {
+        Mark { disk, path: folder.join(FILE_NAME), file: None }
+    }
+
+    /// Says how far a sync went. On a full disk the mark stays as it is until the next sync: an old one is as good as none.
+    pub(crate) fn set(&mut self, durable: Durable) -> Result<(), LogError> {
+        match self.write(&durable.encode()).map_err(|source| LogError::io(&self.path, source)) {
+            Err(LogError::Full { .. }) => Ok(()),
+            written => written,
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => open_or_create(&*self.disk, &self.path)?,
+        };
+        self.file.insert(file).write_at(0, bytes)
+    }
+}
+
+pub(crate) fn open_or_create(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    match disk.create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => disk.open(path),
+        created => created,
+    }
+}

@@ -1,0 +1,310 @@
+//! The writer's end of a log: append, sync, seal, drop.
+//!
+//! ```text
+//!   sealed segments … │ active: durable ──▶ written ──▶ reserved
+//!                                      sync         append     reserve
+//! ```
+//! One owner. A call that fails because the disk is full has changed nothing. After any other failure of a write or a sync it
+//! is unknown what the file holds, so the log is broken: every later call fails until the log is opened anew.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use asof_disk::{Disk, DiskFile};
+
+use crate::chain::Chain;
+use crate::error::LogError;
+use crate::field::checksum;
+use crate::mark::{Durable, Mark, open_or_create};
+use crate::recovery::{Recovered, Repair, recover, remove_overtaken};
+use crate::scan::Scan;
+use crate::segment::{FOOTER_BYTES, FRAME_BODY_BYTES_MAX, FrameHead, SegmentName, frame_bytes};
+use crate::sites::{DROP, ENTRY, GROUP, SEAL};
+use crate::summary::SegmentSummary;
+
+/// How long a segment gets before the next one begins: 128 MiB.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+
+/// Room is reserved in steps as long as the segment is already, within these bounds: a stream with few events takes little,
+/// and one with many seldom changes the file's length, which every sync would have to write.
+const RESERVED_STEP_MIN_BYTES: u64 = 1 << 20;
+const RESERVED_STEP_MAX_BYTES: u64 = 16 << 20;
+/// A reservation is for bodies in at most this many frames.
+const RESERVED_FRAMES_MAX: u64 = 64;
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// How long a segment gets before the next one begins. A frame that is longer gets a segment of its own.
+    pub segment_bytes: u64,
+    /// The generation of the writer: [`Claim::generation`](crate::Claim::generation).
+    pub generation: u64,
+}
+
+/// Rows to be appended as one: after a crash all of them are there, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFrame<'a> {
+    /// How many offsets it takes; at least 1.
+    pub rows: u32,
+    /// When it arrived, in microseconds since 1970.
+    pub arrived_us: i64,
+    /// How many of its rows are dead letters.
+    pub dead: u32,
+    /// The newest event time in it, in microseconds since 1970; `i64::MIN`: none.
+    pub newest_us: i64,
+    /// What is stored; at most [`FRAME_BODY_BYTES_MAX`].
+    pub body: &'a [u8],
+}
+
+/// The log of one partition, to write.
+#[derive(Debug)]
+pub struct PartitionLog {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    settings: LogSettings,
+    sealed: Vec<SegmentSummary>,
+    active: Option<Active>,
+    next_offset: u64,
+    mark: Mark,
+    is_broken: bool,
+    /// The frame that is being written; kept for its memory.
+    frame: Vec<u8>,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+struct Active {
+    name: SegmentName,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    written: Scan,
+    durable_byte: u64,
+    reserved_bytes: u64,
+}
+
+impl PartitionLog {
+    /// Opens the log in `folder`, which is made where it is missing. What is there is durable when this returns; a torn tail has
+    /// been cut off. The first record appended begins a new segment.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        settings: LogSettings,
+    ) -> Result<(PartitionLog, Option<Repair>), LogError> {
+        let Recovered { segments, next_offset, repair } = recover(&disk, folder, settings.generation)?;
+        let log = PartitionLog {
+            mark: Mark::new(disk.clone(), folder),
+            disk,
+            folder: folder.to_path_buf(),
+            settings,
+            sealed: segments,
+            active: None,
+            next_offset,
+            is_broken: false,
+            frame: Vec::new(),
+        };
+        Ok((log, repair))
+    }
+
+    /// The offset that the next row gets.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// The offset of the first row that is there, or will be.
+    pub fn first_offset(&self) -> u64 {
+        match (self.sealed.first(), &self.active) {
+            (Some(sealed), _) => sealed.first_offset,
+            (None, Some(active)) => active.name.first_offset,
+            (None, None) => self.next_offset,
+        }
+    }
+
+    /// Makes sure that bodies of so many bytes, in at most 64 frames, will find room. [`LogError::Full`]: nothing has changed.
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), LogError> {
+        self.check_not_broken()?;
+        self.make_room(bytes.saturating_add(RESERVED_FRAMES_MAX * frame_bytes(1)))
+    }
+
+    /// Writes a frame behind the others and returns the offset of its first row. It is durable after the next
+    /// [`PartitionLog::sync`].
+    pub fn append(&mut self, frame: NewFrame<'_>) -> Result<u64, LogError> {
+        self.check_not_broken()?;
+        check_frame(&frame, self.next_offset)?;
+        self.make_room(frame_bytes(frame.body.len() as u64))?;
+        let active = self.active.as_mut().expect("there is an active segment once room was made in it");
+        let head = active.head(&frame, self.next_offset);
+        self.frame.clear();
+        head.encode(&mut self.frame);
+        self.frame.extend_from_slice(frame.body);
+        self.frame.resize((head.end_byte() - head.byte) as usize, 0);
+        if let Err(source) = active.file.write_at(head.byte, &self.frame) {
+            self.is_broken = true;
+            return Err(LogError::failed(&active.path, source));
+        }
+        active.written.take(&head);
+        self.next_offset = head.end_offset();
+        Ok(head.first_offset)
+    }
+
+    /// Makes everything durable that was appended.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.or_break(PartitionLog::sync_active)
+    }
+
+    /// Ends the active segment, durably: at an orderly end, so that the next start need not walk it.
+    pub fn seal(&mut self) -> Result<(), LogError> {
+        self.or_break(PartitionLog::seal_active)
+    }
+
+    /// The segments in the order of their offsets; the last may be the active one.
+    pub fn segments(&self) -> Vec<SegmentSummary> {
+        let active = self.active.iter().filter(|active| active.written.frames > 0);
+        let active = active.map(|active| SegmentSummary::of_scan(active.name, &active.written, false));
+        self.sealed.iter().cloned().chain(active).collect()
+    }
+
+    /// Removes the sealed segments that hold nothing from `offset` on, oldest first. The newest stays: its name keeps the
+    /// offset. Returns how many were removed.
+    pub fn drop_segments_before(&mut self, offset: u64) -> Result<usize, LogError> {
+        let mut dropped = 0;
+        self.or_break(|log| {
+            // A segment that was overtaken would be the log again without the newer one in its place.
+            remove_overtaken(&*log.disk, &log.folder, &Chain::list(&*log.disk, &log.folder)?)?;
+            while log.first_may_go(offset) {
+                log.drop_first()?;
+                dropped += 1;
+            }
+            Ok(())
+        })?;
+        Ok(dropped)
+    }
+
+    fn first_may_go(&self, offset: u64) -> bool {
+        let is_followed = self.sealed.len() > 1 || self.active.is_some();
+        is_followed && self.sealed.first().is_some_and(|first| first.end_offset <= offset)
+    }
+
+    fn drop_first(&mut self) -> Result<(), LogError> {
+        let path = self.sealed.remove(0).name().path(&self.folder);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(LogError::failed(&path, error)),
+            _removed_or_gone => {}
+        }
+        self.disk.sync_folder(&self.folder, DROP).map_err(|source| LogError::failed(&self.folder, source))
+    }
+
+    fn check_not_broken(&self) -> Result<(), LogError> {
+        if self.is_broken { Err(LogError::Broken { path: self.folder.clone() }) } else { Ok(()) }
+    }
+
+    /// Does what breaks the log if it fails.
+    fn or_break(&mut self, act: impl FnOnce(&mut PartitionLog) -> Result<(), LogError>) -> Result<(), LogError> {
+        self.check_not_broken()?;
+        let done = act(self);
+        self.is_broken = done.is_err();
+        done
+    }
+
+    /// Sees to it that the active segment has room for so many more bytes of frames, beginning a new one if need be.
+    fn make_room(&mut self, bytes: u64) -> Result<(), LogError> {
+        let segment_bytes = self.settings.segment_bytes;
+        if self.active.as_ref().is_some_and(|active| active.is_long_with(bytes, segment_bytes)) {
+            self.or_break(PartitionLog::seal_active)?;
+        }
+        match &mut self.active {
+            Some(active) => active.reserve(bytes, segment_bytes),
+            None => self.begin_segment(bytes),
+        }
+    }
+
+    /// Begins a segment with room for so many bytes of frames. On a full disk an empty file may be left, which the next attempt
+    /// takes over.
+    fn begin_segment(&mut self, bytes: u64) -> Result<(), LogError> {
+        let name = SegmentName { generation: self.settings.generation, first_offset: self.next_offset };
+        let path = name.path(&self.folder);
+        let file = open_or_create(&*self.disk, &path).map_err(|source| LogError::io(&path, source))?;
+        file.truncate(0).map_err(|source| LogError::io(&path, source))?;
+        let mut active = Active { name, path, file, written: Scan::begin(name), durable_byte: 0, reserved_bytes: 0 };
+        active.reserve(bytes, self.settings.segment_bytes)?;
+        self.or_break(|log| {
+            let written = active.file.write_at(0, &name.encode_header());
+            written.map_err(|source| LogError::failed(&active.path, source))?;
+            log.disk.sync_folder(&log.folder, ENTRY).map_err(|source| LogError::failed(&log.folder, source))?;
+            log.active = Some(active);
+            Ok(())
+        })
+    }
+
+    fn sync_active(&mut self) -> Result<(), LogError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if active.durable_byte == active.written.end_byte || active.written.frames == 0 {
+            return Ok(());
+        }
+        active.file.sync(GROUP).map_err(|source| LogError::failed(&active.path, source))?;
+        active.durable_byte = active.written.end_byte;
+        self.mark.set(Durable { segment: active.name, bytes: active.durable_byte })
+    }
+
+    fn seal_active(&mut self) -> Result<(), LogError> {
+        let Some(active) = self.active.take_if(|active| active.written.frames > 0) else { return Ok(()) };
+        let end_byte = active.written.end_byte;
+        let failed = |source| LogError::failed(&active.path, source);
+        active.file.write_at(end_byte, &active.written.footer().encode()).map_err(failed)?;
+        active.file.truncate(end_byte + FOOTER_BYTES).map_err(failed)?;
+        active.file.sync(SEAL).map_err(failed)?;
+        self.sealed.push(SegmentSummary::of_scan(active.name, &active.written, true));
+        self.mark.set(Durable { segment: active.name, bytes: end_byte })
+    }
+}
+
+impl Active {
+    /// Whether so many more bytes of frames belong into the next segment. Not if room for them was reserved in this one.
+    fn is_long_with(&self, bytes: u64, segment_bytes: u64) -> bool {
+        let needed = self.written.end_byte.saturating_add(bytes).saturating_add(FOOTER_BYTES);
+        self.written.frames > 0 && needed > segment_bytes.max(self.reserved_bytes)
+    }
+
+    /// Reserves room for so many more bytes of frames, and for the footer: a step more if there is room for it.
+    fn reserve(&mut self, bytes: u64, segment_bytes: u64) -> Result<(), LogError> {
+        let needed = self.written.end_byte.saturating_add(bytes).saturating_add(FOOTER_BYTES);
+        if needed <= self.reserved_bytes {
+            return Ok(());
+        }
+        let step = needed.clamp(RESERVED_STEP_MIN_BYTES, RESERVED_STEP_MAX_BYTES);
+        let generous = needed.saturating_add(step).min(segment_bytes).max(needed);
+        self.reserved_bytes = match self.file.reserve(generous) {
+            Ok(()) => generous,
+            Err(_perhaps_there_is_room_for_less) => {
+                self.file.reserve(needed).map_err(|source| LogError::io(&self.path, source))?;
+                needed
+            }
+        };
+        Ok(())
+    }
+
+    fn head(&self, frame: &NewFrame<'_>, first_offset: u64) -> FrameHead {
+        FrameHead {
+            first_offset,
+            rows: frame.rows,
+            arrived_us: frame.arrived_us,
+            dead: frame.dead,
+            newest_us: frame.newest_us,
+            body_bytes: frame.body.len() as u32,
+            durable_through: self.durable_byte,
+            body_checksum: checksum(frame.body),
+            byte: self.written.end_byte,
+            segment: self.name,
+        }
+    }
+}
+
+fn check_frame(frame: &NewFrame<'_>, first_offset: u64) -> Result<(), LogError> {
+    let fits = frame.rows > 0
+        && frame.body.len() as u64 <= FRAME_BODY_BYTES_MAX
+        && first_offset.checked_add(u64::from(frame.rows)).is_some();
+    if fits {
+        return Ok(());
+    }
+    Err(LogError::Frame { rows: frame.rows, bytes: frame.body.len(), bytes_max: FRAME_BODY_BYTES_MAX })
+}

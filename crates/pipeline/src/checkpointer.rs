@@ -1,0 +1,414 @@
+//! Checkpoints: what the views hold and the offsets that it comes from, durable together.
+//!
+//! ```text
+//!   writer    ── batch ── batch ─┤cut├─ batch ── batch ── …       the cut takes no copy: entities are imaged before they change
+//!   beside it                     └▶ images of view after view ─▶ parts ─▶ manifest (the atomic step) ─▶ older ones go
+//! ```
+//! A view's parts are a base and the entities touched since, checkpoint by checkpoint; when those outgrow the base, all is
+//! written anew. Primary keys leave memory at the cut and become a run file, which the checkpoint names with those before. A checkpoint that fails costs nothing but replay: the log is the truth.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use asof_connect::ProducerBatch;
+use asof_definition::Connector;
+use asof_state::{About, CheckpointStore, CheckpointWriter, Manifest, Part, PartKind, PartScope, StreamAbout};
+use asof_window::Captured;
+
+use crate::distribution::Distribution;
+use crate::engine::{Engine, lock};
+use crate::error::PipelineError;
+use crate::key_memory::KeysAtCut;
+use crate::stream_image::{StreamImage, batches_pieces};
+use crate::writer::Writer;
+
+/// Images gathered before they are written: a part.
+const PART_BYTES: usize = 32 << 20;
+/// Images taken while a shard is locked: a tenth of a millisecond.
+const LOCKED_BYTES: usize = 32 << 10;
+/// Checkpoints in a chain before all is written anew, however small they are.
+const CHAIN_MAX: usize = 16;
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+
+/// What checkpoints measure of themselves.
+#[derive(Debug, Default)]
+pub struct CheckpointMeasures {
+    /// From its cut to its end.
+    pub duration: Distribution,
+    /// How long the writer stood still for the cut.
+    pub pause: Distribution,
+    last: Mutex<LastCheckpoint>,
+    /// For the checkpoints that are kept, oldest first, how far each stream had come.
+    covered: Mutex<VecDeque<Vec<(String, u64)>>>,
+}
+
+/// The newest checkpoint, and how many failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastCheckpoint {
+    /// When it was cut, by the wall clock in microseconds; `None` before the first.
+    pub cut_us: Option<i64>,
+    /// Its number.
+    pub epoch: u64,
+    /// Bytes of all its parts, those of earlier checkpoints that it builds on included.
+    pub bytes: u64,
+    /// Attempts that failed since the start.
+    pub failures: u64,
+}
+
+impl CheckpointMeasures {
+    /// The newest checkpoint.
+    pub fn last(&self) -> LastCheckpoint {
+        *lock(&self.last)
+    }
+
+    pub(crate) fn begin_from(&self, manifest: &Manifest) {
+        let cut_us = manifest.about.arrived_us;
+        let last = LastCheckpoint {
+            cut_us: Some(cut_us),
+            epoch: manifest.epoch,
+            bytes: bytes_of(&manifest.parts),
+            failures: 0,
+        };
+        *lock(&self.last) = last;
+        self.cover(&manifest.about);
+    }
+
+    /// The offset up to which every kept checkpoint has a stream's events: the next start needs those from there on.
+    pub(crate) fn covered(&self, stream: &str) -> u64 {
+        let covered = lock(&self.covered);
+        if covered.len() < KEPT {
+            return 0;
+        }
+        let of =
+            |offsets: &Vec<(String, u64)>| offsets.iter().find(|(name, _)| name == stream).map_or(0, |(_, to)| *to);
+        covered.iter().map(of).min().unwrap_or(0)
+    }
+
+    fn taken(&self, manifest: &Manifest, began_us: i64, ended_us: i64) {
+        self.duration.add(ended_us - began_us, 1);
+        self.cover(&manifest.about);
+        let mut last = lock(&self.last);
+        let bytes = bytes_of(&manifest.parts);
+        *last = LastCheckpoint { cut_us: Some(began_us), epoch: manifest.epoch, bytes, ..*last };
+    }
+
+    fn failed(&self) {
+        lock(&self.last).failures += 1;
+    }
+
+    fn cover(&self, about: &About) {
+        let mut covered = lock(&self.covered);
+        covered.push_back(about.streams.iter().map(|stream| (stream.name.clone(), stream.next_offset)).collect());
+        while covered.len() > KEPT {
+            covered.pop_front();
+        }
+    }
+}
+
+fn bytes_of(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
+/// The parts of one thing, from its base on.
+#[derive(Debug, Default)]
+struct Chain {
+    parts: Vec<Part>,
+    base_bytes: u64,
+    /// Checkpoints since the base.
+    deltas: usize,
+}
+
+impl Chain {
+    /// What the next checkpoint writes of it.
+    fn next(&self) -> Captured {
+        let delta_bytes = bytes_of(&self.parts) - self.base_bytes;
+        let is_worth = !self.parts.is_empty() && delta_bytes <= self.base_bytes && self.deltas < CHAIN_MAX;
+        if is_worth { Captured::Touched } else { Captured::Whole }
+    }
+
+    /// Adds what was written; a base takes the place of all before.
+    fn extend(&mut self, what: Captured, written: Vec<Part>) {
+        if what == Captured::Whole {
+            *self = Chain { base_bytes: bytes_of(&written), parts: written, deltas: 0 };
+        } else {
+            self.deltas += 1;
+            self.parts.extend(written);
+        }
+    }
+}
+
+/// Takes a project's checkpoints, one after the other.
+#[derive(Debug)]
+pub(crate) struct Checkpointer<'e> {
+    engine: &'e Engine,
+    store: CheckpointStore,
+    epoch: u64,
+    /// By view.
+    views: Vec<Chain>,
+    /// By stream: the batches named.
+    batches: Vec<Chain>,
+    /// Events taken in when the last one was cut.
+    rows: Option<u64>,
+    /// Whether one was cut and has not ended.
+    is_unfinished: bool,
+}
+
+/// The moment that a checkpoint shows.
+#[derive(Debug)]
+struct Cut {
+    began_us: i64,
+    views: Vec<Captured>,
+    batches: Vec<(Captured, Vec<ProducerBatch>)>,
+    /// The streams that are stored.
+    streams: Vec<StreamAtCut>,
+    arrived_us: i64,
+    rows: u64,
+}
+
+/// A stream at that moment.
+#[derive(Debug)]
+struct StreamAtCut {
+    name: String,
+    image: StreamImage,
+    keys: KeysAtCut,
+}
+
+/// A checkpoint on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct InProgress {
+    cut: Cut,
+    checkpoint: CheckpointWriter,
+    /// Whether the primary keys of then are on disk.
+    has_keys: bool,
+    /// Parts of the views that are through.
+    written: Vec<Vec<Part>>,
+    /// Of the view that is not: the shard that comes next, the parts, the images that wait for their part.
+    shard: usize,
+    parts: Vec<Part>,
+    images: Vec<u8>,
+}
+
+impl StreamAtCut {
+    fn about(self) -> StreamAbout {
+        let key_runs = self.keys.run_names().expect("the first step of a checkpoint writes its keys");
+        let image = StreamImage { key_runs, ..self.image };
+        StreamAbout { name: self.name, partition: 0, next_offset: image.next_offset(), image: image.json() }
+    }
+}
+
+impl<'e> Checkpointer<'e> {
+    /// Goes on after a checkpoint that was restored, or begins.
+    pub(crate) fn new(engine: &'e Engine, store: CheckpointStore, restored: Option<&Manifest>) -> Checkpointer<'e> {
+        let (views, streams) = (engine.project().views.len(), engine.project().streams.len());
+        let none = |count| (0..count).map(|_| Chain::default()).collect();
+        Checkpointer {
+            engine,
+            store,
+            epoch: restored.map_or(0, |manifest| manifest.epoch),
+            views: none(views),
+            batches: none(streams),
+            rows: None,
+            is_unfinished: false,
+        }
+    }
+
+    /// Takes a checkpoint if anything came since the last one. Returns whether it did.
+    pub(crate) fn take(&mut self) -> Result<bool, PipelineError> {
+        let Some(mut checkpoint) = self.begin()? else { return Ok(false) };
+        while !self.step(&mut checkpoint)? {
+            // Not with a lock in its hands: who waits for the core goes first.
+            std::thread::yield_now();
+        }
+        self.finish(checkpoint)?;
+        Ok(true)
+    }
+
+    /// Cuts: between two batches, in a moment. `None` if nothing came since the last one.
+    pub(crate) fn begin(&mut self) -> Result<Option<InProgress>, PipelineError> {
+        if self.rows == Some(self.engine.published().rows) {
+            return Ok(None);
+        }
+        let storage = self.engine.storage().expect("checkpoints are taken where there is a data folder");
+        storage.check()?;
+        if std::mem::replace(&mut self.is_unfinished, true) {
+            // What an abandoned one captured is nowhere.
+            self.forget_chains();
+        }
+        let Some(cut) = self.cut()? else {
+            self.is_unfinished = false;
+            return Ok(None);
+        };
+        self.epoch += 1;
+        let checkpoint = self.store.begin(self.epoch);
+        let (written, parts, images) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Some(InProgress { cut, checkpoint, has_keys: false, written, shard: 0, parts, images }))
+    }
+
+    /// Cuts when no keys wait for the disk: those that are in memory have to take their place.
+    /// `None` while the writer's state is not whole: the next start computes it from the log.
+    fn cut(&self) -> Result<Option<Cut>, PipelineError> {
+        loop {
+            let spilled = self.engine.spill_keys();
+            spilled.inspect_err(|_| self.engine.checkpoint_measures().failed())?;
+            let began_us = self.engine.wall_us();
+            let mut writer = lock(self.engine.writer());
+            if !writer.is_whole() {
+                return Ok(None);
+            }
+            if !writer.keys_wait() {
+                let cut = self.cut_here(&mut writer, began_us);
+                drop(writer);
+                self.engine.checkpoint_measures().pause.add(self.engine.wall_us() - began_us, 1);
+                return Ok(Some(cut));
+            }
+        }
+    }
+
+    fn cut_here(&self, writer: &mut Writer, began_us: i64) -> Cut {
+        let views: Vec<Captured> = self.views.iter().map(Chain::next).collect();
+        for (view, what) in views.iter().enumerate().filter(|(view, _)| self.is_stored(*view)) {
+            self.engine.view(view).online.begin_capture(*what);
+        }
+        let (mut batches, mut streams) = (Vec::new(), Vec::new());
+        for stream in 0..writer.streams.len() {
+            let what = self.batches[stream].next();
+            batches.push((what, writer.take_batches(stream, what)));
+            if writer.logs[stream].is_some() {
+                streams.push(self.stream_at_cut(writer, stream));
+            }
+        }
+        let (arrived_us, rows) = (writer.arrived_us, writer.published().rows);
+        Cut { began_us, views, batches, streams, arrived_us, rows }
+    }
+
+    /// Whether a view's events come from a log. A view of a file is read again at the next start.
+    fn is_stored(&self, view: usize) -> bool {
+        let stream = self.engine.view(view).stream;
+        matches!(self.engine.project().streams[stream].connector, Connector::Log(_))
+    }
+
+    fn stream_at_cut(&self, writer: &mut Writer, stream: usize) -> StreamAtCut {
+        StreamAtCut {
+            name: self.engine.project().streams[stream].name.clone(),
+            keys: writer.cut_keys(stream),
+            image: StreamImage::of(writer, stream, lock(self.engine.told()).reasons(stream)),
+        }
+    }
+
+    /// Writes the keys, then the next images. Returns whether all are written.
+    pub(crate) fn step(&mut self, checkpoint: &mut InProgress) -> Result<bool, PipelineError> {
+        if !checkpoint.has_keys {
+            self.engine.spill_keys().inspect_err(|_| self.give_up())?;
+            checkpoint.has_keys = true;
+            return Ok(false);
+        }
+        let view = checkpoint.written.len();
+        if view == self.views.len() {
+            return Ok(true);
+        }
+        if !self.is_stored(view) {
+            checkpoint.written.push(Vec::new());
+            return Ok(false);
+        }
+        let online = &self.engine.view(view).online;
+        if checkpoint.shard < online.shards() {
+            let is_through = online.capture(checkpoint.shard, LOCKED_BYTES, &mut checkpoint.images);
+            checkpoint.shard += usize::from(is_through);
+            if checkpoint.images.len() < PART_BYTES {
+                return Ok(false);
+            }
+        }
+        let is_last = checkpoint.shard == online.shards();
+        // Also if it is empty: that there is a base says that the view was captured.
+        if !checkpoint.images.is_empty() || (is_last && checkpoint.parts.is_empty()) {
+            let scope = self.view_scope(view, checkpoint.cut.views[view]);
+            let images = std::mem::take(&mut checkpoint.images);
+            let part = checkpoint.checkpoint.put(scope, images).inspect_err(|_| self.give_up())?;
+            checkpoint.parts.push(part);
+        }
+        if is_last {
+            checkpoint.written.push(std::mem::take(&mut checkpoint.parts));
+            checkpoint.shard = 0;
+        }
+        Ok(false)
+    }
+
+    /// Makes the checkpoint the newest one, and drops those that are not kept.
+    pub(crate) fn finish(&mut self, checkpoint: InProgress) -> Result<(), PipelineError> {
+        let (began_us, rows) = (checkpoint.cut.began_us, checkpoint.cut.rows);
+        let manifest = self.write(checkpoint).inspect_err(|_| self.give_up())?;
+        self.rows = Some(rows);
+        self.is_unfinished = false;
+        self.engine.checkpoint_measures().taken(&manifest, began_us, self.engine.wall_us());
+        self.store.prune(KEPT)?;
+        self.engine.tidy_keys(&self.store.manifests(KEPT)?)
+    }
+
+    /// What was captured is lost with the checkpoint: the next one begins anew.
+    fn give_up(&mut self) {
+        self.is_unfinished = false;
+        self.forget_chains();
+        self.end_captures();
+        self.engine.checkpoint_measures().failed();
+    }
+
+    /// What a capture keeps for a checkpoint that never comes would grow until the next one.
+    fn end_captures(&self) {
+        let mut images = Vec::new();
+        for view in 0..self.views.len() {
+            let online = &self.engine.view(view).online;
+            online.begin_capture(Captured::Touched);
+            for shard in 0..online.shards() {
+                while !online.capture(shard, LOCKED_BYTES, &mut images) {
+                    images.clear();
+                }
+            }
+        }
+    }
+
+    fn forget_chains(&mut self) {
+        for chain in self.views.iter_mut().chain(&mut self.batches) {
+            *chain = Chain::default();
+        }
+    }
+
+    fn write(&mut self, checkpoint: InProgress) -> Result<Manifest, PipelineError> {
+        let InProgress { cut, mut checkpoint, written, .. } = checkpoint;
+        for ((chain, what), parts) in self.views.iter_mut().zip(&cut.views).zip(written) {
+            chain.extend(*what, parts);
+        }
+        let streams = &self.engine.project().streams;
+        for ((chain, stream), (what, batches)) in self.batches.iter_mut().zip(streams).zip(cut.batches) {
+            let scope = PartScope { stream: stream.name.clone(), partition: 0, kind: PartKind::Batches };
+            let parts = batches_pieces(&batches).into_iter().map(|piece| checkpoint.put(scope.clone(), piece));
+            chain.extend(what, parts.collect::<Result<_, _>>()?);
+        }
+        for chain in self.views.iter().chain(&self.batches) {
+            chain.parts.iter().for_each(|part| checkpoint.keep(part.clone()));
+        }
+        // A log that is not synced with every answer must not be behind the checkpoint.
+        self.engine.sync_logs()?;
+        let streams = cut.streams.into_iter().map(StreamAtCut::about).collect();
+        Ok(checkpoint.finish(About { streams, arrived_us: cut.arrived_us })?)
+    }
+
+    fn view_scope(&self, view: usize, what: Captured) -> PartScope {
+        let bound = self.engine.view(view);
+        let plan = bound.online.plan();
+        let kind = PartKind::View {
+            name: plan.view().name.clone(),
+            fingerprint: plan.fingerprint(),
+            is_base: what == Captured::Whole,
+        };
+        PartScope { stream: self.engine.project().streams[bound.stream].name.clone(), partition: 0, kind }
+    }
+}
+
+/// What a checkpoint brought back: for each stream and each view, the offset from which the log goes on.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) streams: Vec<u64>,
+    pub(crate) views: Vec<u64>,
+}

@@ -1,0 +1,257 @@
+//! Group commit: what waits at the door becomes durable and visible together, with one sync and one version.
+//!
+//! ```text
+//!   group ─▶ units ─▶ room on disk? ─▶ judge, evaluate ─▶ append ─┐
+//!                                                                 ├─▶ sync ─▶ still ours? ─▶ views, publish ─▶ answers
+//!   group ─▶ … of other streams ──────────────────────────────────┘
+//! ```
+//! Rules kept here:
+//! - nothing is answered before it is durable (where the stream promises that) and visible;
+//! - a batch refused for want of room or memory has changed nothing;
+//! - after a sync the generation is looked at again: what another writer may not have seen is not acknowledged.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use asof_connect::ProducerBatch;
+use asof_feature::{ArrivedAt, Lateness};
+
+use crate::distribution::Distribution;
+use crate::engine::{Engine, lock};
+use crate::error::PipelineError;
+use crate::storage::Storage;
+use crate::stream_log::FrameAbout;
+use crate::submission::{IngestError, Manner, Receipt, Submission};
+use crate::unit::Unit;
+use crate::writer::{Judged, Writer};
+
+/// What ingestion measures of itself.
+#[derive(Debug, Default)]
+pub struct IngestMeasures {
+    /// From a batch's arrival at our door to its visibility.
+    pub visibility_delay: Distribution,
+    /// From an event's time to its visibility.
+    pub event_to_visible: Distribution,
+    /// One sync of one log.
+    pub log_sync: Distribution,
+    /// Batches that were not taken in.
+    pub refused: RefusedBatches,
+}
+
+/// Counts of batches that were not taken in, by reason.
+#[derive(Debug, Default)]
+pub struct RefusedBatches {
+    counts: [AtomicU64; RefusedBatches::REASONS.len()],
+}
+
+impl RefusedBatches {
+    const REASONS: [&'static str; 6] = ["queue", "state", "keys", "disk", "broken", "other"];
+
+    /// Counts one.
+    pub fn add(&self, error: &IngestError) {
+        let place = match error {
+            IngestError::Busy { .. } => 0,
+            IngestError::StateFull { .. } => 1,
+            IngestError::KeysFull { .. } => 2,
+            IngestError::DiskFull { .. } => 3,
+            IngestError::Broken { .. } => 4,
+            _ => 5,
+        };
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Each reason with its count.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        RefusedBatches::REASONS.into_iter().zip(counts)
+    }
+}
+
+/// A unit whose frame is in the log.
+struct Written {
+    unit: Unit,
+    judged: Judged,
+    /// Named batches in it, which are remembered once they are durable.
+    producers: Vec<ProducerBatch>,
+}
+
+/// Submissions and what they are to be answered once no lock is held.
+type Answers = Vec<(Submission, Result<Receipt, IngestError>)>;
+
+impl Engine {
+    /// Takes in a group of submissions and answers them. Gives back those that have to wait for the others, because they
+    /// bear the same name.
+    pub(crate) fn commit(&self, group: Vec<Submission>) -> Result<Vec<Submission>, PipelineError> {
+        let mut answers = Answers::new();
+        let result = {
+            let mut writer = lock(self.writer());
+            let group = writer.without_repeats(group, &mut answers);
+            let (units, later) = Unit::of(group);
+            writer.is_torn = true;
+            let committed = self.commit_units(&mut writer, units, &mut answers);
+            writer.is_torn = committed.is_err();
+            committed.map(|()| later)
+        };
+        for (submission, outcome) in answers {
+            if let Err(error) = &outcome {
+                self.ingest_measures().refused.add(error);
+            }
+            (submission.answer)(outcome);
+        }
+        result
+    }
+
+    fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
+        let arrived_us = writer.next_arrival(self.wall_us());
+        let mut written = Vec::with_capacity(units.len());
+        for unit in units {
+            let outcome = match self.state_full() {
+                Some(full) => Err(full),
+                None => self.write(writer, &unit, arrived_us)?,
+            };
+            match outcome {
+                Ok((judged, producers)) => written.push(Written { unit, judged, producers }),
+                Err(error) => refuse(unit, &error, answers),
+            }
+        }
+        let written = self.sync(writer, written, answers);
+        let storage = self.storage().expect("logs are open only where there is a data folder");
+        if let Err(error) = storage.check() {
+            written.into_iter().for_each(|one| refuse(one.unit, &IngestError::TakenOver, answers));
+            return Err(error);
+        }
+        self.make_visible(writer, written, arrived_us, answers)
+    }
+
+    /// Judges a unit and appends it to its log. The inner error is the producers', the outer one ends the job.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        unit: &Unit,
+        arrived_us: i64,
+    ) -> Result<Result<(Judged, Vec<ProducerBatch>), IngestError>, PipelineError> {
+        let stream = unit.stream;
+        let Some(log) = &mut writer.logs[stream] else {
+            let name = self.project().streams[stream].name.clone();
+            return Ok(Err(IngestError::ReadsFile { stream: name }));
+        };
+        let room = log.reserve(unit.rows(), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
+        if let Err(error) = room {
+            return Ok(Err(error));
+        }
+        let log = writer.logs[stream].as_ref().expect("it was there before");
+        let batch = unit.batch(writer.streams[stream].plan(), log.log().next_offset(), arrived_us)?;
+        let lateness = if matches!(unit.manner(), Manner::Live) { Lateness::Applied } else { Lateness::Waived };
+        let arrived = match (unit.manner(), &batch.arrived) {
+            (Manner::History { .. }, Some(arrived)) => ArrivedAt::Each(arrived),
+            _ => ArrivedAt::All(arrived_us),
+        };
+        let used_before = match writer.keys_used_before(stream, unit.rows(), batch.primary_keys.as_ref()) {
+            Ok(used_before) => used_before,
+            Err(error) => {
+                let stream = self.project().streams[stream].name.clone();
+                return Ok(Err(IngestError::Broken { stream, detail: error.to_string() }));
+            }
+        };
+        let prepared = writer.streams[stream].prepare(batch.arrivals(arrived, lateness, &used_before))?;
+        let stored = unit.stored(&batch, &prepared, &self.view_names(stream))?;
+        let about = FrameAbout { arrived_us, newest_us: prepared.newest_us() };
+        let log = writer.logs[stream].as_mut().expect("it was there before");
+        let appended = log.append(&stored, about);
+        Ok(appended.map(|()| (Judged { batch, prepared }, stored.producers)))
+    }
+
+    /// Makes the logs durable that promise it. Units of a log that cannot be are refused.
+    fn sync(&self, writer: &mut Writer, written: Vec<Written>, answers: &mut Answers) -> Vec<Written> {
+        let mut failed: Vec<Option<IngestError>> = vec![None; writer.logs.len()];
+        for (log, failed) in writer.logs.iter_mut().zip(&mut failed) {
+            if let Some(log) = log.as_mut().filter(|log| log.waits_for_sync()) {
+                let began_us = self.wall_us();
+                *failed = log.sync().err();
+                self.ingest_measures().log_sync.add(self.wall_us() - began_us, 1);
+            }
+        }
+        let mut durable = Vec::with_capacity(written.len());
+        for one in written {
+            match &failed[one.unit.stream] {
+                Some(error) => refuse(one.unit, error, answers),
+                None => durable.push(one),
+            }
+        }
+        durable
+    }
+
+    fn make_visible(
+        &self,
+        writer: &mut Writer,
+        written: Vec<Written>,
+        arrived_us: i64,
+        answers: &mut Answers,
+    ) -> Result<(), PipelineError> {
+        if written.is_empty() {
+            return Ok(());
+        }
+        let (mut units, mut judged) = (Vec::new(), Vec::new());
+        for one in written {
+            if let Some(log) = &mut writer.logs[one.unit.stream] {
+                log.received_bytes += one.unit.bytes() as u64;
+                one.producers.into_iter().for_each(|batch| log.producers.remember(batch));
+            }
+            units.push(one.unit);
+            judged.push(one.judged);
+        }
+        self.publish_judged(writer, &judged, arrived_us)?;
+        let visible_us = self.wall_us();
+        for (unit, judged) in units.into_iter().zip(&judged) {
+            self.measure(&unit, judged, visible_us);
+            let receipts = unit.receipts(&judged.batch, judged.prepared.verdicts());
+            answers.extend(unit.parts.into_iter().zip(receipts.into_iter().map(Ok)));
+        }
+        Ok(())
+    }
+
+    fn measure(&self, unit: &Unit, judged: &Judged, visible_us: i64) {
+        let measures = self.ingest_measures();
+        for part in &unit.parts {
+            measures.visibility_delay.add(visible_us - part.received_us, 1);
+        }
+        if matches!(unit.manner(), Manner::Live)
+            && let Some(newest_us) = judged.prepared.newest_us()
+        {
+            measures.event_to_visible.add(visible_us - newest_us, 1);
+        }
+    }
+
+    /// Makes the logs durable that do not promise it with every answer. An error where one is broken: its judge knows events
+    /// that its log has not.
+    pub(crate) fn sync_logs(&self) -> Result<(), PipelineError> {
+        let mut writer = lock(self.writer());
+        for log in writer.logs.iter_mut().flatten() {
+            log.check()?;
+            log.sync()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Storage> {
+        self.storage.as_ref()
+    }
+}
+
+fn refuse(unit: Unit, error: &IngestError, answers: &mut Answers) {
+    answers.extend(unit.parts.into_iter().map(|part| (part, Err(error.clone()))));
+}
+
+impl Writer {
+    /// Answers the submissions whose batch was taken in before; gives back the others.
+    fn without_repeats(&self, group: Vec<Submission>, answers: &mut Answers) -> Vec<Submission> {
+        let mut fresh = Vec::with_capacity(group.len());
+        for submission in group {
+            let log = self.logs[submission.stream].as_ref();
+            match submission.batch_key.as_ref().and_then(|key| log?.producers.find(key)) {
+                Some(outcome) => answers.push((submission, outcome)),
+                None => fresh.push(submission),
+            }
+        }
+        fresh
+    }
+}

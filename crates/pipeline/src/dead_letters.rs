@@ -1,0 +1,106 @@
+//! Events that were set aside, read back from the log: by offset, a page at a time.
+//!
+//! They stand in the frames of the batches that they came with, so that a batch and its dead letters are there together or
+//! not at all. A frame says how many it has, so that frames without any are passed over by their heads.
+
+use asof_connect::{DeadLetter, StoredHead, stream_folder};
+use asof_definition::Connector;
+use asof_log::LogReader;
+
+use crate::engine::Engine;
+use crate::error::PipelineError;
+use crate::submission::IngestError;
+
+/// Letters of a page.
+pub const DEAD_LETTERS_PAGE_MAX: usize = 1_000;
+/// Frames looked at for a page: about a tenth of a second.
+const FRAMES_MAX: usize = 50_000;
+
+/// Bytes of frames read for a page.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterQuery {
+    /// From this offset on.
+    pub from_offset: u64,
+    /// Of this reason only.
+    pub reason: Option<String>,
+    /// At most so many, and never more than [`DEAD_LETTERS_PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// Dead letters in the order of their offsets.
+#[derive(Debug, Default)]
+pub struct DeadLetterPage {
+    /// The letters.
+    pub letters: Vec<PlacedDeadLetter>,
+    /// Where to go on; `None` at the end. A page may be empty and yet not the last: it looked at as many frames as it may.
+    pub next_offset: Option<u64>,
+}
+
+/// A dead letter and where it lies.
+#[derive(Debug)]
+pub struct PlacedDeadLetter {
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: u64,
+    /// When it arrived, in microseconds.
+    pub arrived_us: i64,
+    /// The letter.
+    pub letter: DeadLetter,
+}
+
+impl Engine {
+    /// A page of a stream's dead letters, as far as they are visible.
+    pub fn dead_letters(
+        &self,
+        stream: usize,
+        query: &DeadLetterQuery,
+    ) -> Result<Result<DeadLetterPage, IngestError>, PipelineError> {
+        let definition = &self.project().streams[stream];
+        let (Some(storage), Connector::Log(_)) = (self.storage(), &definition.connector) else {
+            return Ok(Err(IngestError::ReadsFile { stream: definition.name.clone() }));
+        };
+        let end_offset = self.published().streams[stream].next_offsets.first().copied().unwrap_or(0);
+        let folder = stream_folder(storage.folder(), &definition.name, 0);
+        // Retention may have taken the first ones.
+        let stored = self.storage_statistics().into_iter().find(|stored| stored.stream == definition.name);
+        let from_offset = query.from_offset.max(stored.map_or(0, |stored| stored.first_offset));
+        let mut reader = LogReader::open(storage.disk().clone(), &folder, from_offset)?;
+        let mut bytes = 0;
+        let limit = query.limit.clamp(1, DEAD_LETTERS_PAGE_MAX);
+        let mut page = DeadLetterPage::default();
+        for _ in 0..FRAMES_MAX {
+            let Some(head) = reader.next_head()?.filter(|head| head.first_offset < end_offset) else {
+                page.next_offset = None;
+                return Ok(Ok(page));
+            };
+            page.next_offset = Some(head.first_offset + u64::from(head.rows));
+            if head.dead == 0 {
+                continue;
+            }
+            if bytes > BYTES_MAX {
+                page.next_offset = Some(head.first_offset);
+                return Ok(Ok(page));
+            }
+            let body = reader.body(&head)?;
+            bytes += body.len();
+            for letter in StoredHead::decode(&body)?.dead {
+                let offset = head.first_offset + u64::from(letter.row);
+                let is_asked = query.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
+                if offset < query.from_offset || !is_asked {
+                    continue;
+                }
+                if page.letters.len() == limit {
+                    page.next_offset = Some(offset);
+                    return Ok(Ok(page));
+                }
+                let arrived_us = head.arrived_us;
+                page.letters.push(PlacedDeadLetter { partition: 0, offset, arrived_us, letter });
+            }
+        }
+        Ok(Ok(page))
+    }
+}

@@ -1,0 +1,122 @@
+//! A checkpoint back into memory. One that does not fit the log, or cannot be read, is passed over for the one before.
+
+use asof_state::{CheckpointStore, Manifest, Part, PartKind};
+
+use crate::checkpointer::Restored;
+use crate::engine::{Engine, lock};
+use crate::error::PipelineError;
+use crate::stream_image::{StreamImage, read_batches};
+use crate::writer::Writer;
+
+impl Engine {
+    /// Restores the newest whole checkpoint whose offsets the logs have.
+    pub(crate) fn restore_checkpoint(&self, writer: &mut Writer) -> Result<Restored, PipelineError> {
+        let nothing = Restored {
+            manifest: None,
+            streams: vec![0; self.project().streams.len()],
+            views: vec![0; self.project().views.len()],
+        };
+        let Some(storage) = self.storage() else { return Ok(nothing) };
+        let store = storage.checkpoints();
+        let can_be_used = |manifest: &Manifest| {
+            self.fits(writer, manifest) && is_whole(&store, manifest) && self.can_open_keys(writer, manifest)
+        };
+        let opened = store.newest(&can_be_used)?;
+        for (name, error) in &opened.passed_over {
+            tracing::warn!(checkpoint = name, %error, "a checkpoint is passed over");
+        }
+        let Some(manifest) = opened.manifest else { return Ok(nothing) };
+        self.restore(writer, &store, manifest)
+    }
+
+    /// Whether the logs have what the checkpoint says it comes from: each stream's log reaches its offset.
+    fn fits(&self, writer: &Writer, manifest: &Manifest) -> bool {
+        manifest.about.streams.iter().all(|about| {
+            let place = self.project().streams.iter().position(|stream| stream.name == about.name);
+            let log = place.and_then(|place| writer.logs[place].as_ref());
+            // A stream that is gone from the project is nobody's.
+            log.is_none_or(|log| {
+                about.next_offset <= log.log().next_offset() && StreamImage::read(&about.image).is_some()
+            })
+        })
+    }
+
+    fn restore(
+        &self,
+        writer: &mut Writer,
+        store: &CheckpointStore,
+        manifest: Manifest,
+    ) -> Result<Restored, PipelineError> {
+        let mut streams = vec![0; self.project().streams.len()];
+        for about in &manifest.about.streams {
+            let Some(stream) = self.stored_stream(writer, &about.name) else { continue };
+            let Some(image) = StreamImage::read(&about.image) else { continue };
+            streams[stream] = about.next_offset;
+            lock(self.told()).restore(stream, &image.reasons);
+            writer.streams[stream].set_counts(&image.counts);
+            writer.positions[stream].watermark_us = image.watermark_us;
+        }
+        writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
+        let mut views = vec![None; self.project().views.len()];
+        for part in &manifest.parts {
+            self.restore_part(writer, store, part, &streams, &mut views)?;
+        }
+        for stream in 0..streams.len() {
+            writer.note_position(stream);
+        }
+        let views = views.into_iter().map(|from| from.unwrap_or(0)).collect();
+        Ok(Restored { manifest: Some(manifest), streams, views })
+    }
+
+    fn restore_part(
+        &self,
+        writer: &mut Writer,
+        store: &CheckpointStore,
+        part: &Part,
+        streams: &[u64],
+        views: &mut [Option<u64>],
+    ) -> Result<(), PipelineError> {
+        let Some(stream) = self.stored_stream(writer, &part.scope.stream) else { return Ok(()) };
+        match &part.scope.kind {
+            PartKind::View { name, fingerprint, .. } => {
+                let Some(view) = self.project().views.iter().position(|view| view.name == *name) else { return Ok(()) };
+                let online = &self.view(view).online;
+                if self.view(view).stream != stream || online.plan().fingerprint() != *fingerprint {
+                    tracing::info!(view = name, "the view was changed: it is computed anew from the log");
+                    return Ok(());
+                }
+                online.restore(&store.read_part(part)?)?;
+                views[view] = Some(streams[stream]);
+            }
+            // Keys are in runs, which the stream's image names.
+            PartKind::Keys => return Err(unreadable(part)),
+            PartKind::Batches => {
+                let batches = read_batches(&store.read_part(part)?).ok_or_else(|| unreadable(part))?;
+                let log = writer.logs[stream].as_mut().expect("the stream is stored");
+                batches.into_iter().for_each(|batch| log.producers.remember(batch));
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a stream that has a log.
+    fn stored_stream(&self, writer: &Writer, name: &str) -> Option<usize> {
+        let place = self.project().streams.iter().position(|stream| stream.name == name)?;
+        writer.logs[place].is_some().then_some(place)
+    }
+}
+
+/// Whether all parts can be read: they are looked at before the first one is restored, since nothing restored goes back.
+fn is_whole(store: &CheckpointStore, manifest: &Manifest) -> bool {
+    manifest.parts.iter().all(|part| match store.read_part(part) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%error, "a checkpoint cannot be read, and an earlier one is used");
+            false
+        }
+    })
+}
+
+fn unreadable(part: &Part) -> PipelineError {
+    PipelineError::Checkpoint { path: part.path.clone(), detail: "its content is not what its kind says".to_owned() }
+}

@@ -1,0 +1,156 @@
+//! What a checkpoint keeps of a stream beside its views: how far it has come, where its keys are, the batches named.
+
+use asof_connect::ProducerBatch;
+use asof_feature::{PartitionCounts, StreamCounts};
+use asof_window::Accounting;
+use serde_json::{Value, json};
+
+use crate::statistics::Reason;
+use crate::writer::Writer;
+
+/// Batches of a part: some 24 MiB.
+const PIECE_BATCHES: usize = 1 << 16;
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct StreamImage {
+    pub(crate) counts: StreamCounts,
+    /// The stream's, which may have followed the clock: what it let go is in no image.
+    pub(crate) watermark_us: Option<i64>,
+    pub(crate) reasons: Vec<Reason>,
+    /// The files that hold its primary keys.
+    pub(crate) key_runs: Vec<String>,
+}
+
+impl StreamImage {
+    /// All but where its keys are.
+    pub(crate) fn of(writer: &Writer, stream: usize, reasons: &[Reason]) -> StreamImage {
+        StreamImage {
+            counts: writer.streams[stream].counts(),
+            watermark_us: writer.positions[stream].watermark_us,
+            reasons: reasons.to_vec(),
+            key_runs: Vec::new(),
+        }
+    }
+
+    /// The offset from which the log goes on.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.counts.partitions.first().map_or(0, |partition| partition.arrived)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Accounting { unreadable, not_null, check, future, duplicate, late, used } = self.counts.accounting;
+        let partitions =
+            self.counts.partitions.iter().map(|one| json!([one.partition, one.arrived, one.newest_used_us]));
+        let reasons = self.reasons.iter().map(|reason| {
+            json!({"name": reason.name, "count": reason.count, "offset": reason.offset, "detail": reason.detail})
+        });
+        json!({
+            "newest_us": self.counts.newest_us,
+            "watermark_us": self.watermark_us,
+            "partitions": partitions.collect::<Vec<_>>(),
+            "counts": [unreadable, not_null, check, future, duplicate, late, used],
+            "reasons": reasons.collect::<Vec<_>>(),
+            "key_runs": self.key_runs,
+        })
+    }
+
+    /// `None` if something is missing: the checkpoint is then as good as none.
+    pub(crate) fn read(json: &Value) -> Option<StreamImage> {
+        let counts: Vec<u64> = json["counts"].as_array()?.iter().filter_map(Value::as_u64).collect();
+        let [unreadable, not_null, check, future, duplicate, late, used] = counts[..] else { return None };
+        let reasons = json["reasons"].as_array()?.iter().map(|reason| {
+            Some(Reason {
+                name: reason["name"].as_str()?.to_owned(),
+                count: reason["count"].as_u64()?,
+                offset: reason["offset"].as_u64()?,
+                detail: reason["detail"].as_str()?.to_owned(),
+            })
+        });
+        let partitions = json["partitions"].as_array()?.iter().map(|one| {
+            Some(PartitionCounts {
+                partition: u32::try_from(one[0].as_u64()?).ok()?,
+                arrived: one[1].as_u64()?,
+                newest_used_us: one[2].as_i64(),
+            })
+        });
+        let counts = StreamCounts {
+            accounting: Accounting { unreadable, not_null, check, future, duplicate, late, used },
+            newest_us: json["newest_us"].as_i64(),
+            partitions: partitions.collect::<Option<_>>()?,
+        };
+        let key_runs = json["key_runs"].as_array()?.iter().map(|name| Some(name.as_str()?.to_owned()));
+        Some(StreamImage {
+            counts,
+            watermark_us: json["watermark_us"].as_i64(),
+            reasons: reasons.collect::<Option<_>>()?,
+            key_runs: key_runs.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Named batches as parts of a checkpoint: JSON, one array each.
+pub(crate) fn batches_pieces(batches: &[ProducerBatch]) -> Vec<Vec<u8>> {
+    batches.chunks(PIECE_BATCHES).map(batches_bytes).collect()
+}
+
+fn batches_bytes(batches: &[ProducerBatch]) -> Vec<u8> {
+    let one = |batch: &ProducerBatch| {
+        let counts = [batch.rows, batch.accepted, batch.duplicates, batch.late, batch.rejected];
+        json!([batch.key, batch.digest, counts])
+    };
+    Value::Array(batches.iter().map(one).collect()).to_string().into_bytes()
+}
+
+/// The named batches of a part; `None` if it is none.
+pub(crate) fn read_batches(bytes: &[u8]) -> Option<Vec<ProducerBatch>> {
+    let json: Value = serde_json::from_slice(bytes).ok()?;
+    let one = |batch: &Value| {
+        let counts = batch[2].as_array()?.iter().map(|count| u32::try_from(count.as_u64()?).ok());
+        let counts: Vec<u32> = counts.collect::<Option<_>>()?;
+        let [rows, accepted, duplicates, late, rejected] = counts[..] else { return None };
+        let (key, digest) = (batch[0].as_str()?.to_owned(), batch[1].as_u64()?);
+        Some(ProducerBatch { key, digest, rows, accepted, duplicates, late, rejected })
+    };
+    json.as_array()?.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let image = StreamImage {
+            counts: StreamCounts {
+                accounting: Accounting {
+                    unreadable: 1,
+                    not_null: 2,
+                    check: 3,
+                    future: 4,
+                    duplicate: 5,
+                    late: 6,
+                    used: 7,
+                },
+                newest_us: Some(-5),
+                partitions: vec![PartitionCounts { partition: 0, arrived: 28, newest_used_us: None }],
+            },
+            watermark_us: Some(-9),
+            reasons: vec![Reason { name: "late".into(), count: 6, offset: 2, detail: "behind".into() }],
+            key_runs: vec!["0000000007-0123456789abcdef.keys".into()],
+        };
+        assert_eq!(StreamImage::read(&image.json()), Some(image));
+        assert_eq!(StreamImage::read(&json!({"next_offset": 9})), None);
+        let batch = ProducerBatch {
+            key: "a \"b\"".into(),
+            digest: u64::MAX,
+            rows: 9,
+            accepted: 8,
+            duplicates: 1,
+            late: 0,
+            rejected: 0,
+        };
+        assert_eq!(read_batches(&batches_bytes(std::slice::from_ref(&batch))), Some(vec![batch]));
+        assert_eq!(read_batches(b"[1]"), None);
+    }
+}

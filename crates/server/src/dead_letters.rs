@@ -1,0 +1,75 @@
+//! Dead letters over HTTP: events that were set aside, with why and as they were sent, a page at a time.
+
+use asof_connect::instant_text;
+use asof_pipeline::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, Engine};
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::events::problem_of;
+use crate::problem::Problem;
+use crate::route::parameter;
+use crate::target::unknown;
+
+/// Letters of a page where nothing is said.
+const LIMIT: usize = 100;
+/// Why an event can be set aside.
+const REASONS: [&str; 6] = ["unreadable", "not_null", "check", "future", "late", "set_aside"];
+
+/// What is asked of which stream.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    stream: usize,
+    query: DeadLetterQuery,
+}
+
+/// Reads what the head asks for.
+pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Problem> {
+    let streams = &app.engine.project().streams;
+    let Some(stream) = streams.iter().position(|stream| stream.name == name) else {
+        return Err(unknown("stream", name, &streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>()));
+    };
+    let reason = parameter(&head.uri, "reason")?.map(|reason| reason.into_owned());
+    if let Some(reason) = reason.as_ref().filter(|reason| !REASONS.contains(&reason.as_str())) {
+        return Err(Problem::invalid(format!("unknown reason `{reason}`")).did_you_mean(reason, REASONS.into_iter()));
+    }
+    let limit = number(head, "limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    if !(1..=DEAD_LETTERS_PAGE_MAX).contains(&limit) {
+        return Err(Problem::invalid(format!("query parameter `limit` must be from 1 to {DEAD_LETTERS_PAGE_MAX}")));
+    }
+    Ok(Asked { stream, query: DeadLetterQuery { from_offset: number(head, "from")?.unwrap_or(0), reason, limit } })
+}
+
+fn number(head: &Parts, name: &str) -> Result<Option<u64>, Problem> {
+    let Some(text) = parameter(&head.uri, name)? else { return Ok(None) };
+    let problem = || Problem::invalid(format!("query parameter `{name}`: expected a whole number, found `{text}`"));
+    text.parse().map(Some).map_err(|_| problem())
+}
+
+/// The page's JSON.
+pub(crate) fn page(engine: &Engine, asked: Asked) -> Result<Vec<u8>, Problem> {
+    let page = engine.dead_letters(asked.stream, &asked.query).map_err(|defect| {
+        tracing::error!(%defect, "dead letters cannot be read");
+        Problem::internal()
+    })?;
+    let page = page.map_err(problem_of)?;
+    let stream = &engine.project().streams[asked.stream].name;
+    Ok(json!({"stream": stream, "dead_letters": letters(&page), "next": page.next_offset}).to_string().into_bytes())
+}
+
+fn letters(page: &DeadLetterPage) -> Vec<Value> {
+    let one = |placed: &asof_pipeline::PlacedDeadLetter| {
+        let letter = &placed.letter;
+        json!({
+            "partition": placed.partition,
+            "offset": placed.offset,
+            "arrived": instant_text(placed.arrived_us),
+            "reason": letter.reason,
+            "view": letter.view,
+            "detail": letter.detail,
+            "event": letter.raw,
+            "event_is_cut": letter.raw_is_cut,
+        })
+    };
+    page.letters.iter().map(one).collect()
+}

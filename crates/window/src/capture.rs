@@ -1,0 +1,129 @@
+//! Which entities of a shard a capture still has to write, while events keep coming.
+//!
+//! ```text
+//!   numbers   0 ────────── next ─────────────────── end ────────▶
+//!             │  written   │  pending, but for those  │  came after the capture began: not in it
+//!             │  in turn   │  written out of turn (▪) │
+//! ```
+//! Rule kept here: a pending entity is written before it changes (copy on write), so that all images are of the moment at
+//! which the capture began. Whoever changes an entity asks [`Capturing::before_change`] first. Nobody tells of entities
+//! that are removed: they have no events, so that neither they nor who gets their number next have an image.
+
+use crate::entity_index::NO_NUMBER;
+use crate::number_set::NumberSet;
+
+/// What a capture takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Captured {
+    /// All entities.
+    Whole,
+    /// The entities that took in an event since the last capture began.
+    Touched,
+}
+
+/// The capture of a shard that is running, and what the next one will have to take.
+#[derive(Debug, Default)]
+pub(crate) struct Capturing {
+    /// Entities that took in an event since the last capture began.
+    touched: NumberSet,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// `None` is all.
+    chosen: Option<NumberSet>,
+    next: u32,
+    end: u32,
+    /// Written out of turn.
+    done: NumberSet,
+    /// Images of entities that were about to change.
+    saved: Vec<u8>,
+}
+
+impl Capturing {
+    /// Begins a capture of a shard that has given out so many numbers. One that is still running is given up.
+    pub(crate) fn begin(&mut self, what: Captured, numbers: usize) {
+        let touched = std::mem::take(&mut self.touched);
+        self.running = Some(Running {
+            chosen: (what == Captured::Touched).then_some(touched),
+            next: 0,
+            end: numbers as u32,
+            done: NumberSet::default(),
+            saved: Vec::new(),
+        });
+    }
+
+    /// Where an entity's image has to be written before it changes; `None` if it need not be.
+    #[inline]
+    pub(crate) fn before_change(&mut self, number: u32) -> Option<&mut Vec<u8>> {
+        let running = self.running.as_mut()?;
+        if !running.is_pending(number) {
+            return None;
+        }
+        running.done.insert(number);
+        Some(&mut running.saved)
+    }
+
+    /// An entity took in an event.
+    #[inline]
+    pub(crate) fn touched(&mut self, number: u32) {
+        self.touched.insert(number);
+    }
+
+    /// The images of entities that changed meanwhile.
+    pub(crate) fn take_saved(&mut self) -> Vec<u8> {
+        self.running.as_mut().map(|running| std::mem::take(&mut running.saved)).unwrap_or_default()
+    }
+
+    /// The entity to write next. `None` ends the capture.
+    pub(crate) fn next(&mut self) -> Option<u32> {
+        let next = self.running.as_mut().and_then(Running::next);
+        if next.is_none() {
+            self.running = None;
+        }
+        next
+    }
+
+    /// Tells of new numbers of entities, which keep their order.
+    pub(crate) fn renumber(&mut self, new_numbers: &[u32]) {
+        self.touched.renumber(new_numbers);
+        let Some(running) = &mut self.running else { return };
+        let kept = |before: u32| new_numbers[..before as usize].iter().filter(|new| **new != NO_NUMBER).count() as u32;
+        (running.next, running.end) = (kept(running.next), kept(running.end));
+        running.done.renumber(new_numbers);
+        running.chosen.iter_mut().for_each(|chosen| chosen.renumber(new_numbers));
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let running = self.running.as_ref().map_or(0, |running| {
+            let chosen = running.chosen.as_ref().map_or(0, NumberSet::memory_bytes);
+            chosen + running.done.memory_bytes() + running.saved.capacity()
+        });
+        self.touched.memory_bytes() + running
+    }
+}
+
+impl Running {
+    fn is_pending(&self, number: u32) -> bool {
+        let is_chosen = self.chosen.as_ref().is_none_or(|chosen| chosen.holds(number));
+        (self.next..self.end).contains(&number) && is_chosen && !self.done.holds(number)
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            let number = match &self.chosen {
+                None => self.next,
+                Some(chosen) => chosen.next_from(self.next)?,
+            };
+            if number >= self.end {
+                return None;
+            }
+            self.next = number + 1;
+            if !self.done.holds(number) {
+                return Some(number);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Images of a shard's entities: captured for a checkpoint while events keep coming, and put back from one.
+//!
+//! ```text
+//!   begin_capture ─▶ capture, capture, … true        all entities, or those touched since the last begin
+//!        └ from here on, an entity that is about to change is written first
+//!   restore(base), restore(touched), …               an image replaces what its entity had
+//! ```
+
+use super::{Entity, WindowState};
+use crate::capture::Captured;
+use crate::image::{self, Image, ImageError, Images};
+use crate::ring::Ring;
+use crate::version::Version;
+
+impl WindowState {
+    /// Begins a capture at this moment: of all entities, or of those that took in an event since the last capture began
+    /// (entities put back count as captured). Takes the same short time whatever the state holds.
+    ///
+    /// A capture that is still running is given up. Whoever gives one up, or loses its images, has to capture all entities
+    /// next.
+    pub fn begin_capture(&mut self, what: Captured) {
+        self.capturing.begin(what, self.entities.len());
+    }
+
+    /// Appends images of captured entities, as they were when the capture began, until `out` has grown by about
+    /// `bytes_max`: by more where one entity has more, or where many changed since the last call. Returns whether the
+    /// capture is at its end. Entities without events have no image.
+    pub fn capture(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
+        let full = out.len() + bytes_max.max(1);
+        out.append(&mut self.capturing.take_saved());
+        while out.len() < full {
+            let Some(number) = self.capturing.next() else { return true };
+            let ring = &self.entities[number as usize].ring;
+            if ring.len(&self.layout) > 0 {
+                image::write(out, self.index.key(number), ring, &self.layout);
+            }
+        }
+        false
+    }
+
+    /// Puts entities back that a state of the same program captured; an image replaces what the entity had. Returns how
+    /// many. All events are settled after it. With an error, the images before the one at fault are put back.
+    pub fn restore(&mut self, images: &[u8]) -> Result<usize, ImageError> {
+        while let Some(event) = self.unsettled.pop(Version(u64::MAX)) {
+            self.standing.settled(event.number, event.time_us);
+        }
+        if self.index.is_empty() {
+            self.make_room(Images::new(images));
+        }
+        let mut restored = 0;
+        for image in Images::new(images) {
+            let image = image?;
+            let ring = image.ring(&self.layout)?;
+            let number = self.index.intern_key(image.key());
+            self.put_back(number.ok_or(image.damaged("its key is of another kind"))?, ring);
+            restored += 1;
+        }
+        Ok(restored)
+    }
+
+    /// Writes the image of an entity that is about to change, if a capture still has to take it.
+    #[inline]
+    pub(super) fn save(&mut self, number: u32) {
+        if let Some(out) = self.capturing.before_change(number) {
+            let ring = &self.entities[number as usize].ring;
+            if ring.len(&self.layout) > 0 {
+                image::write(out, self.index.key(number), ring, &self.layout);
+            }
+        }
+    }
+
+    fn make_room(&mut self, images: Images<'_>) {
+        let mut images = images.map_while(Result::ok).peekable();
+        let Some(key) = images.peek().map(Image::key) else { return };
+        let entities = images.count();
+        self.index.reserve(entities, key);
+        self.entities.reserve_exact(entities);
+    }
+
+    fn put_back(&mut self, number: u32, ring: Ring) {
+        self.entities.resize_with(self.index.numbers(), Entity::default);
+        self.save(number);
+        let entity = &mut self.entities[number as usize];
+        self.ring_bytes = self.ring_bytes - entity.ring.memory_bytes() + ring.memory_bytes();
+        self.event_count = self.event_count - entity.ring.len(&self.layout) + ring.len(&self.layout);
+        *entity = Entity { ring, newest: Version::default() };
+        self.standing.replaced(&self.program, number, &entity.ring.events(&self.layout));
+    }
+}
