@@ -35,8 +35,11 @@ FRAMES = [
     "range", "range, lag", "lifetime", "lifetime, lag", "rows", "hour", "day", "week", "month",
     "calendar, range", "calendar, range, lag", "calendar, rows",
 ]
-OF_NUMBERS = ["sum", "avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp", "median", "quantile_cont"]
-OF_ANY = ["count", "count distinct", "min", "max", "mode", "min_by", "max_by"]
+PAIRS, DECAYED = ["covar_pop", "covar_samp", "corr", "regr_slope"], ["decayed_sum", "decayed_avg"]
+OF_NUMBERS = ["sum", "avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp", "median", "quantile_cont", "approx_quantile", *PAIRS, *DECAYED]
+OF_ANY = [
+    "count", "count distinct", "min", "max", "mode", "min_by", "max_by", "histogram", "top_k", "last_distinct", "approx_count_distinct",
+]
 PICKS = ["first_value", "last_value", "nth_value"]
 AGGREGATES = ["count(*)", *OF_ANY, *OF_NUMBERS, *PICKS, "array_agg", "bool_and", "bool_or"]
 
@@ -46,6 +49,7 @@ REASONS = {  # why a cell is empty; whatever is empty and not explained here fai
     "booleans": "takes BOOLEAN only",
     "filter": "FILTER is refused after first_value, last_value and nth_value",
     "rows": "array_agg is refused outside ROWS frames",
+    "bounded": "decayed sums and averages are refused over frames that no RANGE bounds",
     "VARBINARY": "the reference has no VARBINARY: no column of it in any case",
 }
 
@@ -60,6 +64,8 @@ def reason_for_empty(aggregate, frame, filtered, kind):
         return "booleans"
     if aggregate in PICKS and filtered:
         return "filter"
+    if aggregate in DECAYED and "range" not in frame:
+        return "bounded"
     return "rows" if aggregate == "array_agg" and "rows" not in frame else None
 
 
@@ -134,6 +140,9 @@ class Draft:
         self.columns, self.profiles = {}, {}
         self.stream = {"columns": self.columns, "time": rng.choice(["ts", "ts", "happened_at"])}
         self.view = {"stream": rng.choice(["tx", "events_in", "readings"]), "key": {}, "windows": {}, "features": {}}
+        self.source = self.view["stream"]
+        self.derived_conditions = []  # of each derived stream in a row, the WHERE of each branch
+        self.derived_extra = None  # a column that the first of them computes and nobody reads
         self.cells = {}  # feature → its cell
         self.may_fail = rng.random() < 0.3  # whether one argument may fail, which sets events aside
         self.events = []
@@ -361,9 +370,15 @@ def draw_call(draft, cell, over):
         call["distinct"] = True
     if aggregate in ("min_by", "max_by"):
         call["by"] = draw_argument(draft, rng.choice(TYPES))
+    if aggregate in PAIRS:
+        call["by"] = draw_argument(draft, kind if rng.random() < 0.3 else rng.choice(NUMERIC))
+    if aggregate in DECAYED:
+        call["half_life"] = draw_half_life(rng, draft.view["windows"][over])
     if aggregate == "nth_value":
         call["n"] = rng.choice([1, 2, 2, 3])
-    if aggregate == "quantile_cont":
+    if aggregate in ("top_k", "last_distinct"):
+        call["n"] = rng.choice([1, 2, 3, 5, 1000])
+    if aggregate in ("quantile_cont", "approx_quantile"):
         call["q"] = rng.choice([0, 1, 0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0, 0.1, 0.333])
     if filtered:
         call["filter"] = draw_filter(draft)
@@ -371,6 +386,14 @@ def draw_call(draft, cell, over):
             draft.column("VARCHAR")
             call.update(GUARDED)
     return {**call, "over": over}
+
+
+def draw_half_life(rng, window):
+    """From a thousandth of the frame's reach, the least there may be, to far beyond it; events of one frame lie in one
+    half-life and in many."""
+    reach = reference.duration_us(window["range"])
+    least = max(1, -(-reach // 1000))
+    return duration_text(max(least, rng.choice([least, least + 1, reach // 30, reach // 7, reach // 2, reach, 3 * reach + 1, 86_400_000_000, 2**59])))
 
 
 # ---- Features ---------------------------------------------------------------------------------------------------------------
@@ -424,6 +447,38 @@ def draw_where(draft):
     if draft.may_fail:
         choices.append(("BIGINT", ["<", ["/", 100, "points"], 90]))
     draft.view["where"] = needs(draft, rng.choice(choices))
+
+
+def draw_derived(draft):
+    """Sometimes one or two derived streams between the stream and the view, with all its columns."""
+    rng = draft.rng
+    if rng.random() < 0.7:
+        return
+    for _ in range(rng.choice([1, 1, 2])):
+        branches = rng.choice([1, 1, 2, 3])
+        conditions = [needs(draft, rng.choice(FILTERS)) if rng.random() < 0.6 else None for _ in range(branches)]
+        draft.derived_conditions.append(conditions)
+    if draft.may_fail and rng.random() < 0.5:
+        draft.derived_extra = needs(draft, rng.choice(FAILING["BIGINT"]))
+
+
+def structured_derived(draft):
+    """The derived streams as drawn, now that all columns are known."""
+    rng, derived, source = draft.rng, [], draft.source
+    for place, conditions in enumerate(draft.derived_conditions):
+        names = list(derived[-1]["branches"][0]["columns"] if derived else draft.columns)
+        if rng.random() < 0.5:
+            rng.shuffle(names)
+        columns = {name: name for name in names}
+        if place == 0 and draft.derived_extra is not None:
+            columns["extra"] = draft.derived_extra
+        branches = [
+            {"from": source, **({} if where is None else {"where": where}), "columns": columns} for where in conditions
+        ]
+        keeps_key = len(conditions) == 1 and (derived[-1]["primary_key"] if derived else "primary_key" in draft.stream)
+        source = f"derived_{place}"
+        derived.append({"name": source, "primary_key": keeps_key, "branches": branches})
+    return derived
 
 
 def draw_features(draft, queues, count, step, unit):
@@ -670,6 +725,7 @@ def call_sql(draft, call):
     arguments = [expression_sql(call["of"]) if "of" in call else "*"]
     arguments += [expression_sql(call["by"])] if "by" in call else []
     arguments += [literal_sql(call[name]) for name in ("n", "q") if name in call]
+    arguments += [interval_sql(rng, call["half_life"])] if "half_life" in call else []
     name = call["agg"].upper() if rng.random() < 0.2 else call["agg"]
     text = f"{name}({'DISTINCT ' if call.get('distinct') else ''}{', '.join(arguments)})"
     text += f" FILTER (WHERE {expression_sql(call['filter'])})" if "filter" in call else ""
@@ -687,7 +743,24 @@ def stream_sql(draft):
     lines.append(f"WATERMARK FOR {stream['time']} AS {stream['time']} - {interval_sql(rng, stream['lateness'])}")
     options = ", ".join(f"{name} = '{stream[name]}'" for name in ("ahead_max", "dedup_horizon") if name in stream)
     inside = ",\n  ".join(lines)
-    return f"CREATE STREAM {draft.view['stream']} (\n  {inside}\n){f' WITH ({options})' if options else ''};\n"
+    return f"CREATE STREAM {draft.source} (\n  {inside}\n){f' WITH ({options})' if options else ''};\n"
+
+
+def derived_sql(draft, derived):
+    """The derived streams in any order; all columns by `*`, or by name."""
+    rng, texts, known = draft.rng, [], {draft.source: list(draft.columns)}
+    for stream in derived:
+        selects, known[stream["name"]] = [], list(stream["branches"][0]["columns"])
+        for branch in stream["branches"]:
+            extra = [name for name, expression in branch["columns"].items() if expression != name]
+            plain = [name for name in branch["columns"] if name not in extra]
+            columns = ["*"] if plain == known[branch["from"]] and rng.random() < 0.8 else plain
+            columns += [f"{expression_sql(branch['columns'][name])} AS {name}" for name in extra]
+            where = f" WHERE {expression_sql(branch['where'])}" if "where" in branch else ""
+            selects.append(f"SELECT {', '.join(columns)} FROM {branch['from']}{where}")
+        texts.append(f"CREATE STREAM {stream['name']} AS {' UNION ALL '.join(selects)};\n")
+    rng.shuffle(texts)
+    return "".join(texts)
 
 
 def view_sql(draft):
@@ -710,6 +783,7 @@ def draw_case(rng, name, queues, count):
     draw_key(draft)
     draw_primary_key(draft)
     draw_where(draft)
+    draw_derived(draft)
     draw_features(draft, queues, count, step, unit)
     draw_options(draft, step)
     order = list(draft.columns.items())
@@ -723,18 +797,21 @@ def draw_case(rng, name, queues, count):
 
 def answered(draft, step):
     stream, view = draft.stream, draft.view
+    derived = structured_derived(draft)
+    view["stream"] = derived[-1]["name"] if derived else draft.source
     judged = reference.judge(stream, draft.events)
     used = reference.used_events(judged)
     case = {
-        "name": draft.name, "why": "random", "sql": stream_sql(draft) + view_sql(draft), "stream": stream, "view": view, "events": draft.events,
+        "name": draft.name, "why": "random", "sql": stream_sql(draft) + derived_sql(draft, derived) + view_sql(draft), "stream": stream, "derived": derived,
+        "view": view, "events": draft.events,
         "judged": [one.outcome for one in judged],
-        "set_aside": [event.index for event in used if reference.fails(view, event.row)],
+        "set_aside": reference.set_aside(view, derived, used),
         "accounting": reference.accounting(judged), "reads": draw_reads(draft, judged, step),
     }
     for one, found in Case(draft.name, case).reads():
         one["expect"] = {name: json_value(value) for name, value in found.items()}
     for field, knowledge in (("every_event", "event-time"), ("every_event_as_served", "as-served")):
-        rows = reference.every_event(view, judged, knowledge=knowledge)
+        rows = reference.every_event(view, judged, knowledge=knowledge, derived=derived)
         case[field] = [{"event": event.index, "expect": {name: json_value(value) for name, value in answers.items()}} for event, answers in rows]
     return case
 
@@ -748,7 +825,12 @@ def count_answers(coverage, cells, case):
         for one in case[field]:
             for name, cell in cells.items():
                 value = one["expect"][name]
-                coverage[cell] += value is not None and not isinstance(value, dict)
+                coverage[cell] += value is not None and not is_error(value)
+
+
+def is_error(value):
+    """{"error": kind}; a histogram with the value `error` counts it."""
+    return isinstance(value, dict) and isinstance(value.get("error"), str)
 
 
 def print_coverage(coverage):
@@ -804,7 +886,7 @@ def generate(seed, count):
 def print_accounting(cases):
     outcomes = Counter(outcome for case in cases for outcome in case["judged"])
     answers = [value for case in cases for field in ("reads", "every_event", "every_event_as_served") for one in case[field] for value in one["expect"].values()]
-    errors = Counter(value["error"] for value in answers if isinstance(value, dict))
+    errors = Counter(value["error"] for value in answers if is_error(value))
     print(f"{len(cases)} cases, {sum(outcomes.values())} events: {dict(sorted(outcomes.items()))}")
     print(f"{sum(len(case['set_aside']) for case in cases)} set aside, {sum(len(case['reads']) for case in cases)} reads, {len(answers)} answers, errors {dict(errors)}")
 

@@ -23,6 +23,10 @@ fn show(project: &Project) {
     for stream in &project.streams {
         told::answer(&format!("stream           {}  {}", stream.name, stream_words(stream)));
     }
+    for stream in &project.derived {
+        let (reads, words) = (stream.reads().join(", "), stream_words(stream));
+        told::answer(&format!("stream           {}  ← {reads}  {words}", stream.name));
+    }
     for view in &project.views {
         told::answer(&format!("feature view     {}  ← {}  {}", view.name, view.stream.name, view_words(view)));
     }
@@ -37,7 +41,7 @@ fn show(project: &Project) {
 /// How many objects of each kind there are.
 pub(crate) fn contents(project: &Project) -> String {
     let counts = [
-        counted(project.streams.len(), "stream"),
+        counted(project.streams.len() + project.derived.len(), "stream"),
         counted(project.views.len(), "feature view"),
         counted(project.services.len(), "feature service"),
     ];
@@ -53,12 +57,13 @@ fn stream_words(stream: &Stream) -> String {
         columns => format!("primary key ({})", names(columns)),
     };
     let from = match &stream.connector {
-        Connector::Log(_) => "the embedded log".to_owned(),
-        Connector::File(file) => format!("file `{}`", file.path),
+        Connector::Log(_) => " from the embedded log".to_owned(),
+        Connector::File(file) => format!(" from file `{}`", file.path),
+        Connector::Derived(_) => String::new(),
     };
     format!(
-        "{} from {from}, event time {}, {key}",
-        counted(stream.columns.len(), "column"),
+        "{}{from}, event time {}, {key}",
+        counted(stream.named_columns().len(), "column"),
         names(&[stream.time_column])
     )
 }
@@ -75,13 +80,13 @@ fn service_words(service: &FeatureService) -> String {
 
 fn described(project: &Project) -> Value {
     let sql = |data_type| asof_expression::type_name(data_type);
-    let streams = project.streams.iter().map(|stream| {
+    let streams = project.streams.iter().chain(&project.derived).map(|stream| {
         let columns: Vec<Value> = stream
-            .columns
+            .named_columns()
             .iter()
             .map(|column| json!({"name": column.name, "type": sql(&column.data_type), "not_null": column.not_null}))
             .collect();
-        json!({"kind": "stream", "name": stream.name, "reads": [], "columns": columns})
+        json!({"kind": "stream", "name": stream.name, "reads": stream.reads(), "columns": columns})
     });
     let views = project.views.iter().map(|view| {
         let key: Vec<Value> =

@@ -2,9 +2,10 @@
 //!
 //! BIGINT as exact digits, DECIMAL as text with its scale, DOUBLE as the shortest digits that read back the same and always
 //! with a point or exponent, REAL as the double it equals, NaN and the infinities as words, TIMESTAMP as RFC 3339, DATE as
-//! ISO, VARBINARY as base64, arrays as JSON. NULL is `null` in JSON and an empty field in CSV, where an empty text is `""`.
+//! ISO, VARBINARY as base64, arrays as JSON, maps as
+//! JSON objects whose names are the keys' texts. NULL is `null` in JSON and an empty field in CSV, where an empty text is `""`.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type,
     Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
@@ -40,6 +41,10 @@ pub(crate) fn check_writable(schema: &Schema, format: Format) -> Result<(), Conn
 fn has_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) => has_text(item.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => fields.iter().all(|field| has_text(field.data_type())),
+            _ => false,
+        },
         DataType::Null
         | DataType::Boolean
         | DataType::Float16
@@ -128,7 +133,8 @@ fn write_csv_row(columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) {
 /// Appends the JSON of one value.
 ///
 /// # Panics
-/// If the column is of a type that the language does not have: a feature is of one that it has, or an array of such.
+/// If the column is of a type that the language does not have: a feature is of one that it has, or an array or a map
+/// of such.
 pub fn write_json_value(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
     write_value(column, row, TextStyle::Json, out);
 }
@@ -164,6 +170,7 @@ pub(crate) fn write_value(column: &dyn Array, row: usize, style: TextStyle, out:
         DataType::Utf8View => write_text(column.as_string_view().value(row), style, out),
         DataType::List(_) => write_list(&column.as_list::<i32>().value(row), style, out),
         DataType::LargeList(_) => write_list(&column.as_list::<i64>().value(row), style, out),
+        DataType::Map(_, _) => write_map(&column.as_map().value(row), style, out),
         _ => quoted(style, out, |out| write_word(column, row, out)),
     }
 }
@@ -240,9 +247,41 @@ fn write_list(items: &ArrayRef, style: TextStyle, out: &mut Vec<u8>) {
         write_value(items, item, TextStyle::Json, &mut text);
     }
     text.push(b']');
+    write_nested(&text, style, out);
+}
+
+/// A JSON object of a map's entries in their order.
+fn write_map(entries: &StructArray, style: TextStyle, out: &mut Vec<u8>) {
+    let mut text = vec![b'{'];
+    for entry in 0..entries.len() {
+        if entry > 0 {
+            text.push(b',');
+        }
+        write_name(entries.column(0), entry, &mut text);
+        text.push(b':');
+        write_value(entries.column(1), entry, TextStyle::Json, &mut text);
+    }
+    text.push(b'}');
+    write_nested(&text, style, out);
+}
+
+/// The name of an object's member: the JSON of a value, in quotes where it has none.
+fn write_name(keys: &ArrayRef, row: usize, out: &mut Vec<u8>) {
+    let mut name = Vec::new();
+    write_value(keys, row, TextStyle::Json, &mut name);
+    if name.starts_with(b"\"") {
+        return out.extend_from_slice(&name);
+    }
+    out.push(b'"');
+    out.extend_from_slice(&name);
+    out.push(b'"');
+}
+
+/// Arrays and objects: as they are in JSON, as a text in CSV.
+fn write_nested(json: &[u8], style: TextStyle, out: &mut Vec<u8>) {
     match style {
-        TextStyle::Json => out.extend_from_slice(&text),
-        TextStyle::Csv => write_csv_text(std::str::from_utf8(&text).expect("JSON is UTF-8"), out),
+        TextStyle::Json => out.extend_from_slice(json),
+        TextStyle::Csv => write_csv_text(std::str::from_utf8(json).expect("JSON is UTF-8"), out),
     }
 }
 

@@ -85,7 +85,11 @@ pub fn split_arrivals(
 fn file_of(stream: &Stream) -> Result<&FileConnector, ConnectError> {
     match &stream.connector {
         Connector::File(connector) => Ok(connector),
-        Connector::Log { .. } => Err(ConnectError::Unsupported {
+        Connector::Derived(_) => Err(ConnectError::Unsupported {
+            what: format!("stream `{}` is derived from others and has no file", stream.name),
+            hint: "give the streams that it reads one",
+        }),
+        Connector::Log(_) => Err(ConnectError::Unsupported {
             what: format!("stream `{}` is fed by the embedded log and has no file", stream.name),
             hint: "give it one: WITH (connector = 'file', path = '…', format = 'parquet')",
         }),

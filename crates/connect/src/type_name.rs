@@ -19,6 +19,13 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Timestamp(_, _) => "TIMESTAMP",
         DataType::Dictionary(_, values) => return type_name(values),
         DataType::List(item) | DataType::LargeList(item) => return format!("{}[]", type_name(item.data_type())),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => {
+                let types: Vec<String> = fields.iter().map(|field| type_name(field.data_type())).collect();
+                return format!("MAP({})", types.join(", "));
+            }
+            other => return format!("`{other}`"),
+        },
         other => return format!("`{other}`"),
     };
     name.to_owned()

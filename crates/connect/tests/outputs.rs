@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-    Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    Array, ArrayBuilder, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Date32Array,
+    Date32Builder, Decimal128Array, Float32Array, Float64Array, Float64Builder, Int16Array, Int64Array, Int64Builder,
+    ListArray, MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use asof_connect::{Decoded, EventFile, Format, SpineFile, TableWriter, TimeUnit, Wanted, WantedColumn};
@@ -46,16 +47,18 @@ fn texts_have_the_encodings_of_every_answer() {
     let mut columns = table().columns().to_vec();
     columns.push(Arc::new(list));
     let mut fields: Vec<Arc<Field>> = table().schema().fields().iter().cloned().collect();
+    columns.push(map());
     fields.push(Arc::new(Field::new("list", columns[10].data_type().clone(), true)));
+    fields.push(Arc::new(Field::new("map", columns[11].data_type().clone(), true)));
     let batch = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap();
     let (_folder, path) = write(Format::Jsonl, "t.jsonl", &batch);
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
         concat!(
             r#"{"flag":true,"small":-7,"big":9223372036854775807,"real":0.10000000149011612,"double":3.0,"decimal":"-12.50","#,
-            r#""text":"a,\"b\"\n","bytes":"Zm9v","day":"2022-01-08","ts":"2023-11-14T22:13:20.000001Z","list":[1.0,null,"Infinity"]}"#,
+            r#""text":"a,\"b\"\n","bytes":"Zm9v","day":"2022-01-08","ts":"2023-11-14T22:13:20.000001Z","list":[1.0,null,"Infinity"],"map":{"b\"":2,"a":1}}"#,
             "\n",
-            r#"{"flag":null,"small":null,"big":null,"real":null,"double":"NaN","decimal":null,"text":"","bytes":null,"day":null,"ts":null,"list":null}"#,
+            r#"{"flag":null,"small":null,"big":null,"real":null,"double":"NaN","decimal":null,"text":"","bytes":null,"day":null,"ts":null,"list":null,"map":null}"#,
             "\n"
         )
     );
@@ -63,11 +66,48 @@ fn texts_have_the_encodings_of_every_answer() {
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
         concat!(
-            "flag,small,big,real,double,decimal,text,bytes,day,ts,list\n",
-            "true,-7,9223372036854775807,0.10000000149011612,3.0,-12.50,\"a,\"\"b\"\"\n\",Zm9v,2022-01-08,2023-11-14T22:13:20.000001Z,\"[1.0,null,\"\"Infinity\"\"]\"\n",
-            ",,,,NaN,,\"\",,,,\n"
+            "flag,small,big,real,double,decimal,text,bytes,day,ts,list,map\n",
+            "true,-7,9223372036854775807,0.10000000149011612,3.0,-12.50,\"a,\"\"b\"\"\n\",Zm9v,2022-01-08,2023-11-14T22:13:20.000001Z,\"[1.0,null,\"\"Infinity\"\"]\",\"{\"\"b\\\"\"\"\":2,\"\"a\"\":1}\"\n",
+            ",,,,NaN,,\"\",,,,,\n"
         )
     );
+}
+
+/// Entries stand as they are, not sorted again.
+fn map() -> ArrayRef {
+    let mut builder = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    for (key, value) in [("b\"", 2), ("a", 1)] {
+        builder.keys().append_value(key);
+        builder.values().append_value(value);
+    }
+    builder.append(true).unwrap();
+    builder.append(false).unwrap();
+    Arc::new(builder.finish())
+}
+
+fn map_of<K: ArrayBuilder>(mut keys: K, append: impl Fn(&mut K)) -> RecordBatch {
+    append(&mut keys);
+    let mut builder = MapBuilder::new(None, keys, Int64Builder::new());
+    builder.values().append_value(7);
+    builder.append(true).unwrap();
+    RecordBatch::try_from_iter([("m", Arc::new(builder.finish()) as ArrayRef)]).unwrap()
+}
+
+/// The name of a member is the text that its key has in JSON.
+#[test]
+fn keys_of_every_kind_are_names() {
+    let batches = [
+        (map_of(Int64Builder::new(), |keys| keys.append_value(-5)), "-5"),
+        (map_of(Float64Builder::new(), |keys| keys.append_value(f64::NAN)), "NaN"),
+        (map_of(Float64Builder::new(), |keys| keys.append_value(1.0)), "1.0"),
+        (map_of(BooleanBuilder::new(), |keys| keys.append_value(true)), "true"),
+        (map_of(Date32Builder::new(), |keys| keys.append_value(19_000)), "2022-01-08"),
+        (map_of(BinaryBuilder::new(), |keys| keys.append_value(b"foo")), "Zm9v"),
+    ];
+    for (batch, name) in batches {
+        let (_folder, path) = write(Format::Jsonl, "m.jsonl", &batch);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), format!("{{\"m\":{{\"{name}\":7}}}}\n"));
+    }
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use arrow::datatypes::DataType;
 use asof_expression::sqlparser::ast::{
     DuplicateTreatment, Expr, Function as FunctionCall, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Spanned, UnaryOperator, Value,
+    FunctionArgumentList, FunctionArguments, Spanned,
 };
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{Expression, Scope, function_names, type_name};
-use asof_window::{Extent, FUNCTION_NAMES, Frame, Function, LATER_FUNCTION_NAMES, is_event_type};
+use asof_window::{Extent, FUNCTION_NAMES, Frame, Function, is_event_type};
 
+use crate::constant::{list_length, nth, quantile};
+use crate::half_life::{self, half_life_us};
 use crate::key::Canonical;
 use crate::refusal::Refusal;
 use crate::scalar::{name_of, plan, plan_condition, unknown_function};
@@ -50,9 +52,9 @@ pub(crate) fn call_text(call: &FunctionCall) -> String {
     bare.to_string()
 }
 
-/// Whether a folded name is an aggregate's, now or later.
+/// Whether a folded name is an aggregate's.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    FUNCTION_NAMES.contains(&name) || LATER_FUNCTION_NAMES.contains(&name)
+    FUNCTION_NAMES.contains(&name)
 }
 
 impl Call {
@@ -92,9 +94,7 @@ fn check_name(call: &FunctionCall) -> Result<String, Refusal> {
     if FUNCTION_NAMES.contains(&name.as_str()) {
         return Ok(name);
     }
-    Err(if LATER_FUNCTION_NAMES.contains(&name.as_str()) {
-        Refusal::at(&call.name, format!("aggregate `{name}` is not supported yet"))
-    } else if WINDOW_FUNCTION_NAMES.contains(&name.as_str()) {
+    Err(if WINDOW_FUNCTION_NAMES.contains(&name.as_str()) {
         Refusal::at(&call.name, format!("window function `{name}` is not supported"))
             .hint("features are aggregates over a frame; for the n-th event use nth_value over ROWS")
     } else if function_names().contains(&name) {
@@ -183,18 +183,41 @@ fn read_arguments<'a>(
     match (name, &values[..]) {
         ("nth_value", [value, n]) => Ok((Function::NthValue(nth(n)?), [Some(value), None])),
         ("nth_value", _) => Err(wrong_count("an expression and a number, nth_value(x, n)")),
-        ("quantile_cont", [value, q]) => Ok((Function::Quantile(quantile(q)?), [Some(value), None])),
-        ("quantile_cont", _) => Err(wrong_count("an expression and a number, quantile_cont(x, q)")),
+        ("quantile_cont", [value, q]) => Ok((Function::Quantile(quantile(name, q)?), [Some(value), None])),
+        ("approx_quantile", [value, q]) => Ok((Function::ApproxQuantile(quantile(name, q)?), [Some(value), None])),
+        ("top_k", [value, k]) => Ok((Function::TopK(list_length(name, k)?), [Some(value), None])),
+        ("last_distinct", [value, n]) => Ok((Function::LastDistinct(list_length(name, n)?), [Some(value), None])),
+        ("quantile_cont" | "approx_quantile", _) => {
+            Err(wrong_count(&format!("an expression and a number, {name}(x, q)")))
+        }
+        ("top_k" | "last_distinct", _) => Err(wrong_count(&format!("an expression and a number, {name}(x, 5)"))),
         ("min_by", [value, by]) => Ok((Function::MinBy, [Some(value), Some(by)])),
         ("max_by", [value, by]) => Ok((Function::MaxBy, [Some(value), Some(by)])),
         ("min_by" | "max_by", _) => Err(wrong_count("two expressions")),
+        ("covar_pop" | "covar_samp" | "corr" | "regr_slope", [y, x]) => {
+            Ok((plain_function(name, distinct), [Some(y), Some(x)]))
+        }
+        ("covar_pop" | "covar_samp" | "corr" | "regr_slope", _) => {
+            Err(wrong_count(&format!("two expressions, {name}(y, x)")))
+        }
+        ("decayed_sum", [value, half_life]) => {
+            let half_life_us = half_life_us(name, half_life, call)?;
+            Ok((Function::DecayedSum { half_life_us }, [Some(value), None]))
+        }
+        ("decayed_avg", [value, half_life]) => {
+            let half_life_us = half_life_us(name, half_life, call)?;
+            Ok((Function::DecayedAvg { half_life_us }, [Some(value), None]))
+        }
+        ("decayed_sum" | "decayed_avg", _) => {
+            Err(wrong_count(&format!("an expression and a half-life, {name}(x, INTERVAL '1' HOUR)")))
+        }
         (_, [value]) => Ok((plain_function(name, distinct), [Some(value), None])),
         ("count", _) => Err(wrong_count("`*` or one expression")),
         _ => Err(wrong_count("one expression")),
     }
 }
 
-/// The function of one expression by its name, which is on the list.
+/// The function of expressions alone by its name, which is on the list.
 fn plain_function(name: &str, distinct: bool) -> Function {
     match name {
         "count" if distinct => Function::CountDistinct,
@@ -214,34 +237,14 @@ fn plain_function(name: &str, distinct: bool) -> Function {
         "bool_or" => Function::BoolOr,
         "median" => Function::Quantile(0.5),
         "mode" => Function::Mode,
+        "covar_pop" => Function::CovarPop,
+        "covar_samp" => Function::CovarSamp,
+        "corr" => Function::Corr,
+        "regr_slope" => Function::RegrSlope,
+        "histogram" => Function::Histogram,
+        "approx_count_distinct" => Function::ApproxCountDistinct,
         other => unreachable!("`{other}` is on the list of aggregates but is not read here"),
     }
-}
-
-fn number_of(written: &Expr) -> Option<String> {
-    match written {
-        Expr::Nested(inner) => number_of(inner),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number_of(expr).map(|digits| format!("-{digits}")),
-        Expr::Value(value) => match &value.value {
-            Value::Number(digits, false) => Some(digits.clone()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn nth(written: &Expr) -> Result<u64, Refusal> {
-    let n = number_of(written).and_then(|digits| digits.parse::<u64>().ok()).filter(|n| *n >= 1);
-    n.ok_or_else(|| {
-        Refusal::at(written, format!("`nth_value` takes a whole number from 1, found `{written}`"))
-            .hint("rows count from 1")
-    })
-}
-
-fn quantile(written: &Expr) -> Result<f64, Refusal> {
-    let q = number_of(written).and_then(|digits| digits.parse::<f64>().ok()).filter(|q| (0.0..=1.0).contains(q));
-    q.map(|q| q + 0.0)
-        .ok_or_else(|| Refusal::at(written, format!("`quantile_cont` takes a number from 0 to 1, found `{written}`")))
 }
 
 fn check_frame(function: Function, frame: &Frame, call: &FunctionCall) -> Result<(), Refusal> {
@@ -250,7 +253,7 @@ fn check_frame(function: Function, frame: &Frame, call: &FunctionCall) -> Result
             Err(Refusal::at(&call.name, "`array_agg` needs a ROWS frame: over RANGE its size has no bound")
                 .hint("write ROWS BETWEEN 9 PRECEDING AND CURRENT ROW"))
         }
-        _ => Ok(()),
+        _ => half_life::check_frame(function, frame, call),
     }
 }
 
@@ -261,10 +264,14 @@ fn check_types(
     by: &Option<Expression>,
 ) -> Result<DataType, Refusal> {
     let found = argument.as_ref().map_or(&DataType::Null, Expression::data_type);
-    if let Some(by) = by
-        && !is_event_type(by.data_type())
-    {
-        return Err(mistyped(function, call, "values in an order", by.data_type()));
+    if let Some(by) = by {
+        let by = by.data_type();
+        if !is_event_type(by) {
+            return Err(mistyped(function, call, "values in an order", by));
+        }
+        if function.takes_pairs() && function.result_type(by).is_none() {
+            return Err(mistyped(function, call, taken(function), by));
+        }
     }
     match function.result_type(found) {
         Some(data_type) => Ok(data_type),

@@ -1,4 +1,5 @@
-//! From files to a project: read all statements, then check them by layer: streams, views, services.
+//! From files to a project: read all statements, then check them by layer: streams, streams derived from them, views,
+//! services.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,12 +9,13 @@ use asof_expression::fold;
 use asof_expression::sqlparser::ast::Ident;
 use asof_expression::sqlparser::tokenizer::Span;
 
+use crate::derived_builder::relations;
 use crate::error::DefinitionError;
 use crate::project::Project;
 use crate::refusal::Refusal;
 use crate::service::FeatureService;
 use crate::source::{Places, SourceFile};
-use crate::statement::{Statement, split};
+use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
 use crate::view::FeatureView;
 
@@ -144,6 +146,7 @@ impl<'a> Checker<'a> {
             let checked = Stream::check(syntax);
             self.register(*file, fold(&syntax.name), checked, &mut streams, &mut project.streams);
         }
+        self.check_derived(placed, &lookup, &mut streams, &mut project.derived);
         let mut views: Registry<FeatureView> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::View(syntax) = statement else { continue };
@@ -161,6 +164,37 @@ impl<'a> Checker<'a> {
             self.register(*file, fold(&query.name), checked, &mut services, &mut project.services);
         }
         project
+    }
+
+    /// Each derived stream after those that it reads, whatever the order of definition.
+    fn check_derived(
+        &mut self,
+        placed: &[Placed],
+        lookup: &Lookup<'_>,
+        streams: &mut Registry<Stream>,
+        good: &mut Vec<Arc<Stream>>,
+    ) {
+        let mut waiting: Vec<Waiting<'_>> = placed.iter().filter_map(Waiting::of).collect();
+        while !waiting.is_empty() {
+            let names: Vec<String> = waiting.iter().map(|one| one.name.clone()).collect();
+            match waiting.iter().position(|one| !one.reads.iter().any(|name| names.contains(name))) {
+                Some(next) => {
+                    let Waiting { file, syntax, name, .. } = waiting.remove(next);
+                    let checked = Stream::derive(syntax, |name| lookup.find(streams, "stream", name));
+                    self.register(file, name, checked, streams, good);
+                }
+                None => {
+                    let circle = circle_in(&waiting);
+                    let first = &waiting[circle[0]];
+                    self.refuse(first.file, [circle_refusal(&waiting, &circle)]);
+                    for place in &circle {
+                        streams.insert(waiting[*place].name.clone(), Known::Refused);
+                    }
+                    let mut place = 0..;
+                    waiting.retain(|_| place.next().is_some_and(|place| !circle.contains(&place)));
+                }
+            }
+        }
     }
 
     fn register<T>(
@@ -183,6 +217,47 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// A derived stream that is not checked yet.
+struct Waiting<'p> {
+    file: usize,
+    name: String,
+    syntax: &'p QuerySyntax,
+    reads: Vec<String>,
+}
+
+impl<'p> Waiting<'p> {
+    fn of(placed: &'p Placed) -> Option<Waiting<'p>> {
+        let Statement::Derived(syntax) = &placed.statement else { return None };
+        let reads = relations(syntax).iter().map(fold).collect();
+        Some(Waiting { file: placed.file, name: fold(&syntax.name), syntax, reads })
+    }
+}
+
+/// The places of streams that each read the next one, and the last the first. Every one that waits reads another.
+fn circle_in(waiting: &[Waiting<'_>]) -> Vec<usize> {
+    let mut path = vec![0];
+    loop {
+        let last = &waiting[path[path.len() - 1]];
+        let next = waiting.iter().position(|other| last.reads.contains(&other.name));
+        let next = next.expect("a stream that reads none of the waiting ones is checked");
+        if let Some(start) = path.iter().position(|place| *place == next) {
+            return path.split_off(start);
+        }
+        path.push(next);
+    }
+}
+
+fn circle_refusal(waiting: &[Waiting<'_>], circle: &[usize]) -> Refusal {
+    let first = &waiting[circle[0]];
+    let others = circle[1..].iter().map(|place| waiting[*place].name.as_str());
+    let path: Vec<&str> = others.chain([first.name.as_str()]).collect();
+    let message = match path.len() {
+        1 => format!("derived stream `{}` reads itself", first.name),
+        _ => format!("derived streams in a circle: `{}` reads `{}`", first.name, path.join("`, which reads `")),
+    };
+    Refusal::new(first.syntax.name.span, message).hint("a derived stream begins at streams with events of their own")
 }
 
 /// What else a name may be, where the right kind of object does not have it.

@@ -1,5 +1,7 @@
 //! Where a stream's events come from.
 
+use crate::derived::Derivation;
+
 /// The source of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Connector {
@@ -7,6 +9,8 @@ pub enum Connector {
     Log(LogConnector),
     /// A file of history or of arrivals.
     File(FileConnector),
+    /// Other streams: it has no events of its own.
+    Derived(Derivation),
 }
 
 /// No connector: the embedded log.

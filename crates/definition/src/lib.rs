@@ -8,6 +8,7 @@
 //!
 //! ```text
 //!  SourceFile ──source, statement──▶ tokens of one statement ──▶ stream_syntax ──▶ stream ───┐
+//!                                                            ├──▶ query ─▶ derived_builder ──┤
 //!                                                            ├──▶ query ─────────▶ view ─────┼──▶ Project
 //!                                                            └──▶ query, request ▶ service ──┘
 //! ```
@@ -17,8 +18,12 @@
 mod call;
 mod check;
 mod connector;
+mod constant;
+mod derived;
+mod derived_builder;
 mod error;
 mod frame;
+mod half_life;
 mod interval;
 mod key;
 mod options;
@@ -39,6 +44,7 @@ mod view_builder;
 
 pub use check::check;
 pub use connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogConnector, Rate, Retention};
+pub use derived::{Derivation, DerivedColumn, DerivedInput};
 pub use error::DefinitionError;
 pub use interval::duration_us;
 pub use project::{ObjectKind, ObjectSummary, Project, UnknownObject};

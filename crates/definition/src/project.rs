@@ -13,8 +13,10 @@ use crate::view::FeatureView;
 /// Everything that the files of a project define, in the order of the files.
 #[derive(Debug, Clone, Default)]
 pub struct Project {
-    /// The streams.
+    /// The streams with events of their own.
     pub streams: Vec<Arc<Stream>>,
+    /// The derived streams: each after those that it reads.
+    pub derived: Vec<Arc<Stream>>,
     /// The feature views.
     pub views: Vec<Arc<FeatureView>>,
     /// The feature services.
@@ -69,25 +71,27 @@ impl ObjectKind {
 }
 
 impl Project {
-    /// The stream of that name.
+    /// The stream of that name, derived or not.
     pub fn stream(&self, name: &str) -> Result<&Arc<Stream>, UnknownObject> {
-        find(&self.streams, ObjectKind::Stream, name, |stream| &stream.name)
+        let streams: Vec<&Arc<Stream>> = self.streams.iter().chain(&self.derived).collect();
+        find(&streams, ObjectKind::Stream, name, |stream| &stream.name)
     }
 
     /// The feature view of that name.
     pub fn view(&self, name: &str) -> Result<&Arc<FeatureView>, UnknownObject> {
-        find(&self.views, ObjectKind::FeatureView, name, |view| &view.name)
+        find(&self.views.iter().collect::<Vec<_>>(), ObjectKind::FeatureView, name, |view| &view.name)
     }
 
     /// The feature service of that name.
     pub fn service(&self, name: &str) -> Result<&Arc<FeatureService>, UnknownObject> {
-        find(&self.services, ObjectKind::FeatureService, name, |service| &service.name)
+        find(&self.services.iter().collect::<Vec<_>>(), ObjectKind::FeatureService, name, |service| &service.name)
     }
 
-    /// Every object with what it reads: streams, then views, then services.
+    /// Every object with what it reads: streams, derived ones after the others, then views, then services.
     pub fn objects(&self) -> Vec<ObjectSummary> {
         let summary = |kind, name: &str, reads: Vec<String>| ObjectSummary { kind, name: name.to_owned(), reads };
-        let streams = self.streams.iter().map(|stream| summary(ObjectKind::Stream, &stream.name, Vec::new()));
+        let streams = self.streams.iter().chain(&self.derived);
+        let streams = streams.map(|stream| summary(ObjectKind::Stream, &stream.name, stream.reads()));
         let views =
             self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, vec![view.stream.name.clone()]));
         let services = self.services.iter().map(|service| {
@@ -104,7 +108,7 @@ impl Project {
 }
 
 fn find<'a, T>(
-    objects: &'a [Arc<T>],
+    objects: &[&'a Arc<T>],
     kind: ObjectKind,
     name: &str,
     name_of: impl Fn(&T) -> &String,

@@ -32,8 +32,16 @@ impl Relation {
     }
 }
 
+/// What to write instead of a clause, by its name.
+pub(crate) type Hints = fn(&str) -> &'static str;
+
 /// The SELECT, if it is all there is.
 pub(crate) fn select_of(syntax: &QuerySyntax) -> Result<&Select, Refusal> {
+    select_in(body_of(syntax, instead_of)?, &syntax.tokens)
+}
+
+/// What is left of a query without the clauses around it, which are refused.
+pub(crate) fn body_of(syntax: &QuerySyntax, hints: Hints) -> Result<&SetExpr, Refusal> {
     let tokens = &syntax.tokens;
     let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
         &*syntax.query;
@@ -48,8 +56,13 @@ pub(crate) fn select_of(syntax: &QuerySyntax) -> Result<&Select, Refusal> {
         (format_clause.is_some(), "FORMAT", &["FORMAT"]),
         (!pipe_operators.is_empty(), "the pipe operator `|>`", &["|>"]),
     ];
-    refuse_clauses(&refused, tokens)?;
-    match &**body {
+    refuse_clauses(&refused, tokens, hints)?;
+    Ok(body)
+}
+
+/// The SELECT, if the body of a query is one.
+pub(crate) fn select_in<'a>(body: &'a SetExpr, tokens: &Tokens) -> Result<&'a Select, Refusal> {
+    match body {
         SetExpr::Select(select) => Ok(select),
         SetExpr::SetOperation { op, .. } => {
             let op = op.to_string();
@@ -67,6 +80,11 @@ pub(crate) fn select_of(syntax: &QuerySyntax) -> Result<&Select, Refusal> {
 
 /// Refuses the clauses of a SELECT that neither a view nor a service has.
 pub(crate) fn refuse_foreign_clauses(select: &Select, tokens: &Tokens) -> Result<(), Refusal> {
+    refuse_clauses_of(select, tokens, instead_of)
+}
+
+/// Refuses the clauses of a SELECT that no statement has; WINDOW is left to the caller.
+pub(crate) fn refuse_clauses_of(select: &Select, tokens: &Tokens, hints: Hints) -> Result<(), Refusal> {
     let Select {
         select_token: _,
         optimizer_hints,
@@ -93,10 +111,7 @@ pub(crate) fn refuse_foreign_clauses(select: &Select, tokens: &Tokens) -> Result
         value_table_mode,
         flavor,
     } = select;
-    let grouped = match group_by {
-        GroupByExpr::All(_) => true,
-        GroupByExpr::Expressions(expressions, modifiers) => !expressions.is_empty() || !modifiers.is_empty(),
-    };
+    let grouped = is_grouped(group_by);
     let refused = [
         (!optimizer_hints.is_empty(), "an optimizer hint", &["SELECT"][..]),
         (distinct.is_some(), "DISTINCT", &["DISTINCT"]),
@@ -116,13 +131,20 @@ pub(crate) fn refuse_foreign_clauses(select: &Select, tokens: &Tokens) -> Result
         (value_table_mode.is_some(), "SELECT AS", &["AS"]),
         (!matches!(flavor, SelectFlavor::Standard), "FROM before SELECT", &["FROM"]),
     ];
-    refuse_clauses(&refused, tokens)
+    refuse_clauses(&refused, tokens, hints)
 }
 
-fn refuse_clauses(clauses: &[(bool, &str, &[&str])], tokens: &Tokens) -> Result<(), Refusal> {
+fn refuse_clauses(clauses: &[(bool, &str, &[&str])], tokens: &Tokens, hints: Hints) -> Result<(), Refusal> {
     match clauses.iter().find(|(present, _, _)| *present) {
-        Some((_, name, words)) => Err(refuse(name, place(tokens, words)).hint(instead_of(name))),
+        Some((_, name, words)) => Err(refuse(name, place(tokens, words)).hint(hints(name))),
         None => Ok(()),
+    }
+}
+
+pub(crate) fn is_grouped(group_by: &GroupByExpr) -> bool {
+    match group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(expressions, modifiers) => !expressions.is_empty() || !modifiers.is_empty(),
     }
 }
 

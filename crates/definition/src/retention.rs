@@ -1,9 +1,11 @@
 //! What a view needs of its stream's log: a retention that would take away events of its frames is refused.
 
+use asof_expression::sqlparser::tokenizer::Span;
 use asof_window::{Calendar, Extent, Frame};
 
 use crate::connector::{Connector, Retention};
 use crate::refusal::Refusal;
+use crate::stream::Stream;
 use crate::view::FeatureView;
 
 const HOUR_US: i64 = 3_600_000_000;
@@ -36,11 +38,16 @@ fn longest_us(calendar: Calendar) -> i64 {
     }
 }
 
-/// Why the retention of the view's stream is too short for it. The place is that of the view's name, put in by the caller.
-pub(crate) fn refusal(view: &FeatureView, place: asof_expression::sqlparser::tokenizer::Span) -> Option<Refusal> {
-    let Connector::Log(log) = &view.stream.connector else { return None };
+/// Why the retention of a stream whose events the view sees is too short for it. The place is that of the view's name, put
+/// in by the caller.
+pub(crate) fn refusal(view: &FeatureView, place: Span) -> Option<Refusal> {
+    view.stream.sources().iter().find_map(|source| refusal_of(view, source, place))
+}
+
+fn refusal_of(view: &FeatureView, source: &Stream, place: Span) -> Option<Refusal> {
+    let Connector::Log(log) = &source.connector else { return None };
     let Retention { age_us, bytes } = log.retention;
-    let stream = &view.stream.name;
+    let stream = &source.name;
     let Some(reach_us) = view.reach_us() else {
         let option = if age_us.is_some() { "retention" } else { "retention_size" };
         let message =

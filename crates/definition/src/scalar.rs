@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use asof_expression::sqlparser::ast::{Expr, Function, Spanned};
 use asof_expression::{Expression, PlanError, PlanErrorKind, Scope, function_names, nearest, type_name};
-use asof_window::{FUNCTION_NAMES, LATER_FUNCTION_NAMES};
+use asof_window::FUNCTION_NAMES;
 
 use crate::refusal::Refusal;
 
@@ -26,7 +26,7 @@ fn explain(error: PlanError, place: &str) -> Refusal {
     let PlanErrorKind::UnknownFunction { name } = &error.kind else {
         return error.into();
     };
-    if FUNCTION_NAMES.contains(&name.as_str()) || LATER_FUNCTION_NAMES.contains(&name.as_str()) {
+    if FUNCTION_NAMES.contains(&name.as_str()) {
         let message = format!("aggregate `{name}` cannot stand in {place}");
         let refusal = Refusal { message, hint: None, ..error.into() };
         return refusal.hint("an aggregate is a feature of a feature view: `… OVER w AS name` in its SELECT");

@@ -22,11 +22,12 @@ static DIALECT: GenericDialect = GenericDialect {};
 #[derive(Debug)]
 pub(crate) enum Statement {
     Stream(StreamSyntax),
+    Derived(QuerySyntax),
     View(QuerySyntax),
     Service { query: QuerySyntax, request: RequestSyntax },
 }
 
-/// `CREATE FEATURE VIEW|SERVICE name AS query`
+/// `CREATE STREAM|FEATURE VIEW|FEATURE SERVICE name AS query`
 #[derive(Debug)]
 pub(crate) struct QuerySyntax {
     pub(crate) name: Ident,
@@ -44,7 +45,7 @@ impl Statement {
     pub(crate) fn name(&self) -> &Ident {
         match self {
             Statement::Stream(stream) => &stream.name,
-            Statement::View(view) => &view.name,
+            Statement::Derived(query) | Statement::View(query) => &query.name,
             Statement::Service { query, .. } => &query.name,
         }
     }
@@ -52,7 +53,7 @@ impl Statement {
     /// What the statement defines, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Statement::Stream(_) => "stream",
+            Statement::Stream(_) | Statement::Derived(_) => "stream",
             Statement::View(_) => "feature view",
             Statement::Service { .. } => "feature service",
         }
@@ -200,20 +201,66 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
     take_word(&mut parser);
     if is_word(&take_word(&mut parser), "STREAM") {
         let name = object_name(&mut parser, "stream")?;
-        return Ok(Statement::Stream(StreamSyntax::parse(name, &mut parser)?));
+        refuse_group_windows(&tokens)?;
+        return match tokens.find_clause(&["AS"]) {
+            Some(_) => Ok(Statement::Derived(derived(name, &tokens, &mut parser)?)),
+            None => Ok(Statement::Stream(StreamSyntax::parse(name, &mut parser)?)),
+        };
     }
+    refuse_group_windows(&tokens)?;
     let kind = take_word(&mut parser);
     let name = object_name(&mut parser, if is_word(&kind, "VIEW") { "feature view" } else { "feature service" })?;
     parser.expect_keyword(Keyword::AS)?;
-    let body = Tokens(tokens.0[parser_position(&tokens, &mut parser)..].to_vec());
-    if body.0.is_empty() {
-        return Err(Refusal::new(name.span, "expected SELECT after AS, found the end of the statement"));
-    }
+    let body = body(&name, &tokens, &mut parser)?;
     if is_word(&kind, "VIEW") {
         return Ok(Statement::View(query(name, body, "CREATE FEATURE VIEW")?));
     }
     let (request, body) = RequestSyntax::take(&name, body)?;
     Ok(Statement::Service { query: query(name, body, "CREATE FEATURE SERVICE")?, request })
+}
+
+/// Reads on after `CREATE STREAM name`, which has an AS outside of parentheses.
+fn derived(name: Ident, tokens: &Tokens, parser: &mut Parser) -> Result<QuerySyntax, Refusal> {
+    let next = parser.peek_token();
+    let refused = |what: &str, hint: &str| {
+        Err(Refusal::new(next.span, format!("{what} of a derived stream is not supported")).hint(hint))
+    };
+    match next.token {
+        Token::LParen => return refused("a column list", "name columns in the SELECT: `expression AS name`"),
+        _ if is_word(&next, "WITH") => return refused("WITH", "it has no events of its own: options are its sources'"),
+        _ => parser.expect_keyword(Keyword::AS)?,
+    };
+    let body = body(&name, tokens, parser)?;
+    let after_from = body.find_clause(&["FROM"]).and_then(|from| body.find_word_from(from, "WITH"));
+    if let Some(place) = after_from.filter(|place| body.find_clause(&["WITH"]) == Some(*place)) {
+        return Err(Refusal::new(place, "WITH of a derived stream is not supported")
+            .hint("it has no events of its own: options are its sources'"));
+    }
+    query(name, body, "CREATE STREAM")
+}
+
+/// The tokens from where the parser stands.
+fn body(name: &Ident, tokens: &Tokens, parser: &mut Parser) -> Result<Tokens, Refusal> {
+    let body = Tokens(tokens.0[parser_position(tokens, parser)..].to_vec());
+    if body.0.is_empty() {
+        return Err(Refusal::new(name.span, "expected SELECT after AS, found the end of the statement"));
+    }
+    Ok(body)
+}
+
+/// Names `TABLE(TUMBLE(…))` and its kin, which the parser reads in part.
+fn refuse_group_windows(tokens: &Tokens) -> Result<(), Refusal> {
+    for (index, token) in tokens.0.windows(3).enumerate() {
+        let [table, paren, window] = token else { continue };
+        if !is_word(table, "TABLE") || paren.token != Token::LParen {
+            continue;
+        }
+        if let Some(name) = ["TUMBLE", "HOP", "SESSION", "CUMULATE"].into_iter().find(|name| is_word(window, name)) {
+            let place = tokens.0[index].span.union(&window.span);
+            return Err(Refusal::new(place, format!("the group window {name} is not supported yet")));
+        }
+    }
+    Ok(())
 }
 
 /// How many tokens the parser has read.

@@ -13,11 +13,12 @@ use crate::scalar::plan_condition;
 use crate::stream_syntax::{ColumnSyntax, StreamSyntax, WatermarkSyntax};
 
 /// A checked `CREATE STREAM`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     /// Folded.
     pub name: String,
-    /// In the order of the declaration.
+    /// In the order of the declaration. A derived stream that does not select its event time has it last, and no
+    /// expression can name it there.
     pub columns: Vec<Column>,
     /// Indexes into `columns`, in the order of the PRIMARY KEY; empty without one.
     pub primary_key: Vec<usize>,
@@ -53,7 +54,7 @@ pub struct Column {
 }
 
 /// A CHECK of a column: an event for which it is false, or fails, is rejected; NULL passes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Check {
     /// The column it is declared at.
     pub column: String,
@@ -83,23 +84,31 @@ impl Stream {
         self.scope_as(&self.name)
     }
 
-    /// The columns of used events, qualified by `alias`.
+    /// The columns of used events that can be named, qualified by `alias`.
     pub(crate) fn scope_as(&self, alias: &str) -> Scope {
         let mut scope = Scope::new();
-        for column in &self.columns {
+        for column in self.named_columns() {
             scope.push(Some(alias), &column.name, column.data_type.clone(), !column.not_null);
         }
         scope
     }
 
+    /// All columns, those without a name that SQL can write too: only to be pointed at by index.
+    pub(crate) fn whole_scope(&self) -> Scope {
+        let mut scope = Scope::new();
+        let columns = self.columns.iter();
+        columns.for_each(|column| scope.push(None, &column.name, column.data_type.clone(), !column.not_null));
+        scope
+    }
+
     /// The Arrow schema of a batch of used events.
     pub fn schema(&self) -> SchemaRef {
-        self.scope().schema()
+        self.whole_scope().schema()
     }
 
     /// The index of a column by its folded name.
     pub fn column_index(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.name == name)
+        self.named_columns().iter().position(|column| column.name == name)
     }
 
     /// The name of the WATERMARK column.

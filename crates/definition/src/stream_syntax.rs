@@ -70,10 +70,6 @@ impl StreamSyntax {
             let message = format!("stream `{}` has no columns", fold(&syntax.name));
             return Err(Refusal::new(syntax.name.span, message).hint("write CREATE STREAM name (column type, …)"));
         }
-        if is_word(&parser.peek_token(), "AS") {
-            return Err(Refusal::new(parser.peek_token().span, "CREATE STREAM … AS SELECT is not supported yet")
-                .hint("derived streams come later; declare the columns of the stream"));
-        }
         parser.expect_token(&Token::LParen)?;
         loop {
             syntax.parse_element(parser)?;

@@ -55,7 +55,7 @@ pub struct Aggregate {
     pub function: Function,
     /// `None` for `count(*)`.
     pub argument: Option<Expression>,
-    /// The y of min_by and max_by.
+    /// The y of min_by and max_by, the x of `corr(y, x)` and its like.
     pub by: Option<Expression>,
     /// FILTER (WHERE …).
     pub filter: Option<Expression>,
@@ -134,7 +134,7 @@ impl FeatureView {
 pub(crate) fn aggregate_scope(aggregates: &[Aggregate]) -> Scope {
     let mut scope = Scope::new();
     for (index, aggregate) in aggregates.iter().enumerate() {
-        let nullable = !matches!(aggregate.function, Function::Count | Function::CountDistinct);
+        let nullable = !aggregate.function.counts();
         scope.push(None, &aggregate_name(index), aggregate.data_type.clone(), nullable);
     }
     scope

@@ -355,9 +355,7 @@ impl<'a> Builder<'a> {
                 "stream `{}` has no PRIMARY KEY: `{}` follows arrival among events of equal time",
                 self.stream.name, aggregate.text
             );
-            warnings.push(
-                Refusal::new(self.syntax.name.span, message).hint("declare a PRIMARY KEY (NOT ENFORCED will do)"),
-            );
+            warnings.push(Refusal::new(self.syntax.name.span, message).hint(self.stream.key_hint()));
         }
     }
 }

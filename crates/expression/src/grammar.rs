@@ -3,6 +3,7 @@
 //! The walk rewrites the tree as it goes: a column becomes its internal name, which stands for one index of the scope
 //! and nothing else, so that DataFusion's own rules for names never come into play.
 
+use arrow::datatypes::DataType;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Spanned, TrimWhereField, UnaryOperator,
@@ -13,7 +14,7 @@ use crate::error::{PlanError, PlanErrorKind};
 use crate::function::{Lookup, function_names, lookup};
 use crate::nearest::nearest;
 use crate::scope::{Scope, fold};
-use crate::sql_type::sql_type;
+use crate::sql_type::{sql_type, type_name};
 
 type Checked = Result<(), PlanError>;
 
@@ -31,13 +32,11 @@ pub(crate) fn resolve(expression: &mut Expr, scope: &Scope) -> Checked {
 fn walk(expression: &mut Expr, scope: &Scope) -> Checked {
     match expression {
         Expr::Identifier(ident) => {
-            let index = scope.resolve(std::slice::from_ref(ident))?;
-            *expression = column(index);
+            *expression = column(scope, std::slice::from_ref(ident))?;
             Ok(())
         }
         Expr::CompoundIdentifier(parts) => {
-            let index = scope.resolve(parts)?;
-            *expression = column(index);
+            *expression = column(scope, parts)?;
             Ok(())
         }
         Expr::Value(value) => literal(&value.value).map_err(|error| error.at(value)),
@@ -129,8 +128,16 @@ fn walk(expression: &mut Expr, scope: &Scope) -> Checked {
     .map_err(|error| error.at(expression))
 }
 
-fn column(index: usize) -> Expr {
-    Expr::Identifier(Ident::with_quote('"', internal_name(index)))
+/// The column that `parts` stands for, by its internal name. What can only be passed on as it is has no place in here.
+fn column(scope: &Scope, parts: &[Ident]) -> Result<Expr, PlanError> {
+    let index = scope.resolve(parts)?;
+    let data_type = scope.data_type(index);
+    if matches!(data_type, DataType::Map(_, _)) {
+        let (name, found) = (scope.display_name(index), type_name(data_type));
+        let error = PlanError::new(format!("`{name}` is a {found} and cannot stand inside an expression"));
+        return Err(error.with_hint("a MAP is passed on as it is"));
+    }
+    Ok(Expr::Identifier(Ident::with_quote('"', internal_name(index))))
 }
 
 /// A call of a function that has a syntax of its own in SQL.

@@ -88,6 +88,13 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
         DataType::List(item) | DataType::LargeList(item) => format!("{}[]", type_name(item.data_type())),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => {
+                let types: Vec<String> = fields.iter().map(|field| type_name(field.data_type())).collect();
+                format!("MAP({})", types.join(", "))
+            }
+            other => format!("`{other}`"),
+        },
         other => format!("{other}"),
     }
 }

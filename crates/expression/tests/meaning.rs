@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array,
     Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Fields};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use asof_expression::sqlparser::dialect::GenericDialect;
 use asof_expression::sqlparser::parser::Parser;
@@ -296,6 +296,21 @@ fn a_list_passes_as_a_bare_column_alone() {
     assert_eq!(list.as_column(), Some(0));
     let error = Expression::plan(&parse("coalesce(list, list)"), &scope).unwrap_err();
     assert!(error.message.contains("DOUBLE[]"), "{error:?}");
+}
+
+#[test]
+fn a_map_passes_as_a_bare_column_alone() {
+    let mut scope = Scope::new();
+    let fields = [Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Int64, false)];
+    let entries = Field::new("entries", DataType::Struct(Fields::from_iter(fields)), false);
+    scope.push(None, "map", DataType::Map(Arc::new(entries), true), true);
+    let parse = |sql: &str| Parser::new(&GenericDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
+    assert_eq!(Expression::plan(&parse("map"), &scope).unwrap().as_column(), Some(0));
+    for sql in ["coalesce(map, map)", "map = map", "map IS NULL", "CAST(map AS VARCHAR)"] {
+        let error = Expression::plan(&parse(sql), &scope).unwrap_err();
+        let expected = "`map` is a MAP(VARCHAR, BIGINT) and cannot stand inside an expression";
+        assert_eq!(error.message, expected, "{sql}");
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a view's state depends on, in one number: images of one plan are put back into views of equal plans alone.
 
+use std::sync::Arc;
+
+use asof_definition::Stream;
 use asof_expression::{Expression, type_name};
 use asof_window::IMAGE_VERSION;
 use twox_hash::XxHash3_64;
@@ -8,7 +11,7 @@ use crate::view::ViewPlan;
 
 impl ViewPlan {
     /// Equal for plans whose states hold the same bytes after the same events: a hash (XXH3-64) of the format of images,
-    /// of stream, time column and tie-breaking key, of WHERE, key parts and aggregates as SQL, with the names and types of
+    /// of stream, time column and tie-breaking key, of what a derived stream is computed from, of WHERE, key parts and aggregates as SQL, with the names and types of
     /// the columns that they read, and of the frames, which say what is kept. The view's name, its features and what they
     /// make of the aggregates do not count.
     ///
@@ -22,38 +25,56 @@ impl ViewPlan {
     fn description(&self) -> String {
         let view = self.view();
         let stream = &view.stream;
-        let time_column = self.column(stream.time_column);
+        let time_column = column_text(stream, stream.time_column);
         let mut lines = vec![format!("images {IMAGE_VERSION} of {} by {time_column}", stream.name)];
+        lines.extend(stream.lineage().iter().flat_map(|stream| derivation_lines(stream)));
         if self.program().follows_order() {
-            let key: Vec<String> = stream.primary_key.iter().map(|column| self.column(*column)).collect();
+            let key: Vec<String> = stream.primary_key.iter().map(|column| column_text(stream, *column)).collect();
             lines.push(format!("order {}", key.join(", ")));
         }
         let filter = view.filter_text.iter().zip(&view.filter);
-        lines.extend(filter.map(|(text, filter)| self.described("where", text, [filter])));
-        lines.extend(view.key.iter().map(|part| self.described("key", &part.text, [&part.expression])));
+        lines.extend(filter.map(|(text, filter)| described(stream, "where", text, [filter])));
+        lines.extend(view.key.iter().map(|part| described(stream, "key", &part.text, [&part.expression])));
         for aggregate in &view.aggregates {
             let read = [&aggregate.argument, &aggregate.by, &aggregate.filter].into_iter().flatten();
-            lines.push(self.described(&format!("frame {}", aggregate.frame), &aggregate.text, read));
+            lines.push(described(stream, &format!("frame {}", aggregate.frame), &aggregate.text, read));
         }
         lines.extend(view.frames.iter().map(|frame| format!("{frame:?}")));
         lines.join("\n")
     }
+}
 
-    fn described<'a>(&self, what: &str, text: &str, read: impl IntoIterator<Item = &'a Expression>) -> String {
-        format!("{what} {text} of {}", self.columns(read))
-    }
+/// Of all that a derived stream is computed by, down to the streams with events of their own.
+pub(crate) fn derivation_fingerprint(stream: &Arc<Stream>) -> u64 {
+    let lines: Vec<String> = stream.lineage().iter().flat_map(|stream| derivation_lines(stream)).collect();
+    XxHash3_64::oneshot(lines.join("\n").as_bytes())
+}
 
-    fn columns<'a>(&self, read: impl IntoIterator<Item = &'a Expression>) -> String {
-        let columns: Vec<String> =
-            read.into_iter().flat_map(|one| one.columns()).map(|column| self.column(column)).collect();
-        columns.join(", ")
+/// What the columns and the rows of a derived stream are computed by.
+fn derivation_lines(stream: &Stream) -> Vec<String> {
+    let mut lines = vec![format!("derived {}", stream.name)];
+    for input in stream.derivation().into_iter().flat_map(|derivation| &derivation.inputs) {
+        lines.push(format!("from {} by {}", input.stream.name, column_text(&input.stream, input.stream.time_column)));
+        let filter = input.filter_text.iter().zip(&input.filter);
+        lines.extend(filter.map(|(text, filter)| described(&input.stream, "where", text, [filter])));
+        for (column, output) in stream.columns.iter().zip(&input.columns) {
+            let what = format!("column {}", column.name);
+            lines.push(described(&input.stream, &what, &output.text, [&output.expression]));
+        }
     }
+    lines
+}
 
-    fn column(&self, column: usize) -> String {
-        let column = &self.view().stream.columns[column];
-        let not_null = if column.not_null { " NOT NULL" } else { "" };
-        format!("{} {}{not_null}", column.name, type_name(&column.data_type))
-    }
+fn described<'a>(stream: &Stream, what: &str, text: &str, read: impl IntoIterator<Item = &'a Expression>) -> String {
+    let read = read.into_iter().flat_map(|one| one.columns());
+    let columns: Vec<String> = read.map(|column| column_text(stream, column)).collect();
+    format!("{what} {text} of {}", columns.join(", "))
+}
+
+fn column_text(stream: &Stream, column: usize) -> String {
+    let column = &stream.columns[column];
+    let not_null = if column.not_null { " NOT NULL" } else { "" };
+    format!("{} {}{not_null}", column.name, type_name(&column.data_type))
 }
 
 #[cfg(test)]
@@ -107,6 +128,22 @@ mod tests {
         other("AS x,", "AS x, min(a) OVER w AS least,");
         let renamed = plan(&STREAM.replace("STREAM s", "STREAM s2"), &VIEW.replace("FROM s", "FROM s2"));
         assert_ne!(renamed.fingerprint(), plan(STREAM, VIEW).fingerprint());
+    }
+
+    #[test]
+    fn what_a_derived_stream_is_computed_by_counts_wherever_it_stands() {
+        let derived = "CREATE STREAM one AS SELECT *, a + 1 AS more FROM s WHERE a > 0;
+            CREATE STREAM two AS SELECT * FROM one WHERE b < 9.5 UNION ALL SELECT * FROM one WHERE b > 90.5;";
+        let view = VIEW.replace("FROM s", "FROM two");
+        let print = |derived: &str| plan(&format!("{STREAM}{derived}"), &view).fingerprint();
+        let same = print(derived);
+        assert_eq!(print(&derived.replace("CREATE STREAM one", "CREATE  STREAM  one")), same);
+        for (from, to) in [("a > 0", "a > 1"), ("a + 1", "a + 2"), ("b < 9.5", "b <= 9.5"), ("b > 90.5", "b > 91.5")] {
+            assert_ne!(print(&derived.replace(from, to)), same, "`{from}` to `{to}`");
+        }
+        let swapped = derived.replace("< 9.5", "> 90.5").replace("b > 90.5;", "b < 9.5;");
+        assert_ne!(print(&swapped), same, "the order of branches orders ties");
+        assert_ne!(plan(&format!("{STREAM}{derived}"), VIEW).fingerprint(), same);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! from a definition and only ever sees record batches; it does not know where events come from.
 //!
 //! ```text
-//!   batch of a stream ─▶ StreamPlan (rejections, judgement) ─▶ ViewPlan::take_in ─▶ window state
+//!   batch of a stream ─▶ StreamPlan (rejections, judgement) ─▶ DerivedPlan ─▶ ViewPlan::take_in ─▶ window state
 //!   reads of window state ─▶ ViewPlan::features ─▶ ServicePlan::features ─▶ the vector
 //! ```
 //! [`OnlineStream`] and [`OnlineView`] are that state live: one writer, many readers.
 
+mod derived;
 mod error;
 mod failure;
 mod fingerprint;
@@ -18,16 +19,19 @@ mod online_view;
 mod prepared;
 mod service;
 mod stream;
+mod taking;
 mod view;
 
 pub use asof_window::{Captured, Lateness};
+pub use derived::{Derived, DerivedPlan, Feed};
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
 pub use online_stream::{
-    Arrivals, ArrivedAt, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
+    Arrivals, ArrivedAt, DerivedCounts, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
 };
 pub use online_view::{Held, OnlineView, Settled};
 pub use prepared::Prepared;
 pub use service::{JoinKeys, ServicePlan};
 pub use stream::{Faced, Rejected, StreamPlan};
-pub use view::{SetAside, TakenIn, ViewAnswers, ViewPlan};
+pub use taking::SetAside;
+pub use view::{TakenIn, ViewAnswers, ViewPlan};

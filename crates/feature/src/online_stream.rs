@@ -1,4 +1,4 @@
-//! One stream and its views, live: arrivals are judged, and the used ones taken into all views.
+//! One stream, those derived from it and their views, live: arrivals are judged, and the used ones taken into all views.
 //!
 //! ```text
 //!   arrivals ─▶ prepare ─▶ Prepared ─▶ take_in ─▶ views      in two steps, with a log in between
@@ -16,25 +16,42 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::Rows;
+use asof_definition::Stream;
 use asof_window::{Accounting, Judge, Lateness, Rules, Verdict, Version};
 
+use crate::derived::{DerivedPlan, Feed};
 use crate::error::FeatureError;
 use crate::online_view::{OnlineView, Settled};
+use crate::fingerprint::derivation_fingerprint;
 use crate::prepared::{Brought, Prepared, Ties};
 use crate::stream::{Faced, Known, StreamPlan};
-use crate::view::SetAside;
+use crate::taking::SetAside;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
 #[derive(Debug)]
 pub struct OnlineStream {
     plan: StreamPlan,
+    derived: DerivedPlan,
     views: Vec<Arc<OnlineView>>,
+    feeds: Vec<ViewFeed>,
     judge: Judge,
     accounting: Accounting,
     newest_us: Option<i64>,
     /// For each view, the key of the last event taken in.
     last_keys: Vec<Option<Vec<ArrayRef>>>,
     next_offsets: BTreeMap<u32, u64>,
+    /// For each derived stream, how many rows it got.
+    derived_rows: Vec<u64>,
+}
+
+/// One way by which events come to a view.
+#[derive(Debug, Clone, Copy)]
+struct ViewFeed {
+    /// Place among the views.
+    view: usize,
+    feed: Feed,
+    /// Whether the view's stream has a primary key, which orders ties: that of the events' own stream.
+    has_key: bool,
 }
 
 /// What a stream knows beside its keys and its views.
@@ -46,6 +63,19 @@ pub struct StreamCounts {
     pub newest_us: Option<i64>,
     /// Each partition seen.
     pub partitions: Vec<PartitionCounts>,
+    /// Each derived stream that sees its events.
+    pub derived: Vec<DerivedCounts>,
+}
+
+/// What a stream knows of one that is derived from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivedCounts {
+    /// Its name.
+    pub name: String,
+    /// Of what it is computed by: counts of another definition are not its own.
+    pub fingerprint: u64,
+    /// How many rows it got.
+    pub rows: u64,
 }
 
 /// What a stream knows of one of its partitions.
@@ -91,6 +121,8 @@ pub struct Outcome {
     pub verdicts: Vec<Verdict>,
     /// For each view in the order given, the used rows set aside for it.
     pub set_aside: Vec<Vec<SetAside>>,
+    /// For each derived stream in the order of [`OnlineStream::derived`], the used rows set aside for it.
+    pub derived_set_aside: Vec<Vec<SetAside>>,
 }
 
 /// A batch that was judged before, as a log has it.
@@ -122,10 +154,26 @@ pub enum Judgement {
 }
 
 impl OnlineStream {
-    /// A stream that has seen no events and the views over it.
-    pub fn new(plan: StreamPlan, rules: Rules, views: Vec<Arc<OnlineView>>) -> OnlineStream {
+    /// A stream that has seen no events, those of `derived` that read it, each after those that it reads, and the views
+    /// over all of them.
+    pub fn new(
+        plan: StreamPlan,
+        rules: Rules,
+        derived: &[Arc<Stream>],
+        views: Vec<Arc<OnlineView>>,
+    ) -> OnlineStream {
+        let derived = DerivedPlan::new(plan.stream(), derived);
+        let feeds_of = |(place, view): (usize, &Arc<OnlineView>)| {
+            let stream = view.plan().view().stream.clone();
+            let has_key = !stream.primary_key.is_empty();
+            let feeds = derived.feeds(&stream.name).into_iter();
+            feeds.map(move |feed| ViewFeed { view: place, feed, has_key })
+        };
         OnlineStream {
             plan,
+            feeds: views.iter().enumerate().flat_map(feeds_of).collect(),
+            derived_rows: vec![0; derived.streams().len()],
+            derived,
             last_keys: vec![None; views.len()],
             views,
             judge: Judge::new(rules),
@@ -138,6 +186,21 @@ impl OnlineStream {
     /// The plan.
     pub fn plan(&self) -> &StreamPlan {
         &self.plan
+    }
+
+    /// The derived streams that see its events, each after those that it reads.
+    pub fn derived(&self) -> &[Arc<Stream>] {
+        self.derived.streams()
+    }
+
+    /// For each of them, how many rows it got.
+    pub fn derived_rows(&self) -> &[u64] {
+        &self.derived_rows
+    }
+
+    /// How often one event can be set aside: once for each way into a derived stream or a view.
+    pub fn set_aside_max(&self) -> usize {
+        self.derived.branches() + self.feeds.len()
     }
 
     /// Judges the next arrivals of a partition and evaluates what the used ones bring to the views, which stay as they
@@ -161,11 +224,13 @@ impl OnlineStream {
         let used = (counts.used < counts.total()).then_some(&used);
         let tied = Tied { partition: faced.partition, offsets, primary_keys: faced.primary_keys };
         let brought = self.bring(faced.batch, used, tied, |_| true)?;
+        self.see_derived(&brought);
         Ok(Prepared { verdicts, newest_us, brought })
     }
 
     /// Takes a prepared batch into all views, as part of `version`, which is never less than that of an earlier one.
-    pub fn take_in(&mut self, prepared: &Prepared, version: Version, settled: Settled) -> Result<(), FeatureError> {
+    /// `settled` is said for each view in the order given.
+    pub fn take_in(&mut self, prepared: &Prepared, version: Version, settled: &[Settled]) -> Result<(), FeatureError> {
         self.deliver(&prepared.brought, version, settled);
         Ok(())
     }
@@ -175,16 +240,17 @@ impl OnlineStream {
         &mut self,
         arrivals: Arrivals<'_>,
         version: Version,
-        settled: Settled,
+        settled: &[Settled],
     ) -> Result<Outcome, FeatureError> {
         let prepared = self.prepare(arrivals)?;
         self.take_in(&prepared, version, settled)?;
-        Ok(Outcome { verdicts: prepared.verdicts, set_aside: prepared.brought.set_aside })
+        let Brought { set_aside, derived_set_aside, .. } = prepared.brought;
+        Ok(Outcome { verdicts: prepared.verdicts, set_aside, derived_set_aside })
     }
 
     /// Takes in the next batch of a partition from a log, without judging it again. Before anyone reads: it is part of
     /// version 0. Gives for each view the used rows set aside for it, counted among the used.
-    pub fn recall(&mut self, stored: Recalled<'_>, settled: Settled) -> Result<Vec<Vec<SetAside>>, FeatureError> {
+    pub fn recall(&mut self, stored: Recalled<'_>, settled: &[Settled]) -> Result<Vec<Vec<SetAside>>, FeatureError> {
         let Recalled { partition, used, offsets, primary_keys, counts, views, judgement } = stored;
         if judgement == Judgement::Recalled {
             let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
@@ -194,6 +260,9 @@ impl OnlineStream {
             self.see(partition, times.iter().copied().max(), &counts);
         }
         let brought = self.bring(used, None, Tied { partition, offsets, primary_keys }, |view| views[view])?;
+        if judgement == Judgement::Recalled {
+            self.see_derived(&brought);
+        }
         self.deliver(&brought, Version(0), settled);
         Ok(brought.set_aside)
     }
@@ -214,10 +283,21 @@ impl OnlineStream {
             accounting: self.accounting,
             newest_us: self.newest_us,
             partitions: self.next_offsets.iter().map(of).collect(),
+            derived: self.derived_counts(),
         }
     }
 
-    /// Puts back what a stream knew that has seen nothing since.
+    fn derived_counts(&self) -> Vec<DerivedCounts> {
+        let counts = self.derived.streams().iter().zip(&self.derived_rows).map(|(stream, rows)| DerivedCounts {
+            name: stream.name.clone(),
+            fingerprint: derivation_fingerprint(stream),
+            rows: *rows,
+        });
+        counts.collect()
+    }
+
+    /// Puts back what a stream knew that has seen nothing since. A derived stream that is computed otherwise now begins to
+    /// count anew.
     pub fn set_counts(&mut self, counts: &StreamCounts) {
         (self.accounting, self.newest_us) = (counts.accounting, counts.newest_us);
         for partition in &counts.partitions {
@@ -225,6 +305,10 @@ impl OnlineStream {
             if let Some(newest_us) = partition.newest_used_us {
                 self.judge.set_newest_used(partition.partition, newest_us);
             }
+        }
+        for (own, rows) in self.derived_counts().iter().zip(&mut self.derived_rows) {
+            let known = counts.derived.iter().find(|one| one.name == own.name && one.fingerprint == own.fingerprint);
+            *rows = known.map_or(0, |one| one.rows);
         }
     }
 
@@ -273,6 +357,10 @@ impl OnlineStream {
         self.newest_us = self.newest_us.max(newest_us);
     }
 
+    fn see_derived(&mut self, brought: &Brought) {
+        self.derived_rows.iter_mut().zip(&brought.derived_rows).for_each(|(rows, more)| *rows += more);
+    }
+
     /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring to the views that are asked for.
     fn bring(
         &self,
@@ -281,11 +369,13 @@ impl OnlineStream {
         tied: Tied<'_>,
         is_asked: impl Fn(usize) -> bool,
     ) -> Result<Brought, FeatureError> {
-        let (mut set_aside, mut events) = (Vec::new(), Vec::new());
-        for (place, view) in self.views.iter().enumerate() {
-            let (aside, brought) =
-                if is_asked(place) { view.bring(batch, used, self.times(batch))? } else { Default::default() };
-            set_aside.push(aside);
+        let derived = self.derived.derive(batch, used)?;
+        let (mut set_aside, mut events) = (vec![Vec::new(); self.views.len()], Vec::new());
+        for ViewFeed { view, feed, .. } in &self.feeds {
+            let (rows, used) = derived.at(*feed, batch, used);
+            let (mut aside, brought) =
+                if is_asked(*view) { self.views[*view].bring(rows, used, self.times(batch))? } else { Default::default() };
+            set_aside[*view].append(&mut aside);
             events.push(brought);
         }
         let follows_order = self.views.iter().any(|view| view.plan().program().follows_order());
@@ -294,14 +384,16 @@ impl OnlineStream {
             offsets: tied.offsets.to_vec(),
             primary_keys: tied.primary_keys.filter(|_| follows_order).cloned(),
         };
-        Ok(Brought { set_aside, events, ties })
+        let (derived_set_aside, derived_rows) = (derived.set_aside, derived.rows);
+        Ok(Brought { set_aside, derived_set_aside, derived_rows, events, ties })
     }
 
-    fn deliver(&mut self, brought: &Brought, version: Version, settled: Settled) {
-        for ((view, last_key), events) in self.views.iter().zip(&mut self.last_keys).zip(&brought.events) {
+    fn deliver(&mut self, brought: &Brought, version: Version, settled: &[Settled]) {
+        for (ViewFeed { view, feed, has_key }, events) in self.feeds.iter().zip(&brought.events) {
             if let Some(events) = events {
-                view.take_in(events, &brought.ties, version, settled);
-                *last_key = Some(events.last_key.clone());
+                let tie_of = |row| brought.ties.of(row, feed.number, *has_key);
+                self.views[*view].take_in(events, tie_of, version, settled[*view]);
+                self.last_keys[*view] = Some(events.last_key.clone());
             }
         }
     }

@@ -18,12 +18,13 @@ use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use asof_window::{
-    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, Version, WindowState, shard_of,
+    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState, shard_of,
 };
 
 use crate::error::FeatureError;
-use crate::prepared::{Ties, ViewEvents};
-use crate::view::{SetAside, TakenIn, ViewAnswers, ViewPlan};
+use crate::prepared::ViewEvents;
+use crate::taking::SetAside;
+use crate::view::{TakenIn, ViewAnswers, ViewPlan};
 
 /// After so many rows appended the writer lets others have its core, so that on a busy machine a read waits for a fraction
 /// of a millisecond instead of the rest of the writer's time slice.
@@ -212,8 +213,14 @@ impl OnlineView {
         Ok((set_aside, Some(ViewEvents { batch_rows: rows, keys, events, by_shard, starts, last_key })))
     }
 
-    /// Takes in events as part of a version.
-    pub(crate) fn take_in(&self, brought: &ViewEvents, ties: &Ties, version: Version, settled: Settled) {
+    /// Takes in events as part of a version; `tie_of` a row of the batch says what orders it among its peers.
+    pub(crate) fn take_in<'a>(
+        &self,
+        brought: &ViewEvents,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+        version: Version,
+        settled: Settled,
+    ) {
         let ViewEvents { batch_rows, keys, events, by_shard, starts, .. } = brought;
         let run = events.run(0, events.len());
         self.is_written.store(true, Ordering::Release);
@@ -222,7 +229,7 @@ impl OnlineView {
             let mut state = lock(shard);
             state.settle(settled.version, settled.floor_us);
             let rows = &by_shard[part[0]..part[1]];
-            state.append(keys, rows, &run, version, |row| ties.of(batch_rows.value(row) as usize));
+            state.append(keys, rows, &run, version, |row| tie_of(batch_rows.value(row) as usize));
             drop(state);
             appended += rows.len();
             if appended >= YIELD_EVERY_ROWS {

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::row::Rows;
 use asof_window::{Keys, SortedEvents, TieBreak, Verdict};
 
-use crate::view::SetAside;
+use crate::taking::SetAside;
 
 /// A judged batch and what it brings to each view of its stream.
 #[derive(Debug)]
@@ -19,11 +19,16 @@ pub struct Prepared {
     pub(crate) brought: Brought,
 }
 
-/// What a batch brings to the views of its stream, each in the stream's order.
+/// What a batch brings to the views of its stream and of those derived from it, each in the stream's order.
 #[derive(Debug)]
 pub(crate) struct Brought {
+    /// For each view.
     pub(crate) set_aside: Vec<Vec<SetAside>>,
-    /// `None` where no event is in the view.
+    /// For each derived stream.
+    pub(crate) derived_set_aside: Vec<Vec<SetAside>>,
+    /// For each derived stream, how many rows it got.
+    pub(crate) derived_rows: Vec<u64>,
+    /// For each feed of a view; `None` where no event is in the view.
     pub(crate) events: Vec<Option<ViewEvents>>,
     pub(crate) ties: Ties,
 }
@@ -63,6 +68,11 @@ impl Prepared {
         &self.brought.set_aside
     }
 
+    /// For each derived stream in the order of [`crate::OnlineStream::derived`], the used rows set aside for it.
+    pub fn derived_set_aside(&self) -> &[Vec<SetAside>] {
+        &self.brought.derived_set_aside
+    }
+
     /// The greatest event time among the used rows, in microseconds; `None` if no row is used.
     pub fn newest_us(&self) -> Option<i64> {
         self.newest_us
@@ -70,10 +80,13 @@ impl Prepared {
 }
 
 impl Ties {
-    pub(crate) fn of(&self, row: usize) -> TieBreak<'_> {
+    /// Of a row that came by the branch of this number, to a view whose stream has a primary key or not.
+    pub(crate) fn of(&self, row: usize, branch: u32, has_key: bool) -> TieBreak<'_> {
+        let primary_keys = self.primary_keys.as_ref().filter(|_| has_key);
         TieBreak {
-            primary_key: self.primary_keys.as_ref().map_or(&[], |keys| keys.row(row).data()),
-            partition: self.partition,
+            primary_key: primary_keys.map_or(&[], |keys| keys.row(row).data()),
+            // Branches come before partitions in the order of events: there are less than 2¹⁶ of either.
+            partition: branch << 16 | self.partition,
             offset: self.offsets[row],
         }
     }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{and, filter, prep_null_mask_filter};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use asof_definition::FeatureView;
-use asof_expression::{Expression, FailureKind, normalize};
+use asof_expression::{Expression, normalize};
 use asof_window::{Call, Finished, Program, Slot};
 
 use crate::error::FeatureError;
 use crate::failure::{FeatureFailure, failures_of, without_failed};
+use crate::taking::{SetAside, Taking};
 
 /// A feature view, ready to take in events and to turn answers into features.
 #[derive(Debug, Clone)]
@@ -51,17 +52,6 @@ pub struct TakenIn {
     pub carried: Vec<ArrayRef>,
     /// Rows set aside for this view alone because an expression failed on them.
     pub set_aside: Vec<SetAside>,
-}
-
-/// An event on which an expression of a view failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetAside {
-    /// Row in the batch.
-    pub row: usize,
-    /// What went wrong, as a public name.
-    pub kind: FailureKind,
-    /// The expression at fault and what went wrong, in words.
-    pub detail: String,
 }
 
 /// The features of a batch of reads.
@@ -132,7 +122,7 @@ impl ViewPlan {
 
     /// Evaluates the view's expressions over a batch of its stream. Only rows that are true in `used` are looked at.
     pub fn take_in(&self, batch: &RecordBatch, used: Option<&BooleanArray>) -> TakenIn {
-        let mut taking = Taking { batch, rows: used.cloned(), set_aside: Vec::new() };
+        let mut taking = Taking::new(batch, used);
         if let Some(filter) = &self.view.filter {
             let passes = taking.evaluate(filter, "WHERE", None);
             taking.keep(passes.as_boolean());
@@ -151,7 +141,7 @@ impl ViewPlan {
                 taking.evaluate(&slot.argument.expression, &slot.argument.text, slot.guard.map(|at| &filters[at]))
             })
             .collect();
-        taking.finish(&self.program, keys, filters, slots)
+        taken_in(taking, &self.program, keys, filters, slots)
     }
 
     /// Turns the answers of reads into the view's features.
@@ -179,80 +169,32 @@ impl ViewPlan {
     }
 }
 
-/// The state of taking in one batch.
-struct Taking<'a> {
-    batch: &'a RecordBatch,
-    /// Rows still in the view; `None` is all.
-    rows: Option<BooleanArray>,
-    set_aside: Vec<SetAside>,
-}
-
-impl Taking<'_> {
-    /// Evaluates over the rows still in, where `guard` is true if it is given; sets failing rows aside.
-    fn evaluate(&mut self, expression: &Expression, text: &str, guard: Option<&BooleanArray>) -> ArrayRef {
-        let guarded = match (&self.rows, guard) {
-            (rows, None) => rows.clone(),
-            (None, Some(guard)) => Some(guard.clone()),
-            (Some(rows), Some(guard)) => Some(both(rows, guard)),
-        };
-        // What cannot fail may be evaluated everywhere: nobody looks at the rows that are out.
-        let rows = if expression.can_fail() { guarded.as_ref() } else { None };
-        let evaluated = expression.evaluate_each(self.batch, rows);
-        self.set_aside.extend(evaluated.failures.into_iter().map(|failure| SetAside {
-            row: failure.row,
-            kind: failure.kind,
-            detail: format!("`{text}`: {}", failure.detail),
-        }));
-        evaluated.values
-    }
-
-    /// Keeps only rows on which `passes` is true.
-    fn keep(&mut self, passes: &BooleanArray) {
-        if passes.null_count() == 0 && passes.true_count() == passes.len() {
-            return;
-        }
-        self.rows = Some(match &self.rows {
-            None => true_only(passes),
-            Some(rows) => both(rows, passes),
-        });
-    }
-
-    fn finish(
-        mut self,
-        program: &Program,
-        keys: Vec<ArrayRef>,
-        filters: Vec<BooleanArray>,
-        slots: Vec<ArrayRef>,
-    ) -> TakenIn {
-        self.set_aside.sort_by_key(|one| one.row);
-        self.set_aside.dedup_by_key(|one| one.row);
-        if !self.set_aside.is_empty() {
-            let mut stays = vec![true; self.batch.num_rows()];
-            self.set_aside.iter().for_each(|one| stays[one.row] = false);
-            self.keep(&BooleanArray::from(stays));
-        }
-        for key in &keys {
-            if let Some(nulls) = key.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
-                self.keep(&BooleanArray::new(nulls.inner().clone(), None));
-            }
-        }
-        let Some(rows) = self.rows else {
-            let rows = UInt32Array::from_iter_values(0..self.batch.num_rows() as u32);
-            let carried = program.carry(&slots, &filters);
-            return TakenIn { rows, whole: true, keys, carried, set_aside: self.set_aside };
-        };
-        let kept = |array: &ArrayRef| filter(array, &rows).expect("one claim per row");
-        let slots: Vec<ArrayRef> = slots.iter().map(kept).collect();
-        let filters: Vec<BooleanArray> =
-            filters.into_iter().map(|one| kept(&(Arc::new(one) as ArrayRef)).as_boolean().clone()).collect();
-        let places = rows.values().set_indices_u32();
-        TakenIn {
-            rows: UInt32Array::from_iter_values(places),
-            whole: false,
-            keys: keys.iter().map(kept).collect(),
-            carried: program.carry(&slots, &filters),
-            set_aside: self.set_aside,
-        }
+/// What is left of the batch when everything is evaluated over it.
+fn taken_in(
+    mut taking: Taking<'_>,
+    program: &Program,
+    keys: Vec<ArrayRef>,
+    filters: Vec<BooleanArray>,
+    slots: Vec<ArrayRef>,
+) -> TakenIn {
+    taking.keep_whole_keys(&keys);
+    let batch_rows = taking.batch_rows();
+    let (rows, set_aside) = taking.end();
+    let Some(rows) = rows else {
+        let rows = UInt32Array::from_iter_values(0..batch_rows as u32);
+        let carried = program.carry(&slots, &filters);
+        return TakenIn { rows, whole: true, keys, carried, set_aside };
+    };
+    let kept = |array: &ArrayRef| filter(array, &rows).expect("one claim per row");
+    let slots: Vec<ArrayRef> = slots.iter().map(kept).collect();
+    let filters: Vec<BooleanArray> =
+        filters.into_iter().map(|one| kept(&(Arc::new(one) as ArrayRef)).as_boolean().clone()).collect();
+    TakenIn {
+        rows: UInt32Array::from_iter_values(rows.values().set_indices_u32()),
+        whole: false,
+        keys: keys.iter().map(kept).collect(),
+        carried: program.carry(&slots, &filters),
+        set_aside,
     }
 }
 
@@ -268,12 +210,4 @@ fn place<T>(all: &mut Vec<T>, wanted: T, same: impl Fn(&T, &T) -> bool) -> usize
         all.push(wanted);
         all.len() - 1
     })
-}
-
-fn true_only(claims: &BooleanArray) -> BooleanArray {
-    if claims.null_count() == 0 { claims.clone() } else { prep_null_mask_filter(claims) }
-}
-
-fn both(one: &BooleanArray, other: &BooleanArray) -> BooleanArray {
-    and(&true_only(one), &true_only(other)).expect("both have one claim per row")
 }

@@ -10,7 +10,8 @@ use asof_feature::ViewPlan;
 /// Which parts of an event's identity a job needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
-    /// The offset, for ties, duplicates and arrival order.
+    /// The branch and the offset in one ([`EventPlace`](crate::event_place::EventPlace)), for ties, duplicates and arrival
+    /// order.
     pub(crate) offset: bool,
     /// The encoded primary key, for ties.
     pub(crate) primary_key: bool,

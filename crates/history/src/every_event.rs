@@ -11,8 +11,8 @@ use asof_definition::Stream;
 use asof_feature::{FeatureFailure, ViewPlan};
 use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout};
 
-use crate::duplicates::Duplicates;
 use crate::error::HistoryError;
+use crate::event_place::ViewDuplicates;
 use crate::ingest::ViewEvents;
 use crate::job::{Knowledge, OnError};
 use crate::shard::EntityEvents;
@@ -34,7 +34,7 @@ pub(crate) struct EveryEvent {
 
 /// What is the same for all shards of a job.
 pub(crate) struct Pass<'a> {
-    pub(crate) duplicates: &'a Duplicates,
+    pub(crate) duplicates: &'a ViewDuplicates<'a>,
     pub(crate) knowledge: Knowledge,
     pub(crate) on_error: OnError,
     pub(crate) writer: &'a TableWriter,

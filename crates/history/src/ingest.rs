@@ -1,4 +1,5 @@
-//! One stream into the shards of its views: its source's pieces decoded on all threads, judged, evaluated, scattered.
+//! One stream into the shards of its views, and of the views over streams derived from it: its source's pieces decoded on
+//! all threads, judged, evaluated, scattered.
 //! ```text
 //!   Source ── pieces, one after the other ──▶ decoded on any thread ──▶ judged ──▶ taken in by each view ──▶ shards
 //! ```
@@ -13,13 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter, take, take_record_batch};
 use arrow::row::Rows;
-use asof_feature::{Faced, StreamPlan, TakenIn, ViewPlan};
+use asof_definition::Stream;
+use asof_feature::{DerivedPlan, Faced, Feed, StreamPlan, TakenIn, ViewPlan};
 use asof_window::{Judge, KeyEncoder, Verdict, shard_of};
 
 use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
 use crate::event_batch::{Account, EventBatch};
 use crate::event_layout::EventLayout;
+use crate::event_place::EventPlace;
 use crate::key_filter::KeyFilter;
 use crate::partitions::Partitions;
 use crate::progress::Progress;
@@ -45,7 +48,10 @@ pub(crate) struct ViewEvents {
 /// What a stream's events go into.
 pub(crate) struct Ingest<'a> {
     plan: &'a StreamPlan,
+    derived: DerivedPlan,
     views: Vec<&'a ViewEvents>,
+    /// The ways by which events come to the views, with the place of each view.
+    feeds: Vec<(usize, Feed)>,
     needs_primary_keys: bool,
     judging: Judging,
     told: Told,
@@ -92,8 +98,16 @@ impl<'a> Ingest<'a> {
         let name = plan.stream().name.clone();
         let (origin, first_offset) = (source.origin(), source.first_offset());
         let summary = StreamSummary { name, origin, first_offset, ..StreamSummary::default() };
-        let told = Told::new(summary, views.len());
-        Ingest { plan, views, needs_primary_keys, judging, told }
+        let derived = derived_for(plan, &views);
+        let feeds = |(place, view): (usize, &&ViewEvents)| {
+            let feeds = derived.feeds(&view.plan.view().stream.name).into_iter();
+            feeds.map(move |feed| (place, feed))
+        };
+        let feeds = views.iter().enumerate().flat_map(feeds).collect();
+        let readers = derived.streams().iter().map(|stream| stream.name.clone());
+        let readers = readers.chain(views.iter().map(|view| view.plan.view().name.clone())).collect();
+        let told = Told::new(summary, readers);
+        Ingest { plan, derived, views, feeds, needs_primary_keys, judging, told }
     }
 
     /// Reads the whole source on `threads` threads. Gives what is to be told, and the duplicates to leave out.
@@ -189,10 +203,15 @@ impl<'a> Ingest<'a> {
         if let (Judging::ByEventTime { repeats: Some(search) }, Some(keys)) = (&self.judging, &batch.primary_keys) {
             self.search_later(search, batch, keys)?;
         }
-        for (place, view) in self.views.iter().enumerate() {
-            let taken = view.plan.take_in(&batch.rows, batch.used.as_ref());
-            self.told.set_aside(place, view, &taken, batch);
-            self.scatter(view, taken, batch)?;
+        let derived = self.derived.derive(&batch.rows, batch.used.as_ref())?;
+        for (place, aside) in derived.set_aside.iter().enumerate() {
+            self.told.set_aside(place, aside, batch);
+        }
+        for (place, feed) in &self.feeds {
+            let (rows, used) = derived.at(*feed, &batch.rows, batch.used.as_ref());
+            let taken = self.views[*place].plan.take_in(rows, used);
+            self.told.set_aside(derived.set_aside.len() + place, &taken.set_aside, batch);
+            self.scatter(self.views[*place], taken, &Fed { batch, rows, branch: feed.number })?;
         }
         Ok(())
     }
@@ -207,36 +226,39 @@ impl<'a> Ingest<'a> {
         search.add(batch.number, keys, times.as_primitive().clone(), offsets.as_primitive().clone())
     }
 
-    fn scatter(&self, view: &ViewEvents, taken: TakenIn, batch: &EventBatch) -> Result<(), HistoryError> {
+    fn scatter(&self, view: &ViewEvents, taken: TakenIn, fed: &Fed<'_>) -> Result<(), HistoryError> {
         if taken.rows.is_empty() {
             return Ok(());
         }
-        let events = self.events(view, taken, batch)?;
+        let number = fed.batch.number;
+        let events = self.events(view, taken, fed)?;
         let keys = view.keys.encode(view.layout.keys(&events))?;
         let shards = view.events.len();
         match &view.asked {
             None => {
                 let shards: Vec<u32> = (0..keys.len()).map(|row| shard_of(keys.hash(row), shards)).collect();
-                view.events.scatter(batch.number, &events, &shards)
+                view.events.scatter(number, &events, &shards)
             }
             Some(asked) => {
                 let rows: Vec<u32> =
                     (0..keys.len() as u32).filter(|&row| asked.may_hold(&keys, row as usize)).collect();
                 let shards: Vec<u32> = rows.iter().map(|&row| shard_of(keys.hash(row as usize), shards)).collect();
                 let events = take_record_batch(&events, &UInt32Array::from(rows))?;
-                view.events.scatter(batch.number, &events, &shards)
+                view.events.scatter(number, &events, &shards)
             }
         }
     }
 
     /// What a view took in, in the columns that its events wait with.
-    fn events(&self, view: &ViewEvents, taken: TakenIn, batch: &EventBatch) -> Result<RecordBatch, HistoryError> {
+    fn events(&self, view: &ViewEvents, taken: TakenIn, fed: &Fed<'_>) -> Result<RecordBatch, HistoryError> {
+        let batch = fed.batch;
         let pick = |array: ArrayRef| if taken.whole { Ok(array) } else { take(&array, &taken.rows, None) };
         let times: ArrayRef = Arc::new(Int64Array::new(batch.times(self.plan).values().clone(), None));
         let mut columns = taken.keys;
         columns.push(pick(times.clone())?);
         if view.layout.needs_offset() {
-            columns.push(pick(Arc::new(batch.offsets.column(batch.rows.num_rows())))?);
+            let offsets = batch.offsets.column(batch.rows.num_rows());
+            columns.push(pick(Arc::new(EventPlace::column(&offsets, fed.branch)))?);
         }
         if let (true, Some(keys)) = (view.layout.needs_primary_key(), &batch.primary_keys) {
             columns.push(pick(Arc::new(keys.clone().try_into_binary()?))?);
@@ -250,7 +272,7 @@ impl<'a> Ingest<'a> {
         }
         columns.extend(taken.carried);
         for &column in &view.kept {
-            columns.push(pick(batch.rows.column(column).clone())?);
+            columns.push(pick(fed.rows.column(column).clone())?);
         }
         Ok(RecordBatch::try_new(view.layout.schema().clone(), columns)?)
     }
@@ -265,11 +287,31 @@ impl<'a> Ingest<'a> {
                 Duplicates::default()
             }
         };
-        let mut summary = self.told.finish(&self.views, &duplicates);
+        let mut summary = self.told.finish(&duplicates);
         summary.reasons.extend(source.examples(&summary.accounting, stop)?);
         summary.absent_columns = source.absent_columns();
         Ok((summary, duplicates))
     }
+}
+
+/// A batch as it comes to a view.
+struct Fed<'a> {
+    batch: &'a EventBatch,
+    /// The same rows, in the columns of the view's stream.
+    rows: &'a RecordBatch,
+    /// The branch of the view's stream that they came by.
+    branch: u32,
+}
+
+/// What stands between a stream and the views over it.
+fn derived_for(plan: &StreamPlan, views: &[&ViewEvents]) -> DerivedPlan {
+    let mut derived: Vec<Arc<Stream>> = Vec::new();
+    for stream in views.iter().flat_map(|view| view.plan.view().stream.lineage()) {
+        if derived.iter().all(|known| known.name != stream.name) {
+            derived.push(stream);
+        }
+    }
+    DerivedPlan::new(plan.stream(), &derived)
 }
 
 /// The next piece and its number.

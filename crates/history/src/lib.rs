@@ -18,6 +18,7 @@ mod duplicates;
 mod error;
 mod event_batch;
 mod event_layout;
+mod event_place;
 mod every_event;
 mod ingest;
 mod job;

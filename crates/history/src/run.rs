@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
 use crate::event_layout::{EventLayout, Needs};
+use crate::event_place::ViewDuplicates;
 use crate::every_event::{EveryEvent, Pass};
 use crate::ingest::{Ingest, ViewEvents};
 use crate::job::{Job, Knowledge, RowsOf, SpineRows, Target};
@@ -110,6 +111,34 @@ impl Input {
     fn open(job: &Job, stream: &Arc<Stream>) -> Result<Input, HistoryError> {
         Ok(Input { source: Source::open(job, stream)?, plan: StreamPlan::new(stream.clone())? })
     }
+
+    /// Whether repeats of its primary keys are found afterwards.
+    fn searches_repeats(&self) -> bool {
+        self.source.judgement() == Judgement::ByEventTime && self.plan.rules().dedup_horizon_us.is_some()
+    }
+}
+
+/// The streams that views see events of, by name.
+type Inputs = BTreeMap<String, Input>;
+
+/// Opens the sources of a view's stream that are not open yet.
+fn open_sources(job: &Job, view: &FeatureView, inputs: &mut Inputs) -> Result<(), HistoryError> {
+    for source in view.stream.sources() {
+        if !inputs.contains_key(&source.name) {
+            inputs.insert(source.name.clone(), Input::open(job, &source)?);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a view sees events of the stream of that name.
+fn sees(view: &FeatureView, source: &str) -> bool {
+    view.stream.sources().iter().any(|stream| stream.name == source)
+}
+
+/// What a view's shards leave out, given the duplicates of each source.
+fn duplicates_of<'a>(view: &FeatureView, found: &'a BTreeMap<String, Duplicates>) -> ViewDuplicates<'a> {
+    ViewDuplicates::new(view.stream.branches().iter().map(|source| &found[&source.name]).collect())
 }
 
 /// Refuses an output that would replace an input of the same job, or lie in a folder of them.
@@ -141,7 +170,7 @@ fn shard_count(job: &Job, input_bytes: u64) -> usize {
 
 fn view_events(
     plan: ViewPlan,
-    input: &Input,
+    inputs: &Inputs,
     job: &Job,
     room: &Room,
     shards: usize,
@@ -150,7 +179,8 @@ fn view_events(
     let stream = plan.view().stream.clone();
     let follows_order = plan.program().follows_order();
     let as_served = job.knowledge == Knowledge::AsServed;
-    let searched = input.source.judgement() == Judgement::ByEventTime && input.plan.rules().dedup_horizon_us.is_some();
+    let sources = stream.sources();
+    let searched = sources.iter().any(|source| inputs[&source.name].searches_repeats());
     let needs = Needs {
         offset: follows_order || as_served || searched,
         primary_key: follows_order && !stream.primary_key.is_empty(),
@@ -207,12 +237,20 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     };
     let plan = ViewPlan::new(view.clone())?;
     let every = EveryEvent::new(&plan, keep)?;
-    let input = Input::open(job, &view.stream)?;
-    let shards = shard_count(job, input.source.size_bytes());
-    let view = view_events(plan, &input, job, room, shards, every.kept.clone())?;
-    refuse_to_overwrite(&job.out, std::iter::once(input.source.path()))?;
+    let mut inputs = Inputs::new();
+    open_sources(job, view, &mut inputs)?;
+    let shards = shard_count(job, inputs.values().map(|input| input.source.size_bytes()).sum());
+    let view = view_events(plan, &inputs, job, room, shards, every.kept.clone())?;
+    refuse_to_overwrite(&job.out, inputs.values().map(|input| input.source.path()))?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
-    let (stream, duplicates) = ingest(job, input, vec![&view], room, shards, progress)?;
+    let (mut summary, mut found) = (Summary::default(), BTreeMap::new());
+    for (name, input) in inputs {
+        let (stream, duplicates) = ingest(job, input, vec![&view], room, shards, progress)?;
+        summary.warnings.extend(stream_warnings(job, &stream));
+        summary.streams.push(stream);
+        found.insert(name, duplicates);
+    }
+    let duplicates = duplicates_of(view.plan.view(), &found);
     progress.step("computing features", shards as u64);
     let (rows, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let pass = Pass { duplicates: &duplicates, knowledge: job.knowledge, on_error: job.on_error, writer: &writer };
@@ -228,9 +266,8 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     Ok(Summary {
         rows: rows.into_inner(),
         features: view.plan.view().features.len(),
-        warnings: stream_warnings(job, &stream),
-        streams: vec![stream],
         failed_values: failed.into_inner(),
+        ..summary
     })
 }
 
@@ -280,12 +317,8 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
         Target::View(view) => &view.features,
         Target::Service(service) => &service.features,
     };
-    let mut streams = BTreeMap::new();
-    for view in &joined {
-        if !streams.contains_key(&view.stream.name) {
-            streams.insert(view.stream.name.clone(), Input::open(job, &view.stream)?);
-        }
-    }
+    let mut streams = Inputs::new();
+    joined.iter().try_for_each(|view| open_sources(job, view, &mut streams))?;
     let shards = shard_count(job, streams.values().map(|input| input.source.size_bytes()).sum());
     let (mut views, joins) = views_of_joins(job, &joined, &streams, room, shards)?;
     let assembly =
@@ -300,7 +333,7 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     let mut summary = Summary { features: features.len(), ..Summary::default() };
     let mut duplicates = BTreeMap::new();
     for (name, input) in streams {
-        let own = views.iter().map(|one| &one.view).filter(|view| view.plan.view().stream.name == name).collect();
+        let own = views.iter().map(|one| &one.view).filter(|view| sees(view.plan.view(), &name)).collect();
         let (stream, found) = ingest(job, input, own, room, shards, progress)?;
         summary.warnings.extend(stream_warnings(job, &stream));
         summary.streams.push(stream);
@@ -308,9 +341,9 @@ fn spine(job: &Job, rows: &SpineRows, room: &Room, progress: &dyn Progress) -> R
     }
     progress.step("computing features", (shards * views.len()) as u64);
     for ViewReads { view, reads, .. } in &views {
-        let duplicates = &duplicates[&view.plan.view().stream.name];
+        let duplicates = duplicates_of(view.plan.view(), &duplicates);
         in_parallel(job.threads, shards, &job.stop, |shard| {
-            let events = EntityEvents::take(view, shard, job.knowledge, duplicates)?;
+            let events = EntityEvents::take(view, shard, job.knowledge, &duplicates)?;
             for reads in reads {
                 reads.answer(view, shard, &events, job.knowledge)?;
             }
@@ -338,7 +371,7 @@ type ViewsOfJoins = (Vec<ViewReads>, Vec<(usize, usize)>);
 fn views_of_joins(
     job: &Job,
     joined: &[Arc<FeatureView>],
-    streams: &BTreeMap<String, Input>,
+    streams: &Inputs,
     room: &Room,
     shards: usize,
 ) -> Result<ViewsOfJoins, HistoryError> {
@@ -350,8 +383,7 @@ fn views_of_joins(
             Some(place) => place,
             None => {
                 let plan = ViewPlan::new(definition.clone())?;
-                let input = &streams[&definition.stream.name];
-                let view = view_events(plan, input, job, room, shards, Vec::new())?;
+                let view = view_events(plan, streams, job, room, shards, Vec::new())?;
                 views.push(ViewReads { view, reads: Vec::new(), hashes: Vec::new() });
                 views.len() - 1
             }

@@ -8,8 +8,8 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::Int64Type;
 use asof_window::{EntityIndex, SortedEvents, SortedRun, TieBreak};
 
-use crate::duplicates::Duplicates;
 use crate::error::HistoryError;
+use crate::event_place::ViewDuplicates;
 use crate::ingest::ViewEvents;
 use crate::job::Knowledge;
 
@@ -30,13 +30,13 @@ impl EntityEvents {
         view: &ViewEvents,
         shard: usize,
         knowledge: Knowledge,
-        duplicates: &Duplicates,
+        duplicates: &ViewDuplicates<'_>,
     ) -> Result<EntityEvents, HistoryError> {
         let batch = view.events.take(shard)?;
         let keys = view.keys.encode(view.layout.keys(&batch))?;
         let offsets = view.layout.offsets(&batch);
         let stays =
-            |row: usize| duplicates.count() == 0 || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
+            |row: usize| duplicates.is_empty() || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
         let mut entities = EntityIndex::default();
         let mut rows = Vec::with_capacity(batch.num_rows());
         let mut entity_of = Vec::with_capacity(batch.num_rows());

@@ -52,6 +52,10 @@ impl Source {
     pub(crate) fn open(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
         match &stream.connector {
             Connector::File(_) => Source::open_file(job, stream),
+            Connector::Derived(_) => Err(HistoryError::request(format!(
+                "stream `{}` is derived from others and has no events of its own",
+                stream.name
+            ))),
             Connector::Log(_) => Ok(Source::Log(StoredEvents::open(&job.data_folder, stream)?)),
         }
     }

@@ -32,7 +32,7 @@ pub struct StreamSummary {
     pub reasons: Vec<Reason>,
     /// Events that no declared column could be found for: columns absent from the file, read as NULL.
     pub absent_columns: Vec<String>,
-    /// Used events set aside, by view.
+    /// Used events set aside, by view or derived stream.
     pub set_aside: Vec<(String, u64)>,
     /// Used events of the log that were loaded without arrival times: their event times stand for these.
     pub imputed: u64,

@@ -2,30 +2,31 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use asof_feature::TakenIn;
+use asof_feature::SetAside;
 
 use crate::duplicates::Duplicates;
 use crate::event_batch::{Account, EventBatch};
-use crate::ingest::ViewEvents;
 use crate::summary::{Reason, StreamSummary};
 
 /// Threads tell of their batches in any order; what comes out does not depend on it.
 #[derive(Debug)]
 pub(crate) struct Told {
+    readers: Vec<String>,
     telling: Mutex<Telling>,
 }
 
 #[derive(Debug)]
 struct Telling {
     summary: StreamSummary,
-    /// Offsets of events set aside, by view: those that turn out to be duplicates do not count.
+    /// Offsets of events set aside, by reader: those that turn out to be duplicates do not count.
     set_aside: Vec<Vec<u64>>,
 }
 
 impl Told {
-    /// Nothing yet. `summary` names the stream.
-    pub(crate) fn new(summary: StreamSummary, views: usize) -> Told {
-        Told { telling: Mutex::new(Telling { summary, set_aside: vec![Vec::new(); views] }) }
+    /// Nothing yet. `summary` names the stream; `readers` are the derived streams and views that may set events aside.
+    pub(crate) fn new(summary: StreamSummary, readers: Vec<String>) -> Told {
+        let set_aside = vec![Vec::new(); readers.len()];
+        Told { readers, telling: Mutex::new(Telling { summary, set_aside }) }
     }
 
     pub(crate) fn account(&self, account: &Account) {
@@ -35,28 +36,28 @@ impl Told {
         account.reasons.iter().for_each(|reason| telling.example(&reason.name, reason.offset, &reason.detail));
     }
 
-    /// `place` is the view's among those of the stream.
-    pub(crate) fn set_aside(&self, place: usize, view: &ViewEvents, taken: &TakenIn, batch: &EventBatch) {
-        if taken.set_aside.is_empty() {
+    /// `reader` is the place of the one that the rows are set aside for.
+    pub(crate) fn set_aside(&self, reader: usize, aside: &[SetAside], batch: &EventBatch) {
+        if aside.is_empty() {
             return;
         }
         let mut telling = self.lock();
-        let name = format!("set aside for `{}`", view.plan.view().name);
-        for one in &taken.set_aside {
+        let name = format!("set aside for `{}`", self.readers[reader]);
+        for one in aside {
             let offset = batch.offsets.of(one.row);
-            telling.set_aside[place].push(offset);
+            telling.set_aside[reader].push(offset);
             telling.example(&name, offset, &one.detail);
         }
     }
 
-    pub(crate) fn finish(self, views: &[&ViewEvents], duplicates: &Duplicates) -> StreamSummary {
+    pub(crate) fn finish(self, duplicates: &Duplicates) -> StreamSummary {
         let Telling { mut summary, set_aside } = self.telling.into_inner().unwrap_or_else(PoisonError::into_inner);
         summary.accounting.used -= duplicates.count();
         summary.accounting.duplicate += duplicates.count();
-        for (view, offsets) in views.iter().zip(set_aside) {
+        for (reader, offsets) in self.readers.into_iter().zip(set_aside) {
             let count = offsets.iter().filter(|offset| !duplicates.hold(**offset)).count() as u64;
             if count > 0 {
-                summary.set_aside.push((view.plan.view().name.clone(), count));
+                summary.set_aside.push((reader, count));
             }
         }
         summary

@@ -18,7 +18,12 @@ const MORE_VIEWS: &str = "
 CREATE FEATURE VIEW recent AS
 SELECT account_id, array_agg(amount) OVER last3 AS amounts, last_value(merchant_id) OVER last3 AS merchant,
        min_by(country, amount) OVER d7 AS cheap, mode(country) OVER d7 AS usual, median(amount) OVER d7 AS middle,
-       count(DISTINCT device_id) OVER d7 AS devices, max(country) OVER d7 AS country, var_pop(amount) OVER d7 AS spread
+       count(DISTINCT device_id) OVER d7 AS devices, max(country) OVER d7 AS country, var_pop(amount) OVER d7 AS spread,
+       regr_slope(amount, merchant_id) OVER d7 AS slope, corr(amount, device_id) OVER d7 AS together,
+       decayed_sum(amount, INTERVAL '5' HOUR) OVER d7 AS lately, decayed_avg(amount, INTERVAL '17' HOUR) OVER d7 AS level,
+       histogram(country) OVER d7 AS countries, top_k(merchant_id, 3) OVER d7 AS merchants,
+       last_distinct(device_id, 3) OVER d7 AS lately_used, approx_count_distinct(merchant_id) OVER d7 AS about,
+       approx_quantile(amount, 0.9) OVER d7 AS high
 FROM transactions
 WINDOW last3 AS (PARTITION BY account_id ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW),
        d7 AS (PARTITION BY account_id ORDER BY ts RANGE BETWEEN INTERVAL '7' DAY PRECEDING AND CURRENT ROW);";

@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use asof_connect::ProducerBatch;
-use asof_definition::Connector;
 use asof_state::{About, CheckpointStore, CheckpointWriter, Manifest, Part, PartKind, PartScope, StreamAbout};
 use asof_window::Captured;
 
@@ -267,7 +266,7 @@ impl<'e> Checkpointer<'e> {
 
     fn cut_here(&self, writer: &mut Writer, began_us: i64) -> Cut {
         let views: Vec<Captured> = self.views.iter().map(Chain::next).collect();
-        for (view, what) in views.iter().enumerate().filter(|(view, _)| self.is_stored(*view)) {
+        for (view, what) in views.iter().enumerate().filter(|(view, _)| self.engine.is_stored(*view)) {
             self.engine.view(view).online.begin_capture(*what);
         }
         let (mut batches, mut streams) = (Vec::new(), Vec::new());
@@ -280,12 +279,6 @@ impl<'e> Checkpointer<'e> {
         }
         let (arrived_us, rows) = (writer.arrived_us, writer.published().rows);
         Cut { began_us, views, batches, streams, arrived_us, rows }
-    }
-
-    /// Whether a view's events come from a log. A view of a file is read again at the next start.
-    fn is_stored(&self, view: usize) -> bool {
-        let stream = self.engine.view(view).stream;
-        matches!(self.engine.project().streams[stream].connector, Connector::Log(_))
     }
 
     fn stream_at_cut(&self, writer: &mut Writer, stream: usize) -> StreamAtCut {
@@ -307,7 +300,7 @@ impl<'e> Checkpointer<'e> {
         if view == self.views.len() {
             return Ok(true);
         }
-        if !self.is_stored(view) {
+        if !self.engine.is_stored(view) {
             checkpoint.written.push(Vec::new());
             return Ok(false);
         }
@@ -401,14 +394,15 @@ impl<'e> Checkpointer<'e> {
             fingerprint: plan.fingerprint(),
             is_base: what == Captured::Whole,
         };
-        PartScope { stream: self.engine.project().streams[bound.stream].name.clone(), partition: 0, kind }
+        PartScope { stream: self.engine.project().streams[bound.streams[0]].name.clone(), partition: 0, kind }
     }
 }
 
-/// What a checkpoint brought back: for each stream and each view, the offset from which the log goes on.
+/// What a checkpoint brought back: for each stream the offset from which its log goes on, and whether each view has all
+/// events before those.
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) streams: Vec<u64>,
-    pub(crate) views: Vec<u64>,
+    pub(crate) views: Vec<bool>,
 }

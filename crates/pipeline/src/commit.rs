@@ -153,7 +153,7 @@ impl Engine {
             }
         };
         let prepared = writer.streams[stream].prepare(batch.arrivals(arrived, lateness, &used_before))?;
-        let stored = unit.stored(&batch, &prepared, &self.view_names(stream))?;
+        let stored = unit.stored(&batch, &prepared, &self.readers_of(writer, stream))?;
         let about = FrameAbout { arrived_us, newest_us: prepared.newest_us() };
         let log = writer.logs[stream].as_mut().expect("it was there before");
         let appended = log.append(&stored, about);

@@ -26,6 +26,8 @@ pub struct DeadLetterQuery {
     pub from_offset: u64,
     /// Of this reason only.
     pub reason: Option<String>,
+    /// Set aside for the view or derived stream of this name only.
+    pub reader: Option<String>,
     /// At most so many, and never more than [`DEAD_LETTERS_PAGE_MAX`].
     pub limit: usize,
 }
@@ -90,7 +92,8 @@ impl Engine {
             for letter in StoredHead::decode(&body)?.dead {
                 let offset = head.first_offset + u64::from(letter.row);
                 let is_asked = query.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
-                if offset < query.from_offset || !is_asked {
+                let is_of_reader = query.reader.as_ref().is_none_or(|reader| letter.view.as_ref() == Some(reader));
+                if offset < query.from_offset || !is_asked || !is_of_reader {
                     continue;
                 }
                 if page.letters.len() == limit {

@@ -22,10 +22,11 @@ use crate::error::PipelineError;
 use crate::intake::Intake;
 use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
-use crate::statistics::{StorageStatistics, StreamStatistics, ViewStatistics};
+use crate::statistics::{DerivedStatistics, StorageStatistics, StreamStatistics, ViewStatistics};
 use crate::storage::Storage;
 use crate::stream_log::StreamLog;
 use crate::submission::IngestError;
+use crate::unit::Readers;
 use crate::told::Told;
 use crate::visibility::{Published, StreamPosition, Visibility};
 use crate::writer::{Judged, Writer};
@@ -107,11 +108,11 @@ pub struct Engine {
     pub(crate) storage: Option<Storage>,
 }
 
-/// A view and the stream that feeds it.
+/// A view and the streams whose events it sees, each once: more than one where UNION ALL stands between.
 #[derive(Debug)]
 pub(crate) struct BoundView {
     pub(crate) online: Arc<OnlineView>,
-    pub(crate) stream: usize,
+    pub(crate) streams: Vec<usize>,
 }
 
 /// A service and the views that it joins, in its order.
@@ -150,12 +151,12 @@ impl Engine {
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
         let unpaced = project.streams.iter().map(|stream| match &stream.connector {
             Connector::File(file) => file.rate == Rate::Max,
-            Connector::Log(_) => false,
+            Connector::Log(_) | Connector::Derived(_) => false,
         });
         Ok(Engine {
             progress: Progress::new(unpaced),
             services: bind_services(&project),
-            told: Mutex::new(Told::new(streams.len(), &project.views)),
+            told: Mutex::new(Told::new(streams.len(), &project)),
             writer: Mutex::new(Writer::new(streams, positions)),
             held_bytes: AtomicUsize::new(0),
             intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),
@@ -222,12 +223,12 @@ impl Engine {
         let oldest = self.visibility.oldest();
         for Judged { batch, prepared } in judged {
             let settled = self.settled(&oldest, batch.stream);
-            writer.streams[batch.stream].take_in(prepared, version, settled)?;
+            writer.streams[batch.stream].take_in(prepared, version, &settled)?;
             lock(&self.told).add(
                 batch,
                 prepared,
                 &self.views_of(batch.stream),
-                writer.streams[batch.stream].last_keys(),
+                &writer.streams[batch.stream],
             );
             writer.note(batch, prepared, arrived_us);
             self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
@@ -261,6 +262,25 @@ impl Engine {
             replay: self.progress.replay(stream),
             reasons: told.reasons(stream).to_vec(),
             absent_columns: told.absent_columns(stream).to_vec(),
+        }
+    }
+
+    /// Statistics of the derived stream with this index among the project's.
+    pub fn derived_statistics(&self, derived: usize) -> DerivedStatistics {
+        let stream = &self.project.derived[derived];
+        let published = self.published();
+        let sources: Vec<usize> = stream.sources().iter().map(|source| self.place_of(&source.name)).collect();
+        let positions: Vec<&StreamPosition> = sources.iter().map(|source| &published.streams[*source]).collect();
+        let rows_of = |position: &&StreamPosition| {
+            let own = position.derived_rows.iter().find(|(name, _)| *name == stream.name);
+            own.map_or(0, |(_, rows)| *rows)
+        };
+        let watermarks: Option<Vec<i64>> = positions.iter().map(|position| position.watermark_us).collect();
+        DerivedStatistics {
+            rows: positions.iter().map(rows_of).sum(),
+            set_aside: lock(&self.told).derived_set_aside(derived),
+            watermark_us: watermarks.and_then(|watermarks| watermarks.into_iter().min()),
+            sources,
         }
     }
 
@@ -327,9 +347,11 @@ impl Engine {
         &self.visibility
     }
 
-    /// The names of a stream's views, in the order in which it feeds them.
-    pub(crate) fn view_names(&self, stream: usize) -> Vec<&str> {
-        self.views_of(stream).into_iter().map(|view| self.project.views[view].name.as_str()).collect()
+    /// The names of those that may set a stream's events aside.
+    pub(crate) fn readers_of(&self, writer: &Writer, stream: usize) -> Readers {
+        let views = self.views_of(stream).into_iter().map(|view| self.project.views[view].name.clone());
+        let derived = writer.streams[stream].derived().iter().map(|derived| derived.name.clone());
+        Readers { views: views.collect(), derived: derived.collect() }
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -370,22 +392,33 @@ impl Engine {
         lock(&self.writer).streams[stream].plan().clone()
     }
 
-    /// The views of a stream, in the order in which it feeds them.
+    /// The views that see a stream's events, in the order in which it feeds them.
     pub(crate) fn views_of(&self, stream: usize) -> Vec<usize> {
-        (0..self.views.len()).filter(|view| self.views[*view].stream == stream).collect()
+        (0..self.views.len()).filter(|view| self.views[*view].streams.contains(&stream)).collect()
     }
 
-    /// What no read of a stream's views asks for any more, given the oldest version that is read.
-    pub(crate) fn settled(&self, oldest: &Published, stream: usize) -> Settled {
-        let floor_us = oldest.streams[stream].earliest_us(self.settings.as_of_horizon_us);
-        Settled { version: oldest.version, floor_us }
+    /// Whether all events that a view sees come from logs. Those of a file are read again at the next start.
+    pub(crate) fn is_stored(&self, view: usize) -> bool {
+        let is_log = |stream: &usize| matches!(self.project.streams[*stream].connector, Connector::Log(_));
+        self.views[view].streams.iter().all(is_log)
+    }
+
+    /// For each view that sees a stream's events, what no read of it asks for any more, given the oldest version that is
+    /// read.
+    pub(crate) fn settled(&self, oldest: &Published, stream: usize) -> Vec<Settled> {
+        self.views_of(stream).into_iter().map(|view| self.settled_of(oldest, view)).collect()
+    }
+
+    fn settled_of(&self, oldest: &Published, view: usize) -> Settled {
+        let earliest = oldest.earliest_of(&self.views[view].streams, self.settings.as_of_horizon_us);
+        Settled { version: oldest.version, floor_us: earliest.map(|(earliest_us, _)| earliest_us) }
     }
 
     pub(crate) fn sweep(&self, writer: &Writer, entities_max: usize) {
         let oldest = self.visibility.oldest();
         let mut held_bytes = writer.keys_memory_bytes();
-        for view in &self.views {
-            view.online.sweep(self.settled(&oldest, view.stream), entities_max);
+        for (place, view) in self.views.iter().enumerate() {
+            view.online.sweep(self.settled_of(&oldest, place), entities_max);
             held_bytes += view.online.held().bytes;
         }
         self.held_bytes.store(held_bytes, Ordering::Relaxed);
@@ -431,22 +464,23 @@ impl Engine {
 
 fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineError> {
     let bind = |view: &Arc<FeatureView>| {
-        let stream = project.streams.iter().position(|stream| stream.name == view.stream.name);
+        let place_of = |source: &Arc<Stream>| project.streams.iter().position(|stream| stream.name == source.name);
+        let streams: Option<Vec<usize>> = view.stream.sources().iter().map(place_of).collect();
         let online = Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?);
-        Ok(BoundView { online, stream: stream.expect("a view reads a stream of its project") })
+        Ok(BoundView { online, streams: streams.expect("a view reads streams of its project") })
     };
     project.views.iter().map(bind).collect()
 }
 
 fn bind_streams(project: &Project, views: &[BoundView]) -> Result<Vec<OnlineStream>, PipelineError> {
     let bind = |(place, stream): (usize, &Arc<Stream>)| {
-        let own = views.iter().filter(|view| view.stream == place).map(|view| view.online.clone()).collect();
+        let own = views.iter().filter(|view| view.streams.contains(&place)).map(|view| view.online.clone()).collect();
         let plan = StreamPlan::new(stream.clone())?;
         let rules = match stream.connector {
             Connector::File(_) => plan.file_rules(),
-            Connector::Log(_) => plan.rules(),
+            Connector::Log(_) | Connector::Derived(_) => plan.rules(),
         };
-        Ok(OnlineStream::new(plan, rules, own))
+        Ok(OnlineStream::new(plan, rules, &project.derived, own))
     };
     project.streams.iter().enumerate().map(bind).collect()
 }
@@ -461,13 +495,6 @@ fn bind_services(project: &Project) -> Vec<BoundService> {
         views: service.joins.iter().map(view_of).collect(),
     };
     project.services.iter().map(bind).collect()
-}
-
-impl StreamPosition {
-    /// The earliest instant that reads of this stream's views may stand at: the horizon before the watermark.
-    pub fn earliest_us(&self, as_of_horizon_us: i64) -> Option<i64> {
-        self.watermark_us.map(|watermark_us| watermark_us.saturating_sub(as_of_horizon_us))
-    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,8 +20,8 @@ struct Needs {
     retention: Retention,
     /// The stream's watermark in microseconds.
     watermark_us: i64,
-    /// So far behind it views need events; `None` is all.
-    reach_us: Option<i64>,
+    /// Views need events from this instant on.
+    needed_from_us: i64,
     /// Events from this offset on are needed by the next start.
     from_offset: u64,
 }
@@ -85,19 +85,25 @@ impl Engine {
         Ok(entries.into_iter().filter_map(file).collect())
     }
 
-    /// `None` before the first event.
+    /// `None` before the first event, and where views need all events.
     fn needs(&self, place: usize) -> Option<Needs> {
         let stream = &self.project().streams[place];
         let retention = match &stream.connector {
             Connector::Log(log) => log.retention,
-            Connector::File(_) => Retention::default(),
+            Connector::File(_) | Connector::Derived(_) => Retention::default(),
         };
-        let watermark_us = self.published().streams[place].watermark_us?;
-        let views = self.views_of(place).into_iter().map(|view| self.project().views[view].reach_us());
-        let reach_us = views.reduce(|one, other| Some(one?.max(other?))).unwrap_or(Some(0));
-        let reach_us = reach_us.map(|reach_us| reach_us.saturating_add(self.settings().as_of_horizon_us));
+        let published = self.published();
+        let watermark_us = published.streams[place].watermark_us?;
+        let horizon_us = self.settings().as_of_horizon_us;
+        let mut needed_from_us = watermark_us.saturating_sub(horizon_us);
+        for view in self.views_of(place) {
+            // A view of several streams is read as far back as the slowest of them.
+            let (earliest_us, _) = published.earliest_of(&self.view(view).streams, horizon_us)?;
+            let reach_us = self.project().views[view].reach_us()?;
+            needed_from_us = needed_from_us.min(earliest_us.saturating_sub(reach_us));
+        }
         let from_offset = self.checkpoint_measures().covered(&stream.name);
-        Some(Needs { retention, watermark_us, reach_us, from_offset })
+        Some(Needs { retention, watermark_us, needed_from_us, from_offset })
     }
 }
 
@@ -105,12 +111,11 @@ impl Engine {
 /// nor the next start needs.
 fn dropped_before(sealed: &[SegmentSummary], needs: &Needs) -> Option<u64> {
     let behind = |age_us: i64| needs.watermark_us.saturating_sub(age_us);
-    let from_us = behind(needs.reach_us?);
     let old_us = needs.retention.age_us.map(behind);
     let mut bytes: u64 = sealed.iter().map(|segment| segment.bytes).sum();
     let mut before = None;
     for segment in sealed {
-        let is_needed = segment.newest_us >= from_us || segment.end_offset > needs.from_offset;
+        let is_needed = segment.newest_us >= needs.needed_from_us || segment.end_offset > needs.from_offset;
         let is_beyond = old_us.is_some_and(|old_us| segment.newest_us < old_us)
             || needs.retention.bytes.is_some_and(|most| bytes > most);
         if is_needed || !is_beyond {
@@ -140,7 +145,7 @@ mod tests {
 
     fn check(retention: Retention, reach_us: i64, from_offset: u64, expected: Option<u64>) {
         let sealed = [segment(0, 10), segment(10, 20), segment(20, 30)];
-        let needs = Needs { retention, watermark_us: 40, reach_us: Some(reach_us), from_offset };
+        let needs = Needs { retention, watermark_us: 40, needed_from_us: 40 - reach_us, from_offset };
         assert_eq!(dropped_before(&sealed, &needs), expected);
     }
 

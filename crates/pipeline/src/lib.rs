@@ -67,7 +67,7 @@ pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
 pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
-pub use statistics::{Reason, StorageStatistics, StreamStatistics, ViewStatistics};
+pub use statistics::{DerivedStatistics, Reason, StorageStatistics, StreamStatistics, ViewStatistics};
 pub use steps::Steps;
 pub use stop::Stop;
 pub use storage::{Storage, StorageSettings};

@@ -86,7 +86,7 @@ impl<'e> Reading<'e> {
     /// Features of the view with this index in the project, for rows of entity keys, as of an instant in microseconds.
     pub fn view(&self, view: usize, key: &[ArrayRef], rows: usize, as_of_us: i64) -> Result<ViewAnswers, ReadError> {
         let bound = self.engine.view(view);
-        self.check_instant(std::iter::once(bound.stream), as_of_us)?;
+        self.check_instant(&[view], as_of_us)?;
         let answers = self.read(bound, key, &vec![as_of_us; rows])?;
         let features = &bound.online.plan().view().features;
         match answers.failures.first() {
@@ -104,7 +104,7 @@ impl<'e> Reading<'e> {
         as_of_us: i64,
     ) -> Result<ServiceAnswers, ReadError> {
         let bound = self.engine.service(service);
-        self.check_instant(bound.views.iter().map(|view| self.engine.view(*view).stream), as_of_us)?;
+        self.check_instant(&bound.views, as_of_us)?;
         let joins = bound.plan.keys(request, rows)?;
         let definition = bound.plan.service();
         if let Some(failure) = joins.failures.first() {
@@ -121,15 +121,15 @@ impl<'e> Reading<'e> {
         Ok(ServiceAnswers { features, known: answers.into_iter().map(|one| one.known).collect() })
     }
 
-    /// The streams that the view with this index reads: one, as an index into the project's.
+    /// The streams whose events the view with this index sees, each once, as indexes into the project's.
     pub fn streams_of_view(&self, view: usize) -> Vec<usize> {
-        vec![self.engine.view(view).stream]
+        self.engine.view(view).streams.clone()
     }
 
-    /// The streams that the service with this index reads, each once, as indexes into the project's.
+    /// The streams whose events the service with this index sees, each once, as indexes into the project's.
     pub fn streams_of_service(&self, service: usize) -> Vec<usize> {
         let mut streams: Vec<usize> =
-            self.engine.service(service).views.iter().map(|view| self.engine.view(*view).stream).collect();
+            self.engine.service(service).views.iter().flat_map(|view| self.engine.view(*view).streams.clone()).collect();
         streams.sort_unstable();
         streams.dedup();
         streams
@@ -148,10 +148,10 @@ impl<'e> Reading<'e> {
         }
     }
 
-    fn check_instant(&self, streams: impl Iterator<Item = usize>, as_of_us: i64) -> Result<(), ReadError> {
+    fn check_instant(&self, views: &[usize], as_of_us: i64) -> Result<(), ReadError> {
         let horizon_us = self.engine.settings().as_of_horizon_us;
-        let earliest = |stream: usize| Some((self.published.streams[stream].earliest_us(horizon_us)?, stream));
-        match streams.filter_map(earliest).max() {
+        let earliest = |view: &usize| self.published.earliest_of(&self.engine.view(*view).streams, horizon_us);
+        match views.iter().filter_map(earliest).max() {
             Some((earliest_us, stream)) if as_of_us < earliest_us => {
                 Err(ReadError::TooEarly { stream: self.engine.project().streams[stream].name.clone(), earliest_us })
             }

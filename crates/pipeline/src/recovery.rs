@@ -54,7 +54,7 @@ impl Engine {
                 let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
                 let from = RecallFrom {
                     judge: restored.streams[stream],
-                    views: self.views_of(stream).into_iter().map(|view| restored.views[view].max(oldest)).collect(),
+                    views: self.views_of(stream).into_iter().map(|view| if restored.views[view] { restored.streams[stream].max(oldest) } else { oldest }).collect(),
                 };
                 self.recall_stream(&mut writer, stream, &from, stop)?;
             }
@@ -80,7 +80,8 @@ impl Engine {
         for (place, stream) in self.project().streams.iter().enumerate() {
             let Connector::Log(_) = &stream.connector else { continue };
             let (disk, settings) = (storage.disk().clone(), storage.log_settings());
-            let (log, repair) = StreamLog::open(disk, storage.folder(), stream, self.views_of(place).len(), settings)?;
+            let set_aside_max = writer.streams[place].set_aside_max();
+            let (log, repair) = StreamLog::open(disk, storage.folder(), stream, set_aside_max, settings)?;
             if let Some(repair) = repair {
                 tracing::warn!(
                     stream = stream.name,
@@ -151,8 +152,9 @@ impl Engine {
             judgement: if is_new { Judgement::Recalled } else { Judgement::Known },
         };
         let oldest = self.visibility().oldest();
-        let settled = Settled { version: Version(0), ..self.settled(&oldest, stream) };
-        writer.streams[stream].recall(recalled, settled)?;
+        let settled = self.settled(&oldest, stream).into_iter();
+        let settled: Vec<Settled> = settled.map(|one| Settled { version: Version(0), ..one }).collect();
+        writer.streams[stream].recall(recalled, &settled)?;
         writer.spill_recalled(stream)?;
         writer.arrived_us = writer.arrived_us.max(arrived_us);
         if is_new {

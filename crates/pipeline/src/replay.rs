@@ -117,6 +117,6 @@ fn cut(
 fn rate_of(engine: &Engine, stream: usize) -> Rate {
     match &engine.project().streams[stream].connector {
         Connector::File(file) => file.rate,
-        Connector::Log(_) => Rate::Max,
+        Connector::Log(_) | Connector::Derived(_) => Rate::Max,
     }
 }

@@ -14,7 +14,7 @@ impl Engine {
         let nothing = Restored {
             manifest: None,
             streams: vec![0; self.project().streams.len()],
-            views: vec![0; self.project().views.len()],
+            views: vec![false; self.project().views.len()],
         };
         let Some(storage) = self.storage() else { return Ok(nothing) };
         let store = storage.checkpoints();
@@ -57,14 +57,13 @@ impl Engine {
             writer.positions[stream].watermark_us = image.watermark_us;
         }
         writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
-        let mut views = vec![None; self.project().views.len()];
+        let mut views = vec![false; self.project().views.len()];
         for part in &manifest.parts {
-            self.restore_part(writer, store, part, &streams, &mut views)?;
+            self.restore_part(writer, store, part, &mut views)?;
         }
         for stream in 0..streams.len() {
             writer.note_position(stream);
         }
-        let views = views.into_iter().map(|from| from.unwrap_or(0)).collect();
         Ok(Restored { manifest: Some(manifest), streams, views })
     }
 
@@ -73,20 +72,20 @@ impl Engine {
         writer: &mut Writer,
         store: &CheckpointStore,
         part: &Part,
-        streams: &[u64],
-        views: &mut [Option<u64>],
+        views: &mut [bool],
     ) -> Result<(), PipelineError> {
         let Some(stream) = self.stored_stream(writer, &part.scope.stream) else { return Ok(()) };
         match &part.scope.kind {
             PartKind::View { name, fingerprint, .. } => {
                 let Some(view) = self.project().views.iter().position(|view| view.name == *name) else { return Ok(()) };
                 let online = &self.view(view).online;
-                if self.view(view).stream != stream || online.plan().fingerprint() != *fingerprint {
+                let is_same_source = self.view(view).streams.contains(&stream) && self.is_stored(view);
+                if !is_same_source || online.plan().fingerprint() != *fingerprint {
                     tracing::info!(view = name, "the view was changed: it is computed anew from the log");
                     return Ok(());
                 }
                 online.restore(&store.read_part(part)?)?;
-                views[view] = Some(streams[stream]);
+                views[view] = true;
             }
             // Keys are in runs, which the stream's image names.
             PartKind::Keys => return Err(unreadable(part)),

@@ -19,6 +19,19 @@ pub struct StreamStatistics {
     pub absent_columns: Vec<String>,
 }
 
+/// One derived stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivedStatistics {
+    /// Rows that it got since it is computed as it is now.
+    pub rows: u64,
+    /// Used events set aside for it because an expression failed on them.
+    pub set_aside: u64,
+    /// The least of its sources' watermarks in microseconds; `None` while one of them has none.
+    pub watermark_us: Option<i64>,
+    /// The streams whose events it sees, as indexes into the project's.
+    pub sources: Vec<usize>,
+}
+
 /// The stored side of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageStatistics {

@@ -1,7 +1,7 @@
 //! What a checkpoint keeps of a stream beside its views: how far it has come, where its keys are, the batches named.
 
 use asof_connect::ProducerBatch;
-use asof_feature::{PartitionCounts, StreamCounts};
+use asof_feature::{DerivedCounts, PartitionCounts, StreamCounts};
 use asof_window::Accounting;
 use serde_json::{Value, json};
 
@@ -42,6 +42,7 @@ impl StreamImage {
         let Accounting { unreadable, not_null, check, future, duplicate, late, used } = self.counts.accounting;
         let partitions =
             self.counts.partitions.iter().map(|one| json!([one.partition, one.arrived, one.newest_used_us]));
+        let derived = self.counts.derived.iter().map(|one| json!([one.name, one.fingerprint, one.rows]));
         let reasons = self.reasons.iter().map(|reason| {
             json!({"name": reason.name, "count": reason.count, "offset": reason.offset, "detail": reason.detail})
         });
@@ -49,6 +50,7 @@ impl StreamImage {
             "newest_us": self.counts.newest_us,
             "watermark_us": self.watermark_us,
             "partitions": partitions.collect::<Vec<_>>(),
+            "derived": derived.collect::<Vec<_>>(),
             "counts": [unreadable, not_null, check, future, duplicate, late, used],
             "reasons": reasons.collect::<Vec<_>>(),
             "key_runs": self.key_runs,
@@ -78,6 +80,7 @@ impl StreamImage {
             accounting: Accounting { unreadable, not_null, check, future, duplicate, late, used },
             newest_us: json["newest_us"].as_i64(),
             partitions: partitions.collect::<Option<_>>()?,
+            derived: derived_counts(&json["derived"]),
         };
         let key_runs = json["key_runs"].as_array()?.iter().map(|name| Some(name.as_str()?.to_owned()));
         Some(StreamImage {
@@ -87,6 +90,15 @@ impl StreamImage {
             key_runs: key_runs.collect::<Option<_>>()?,
         })
     }
+}
+
+/// Checkpoints from before there were derived streams have none.
+fn derived_counts(json: &Value) -> Vec<DerivedCounts> {
+    let one = |one: &Value| {
+        let (fingerprint, rows) = (one[1].as_u64()?, one[2].as_u64()?);
+        Some(DerivedCounts { name: one[0].as_str()?.to_owned(), fingerprint, rows })
+    };
+    json.as_array().into_iter().flatten().filter_map(one).collect()
 }
 
 /// Named batches as parts of a checkpoint: JSON, one array each.
@@ -134,6 +146,7 @@ mod tests {
                 },
                 newest_us: Some(-5),
                 partitions: vec![PartitionCounts { partition: 0, arrived: 28, newest_used_us: None }],
+                derived: vec![DerivedCounts { name: "d".into(), fingerprint: u64::MAX, rows: 3 }],
             },
             watermark_us: Some(-9),
             reasons: vec![Reason { name: "late".into(), count: 6, offset: 2, detail: "behind".into() }],

@@ -27,8 +27,8 @@ const FRAME_BYTES: u64 = 64 << 10;
 pub(crate) struct StreamLog {
     connector: LogConnector,
     stream: Arc<Stream>,
-    /// How many views it feeds.
-    views: usize,
+    /// How often one of its events can be set aside.
+    set_aside_max: usize,
     log: PartitionLog,
     pub(crate) producers: Producers,
     /// Whether frames were appended that are not known to be durable.
@@ -54,7 +54,7 @@ impl StreamLog {
         disk: Arc<dyn Disk>,
         data_folder: &Path,
         stream: &Arc<Stream>,
-        views: usize,
+        set_aside_max: usize,
         settings: LogSettings,
     ) -> Result<(StreamLog, Option<Repair>), PipelineError> {
         let folder = stream_folder(data_folder, &stream.name, 0);
@@ -62,10 +62,10 @@ impl StreamLog {
         let opened = StreamLog {
             connector: match stream.connector {
                 Connector::Log(connector) => connector,
-                Connector::File(_) => LogConnector::default(),
+                Connector::File(_) | Connector::Derived(_) => LogConnector::default(),
             },
             stream: stream.clone(),
-            views,
+            set_aside_max,
             log,
             producers: Producers::default(),
             is_dirty: false,
@@ -104,7 +104,7 @@ impl StreamLog {
     /// Makes sure that a frame of `rows` rows and `bytes` bytes of columns and raw texts will find room.
     pub(crate) fn reserve(&mut self, rows: usize, bytes: usize) -> Result<(), IngestError> {
         self.check()?;
-        let letters = 1 + self.views as u64;
+        let letters = 1 + self.set_aside_max as u64;
         let wanted = bytes as u64 * 3 + rows as u64 * ROW_BYTES * letters + FRAME_BYTES;
         match self.log.reserve(wanted) {
             Ok(()) => Ok(()),

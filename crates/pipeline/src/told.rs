@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use asof_connect::DeadLetter;
-use asof_definition::FeatureView;
-use asof_feature::Prepared;
+use asof_definition::{FeatureView, Project};
+use asof_feature::{OnlineStream, Prepared, SetAside};
 use asof_window::{Rejection, Verdict};
 
 use crate::engine::StreamBatch;
@@ -18,6 +18,8 @@ pub(crate) struct Told {
     /// By stream.
     reasons: Vec<Reasons>,
     absent_columns: Vec<Vec<String>>,
+    /// By derived stream: its name, and how many events were set aside for it.
+    derived: Vec<(String, u64)>,
     /// By view.
     views: Vec<ToldOfView>,
 }
@@ -30,22 +32,23 @@ struct ToldOfView {
 }
 
 impl Told {
-    pub(crate) fn new(streams: usize, views: &[Arc<FeatureView>]) -> Told {
+    pub(crate) fn new(streams: usize, project: &Project) -> Told {
         let nothing = |view: &Arc<FeatureView>| ToldOfView { name: view.name.clone(), set_aside: 0, example_key: None };
         Told {
             reasons: vec![Reasons::default(); streams],
             absent_columns: vec![Vec::new(); streams],
-            views: views.iter().map(nothing).collect(),
+            derived: project.derived.iter().map(|stream| (stream.name.clone(), 0)).collect(),
+            views: project.views.iter().map(nothing).collect(),
         }
     }
 
-    /// Adds what became of a batch. `views` are those of its stream, in the order of the judgement and of `last_keys`.
+    /// Adds what became of a batch. `views` are those of its stream, in its order.
     pub(crate) fn add(
         &mut self,
         batch: &StreamBatch,
         prepared: &Prepared,
         views: &[usize],
-        last_keys: &[Option<Vec<ArrayRef>>],
+        stream: &OnlineStream,
     ) {
         let reasons = &mut self.reasons[batch.stream];
         for one in &batch.rejected {
@@ -64,10 +67,13 @@ impl Told {
             let view = &mut self.views[*view];
             let aside = &prepared.set_aside()[place];
             view.set_aside += aside.len() as u64;
-            for one in aside {
-                reasons.add(&format!("set aside for `{}`", view.name), batch.offsets[one.row], &one.detail);
-            }
-            view.example_key.clone_from(&last_keys[place]);
+            add_set_aside(reasons, &view.name, batch, aside);
+            view.example_key.clone_from(&stream.last_keys()[place]);
+        }
+        for (derived, aside) in stream.derived().iter().zip(prepared.derived_set_aside()) {
+            add_set_aside(reasons, &derived.name, batch, aside);
+            let own = self.derived.iter_mut().filter(|(name, _)| *name == derived.name);
+            own.for_each(|(_, count)| *count += aside.len() as u64);
         }
     }
 
@@ -76,7 +82,7 @@ impl Told {
         for letter in letters {
             let offset = first_offset + u64::from(letter.row);
             let name = match &letter.view {
-                Some(view) => &format!("set aside for `{view}`"),
+                Some(view) => &set_aside_for(view),
                 None => &letter.reason,
             };
             self.reasons[stream].add(name, offset, &letter.detail);
@@ -84,16 +90,21 @@ impl Told {
             if let Some(view) = of_view {
                 self.views[*view].set_aside += 1;
             }
+            let of_derived = self.derived.iter_mut().filter(|(name, _)| letter.view.as_ref() == Some(name));
+            of_derived.for_each(|(_, count)| *count += 1);
         }
     }
 
     /// Puts back what a checkpoint knew of a stream's reasons.
     pub(crate) fn restore(&mut self, stream: usize, reasons: &[Reason]) {
         for reason in reasons {
-            let view = self.views.iter_mut().find(|view| reason.name == format!("set aside for `{}`", view.name));
+            let view = self.views.iter_mut().find(|view| reason.name == set_aside_for(&view.name));
+            // A view or a derived stream may see several streams, each with reasons of its own.
             if let Some(view) = view {
-                view.set_aside = reason.count;
+                view.set_aside += reason.count;
             }
+            let derived = self.derived.iter_mut().filter(|(name, _)| reason.name == set_aside_for(name));
+            derived.for_each(|(_, count)| *count += reason.count);
         }
         self.reasons[stream] = Reasons::from(reasons.to_vec());
     }
@@ -114,7 +125,22 @@ impl Told {
         self.views[view].set_aside
     }
 
+    pub(crate) fn derived_set_aside(&self, derived: usize) -> u64 {
+        self.derived[derived].1
+    }
+
     pub(crate) fn example_key(&self, view: usize) -> Option<Vec<ArrayRef>> {
         self.views[view].example_key.clone()
+    }
+}
+
+/// The reason's name for events set aside for a view or a derived stream.
+fn set_aside_for(reader: &str) -> String {
+    format!("set aside for `{reader}`")
+}
+
+fn add_set_aside(reasons: &mut Reasons, reader: &str, batch: &StreamBatch, aside: &[SetAside]) {
+    for one in aside {
+        reasons.add(&set_aside_for(reader), batch.offsets[one.row], &one.detail);
     }
 }

@@ -30,6 +30,15 @@ struct Said<'a> {
     detail: &'a str,
 }
 
+/// The names of those that may set the events of a stream aside.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    /// In the order in which the stream feeds them.
+    pub(crate) views: Vec<String>,
+    /// In the order in which they are evaluated.
+    pub(crate) derived: Vec<String>,
+}
+
 impl Unit {
     /// Puts submissions together as far as they go together: live ones of one stream. No name of a batch comes twice in
     /// the group; submissions that repeat one are given back as the second part, for later.
@@ -113,12 +122,12 @@ impl Unit {
         (0..batch.num_rows()).map(given).collect()
     }
 
-    /// What the log keeps of the judged unit. `views` are the names of the stream's views.
+    /// What the log keeps of the judged unit.
     pub(crate) fn stored(
         &self,
         batch: &StreamBatch,
         prepared: &Prepared,
-        views: &[&str],
+        readers: &Readers,
     ) -> Result<StoredBatch, PipelineError> {
         let verdicts = prepared.verdicts();
         let is_used = |verdict: &Verdict| *verdict == Verdict::Used;
@@ -136,21 +145,22 @@ impl Unit {
             arrived_is_imputed: matches!(self.manner(), Manner::History { arrived: None }),
             arrived,
             used,
-            dead: self.dead_letters(batch, prepared, views),
+            dead: self.dead_letters(batch, prepared, readers),
             producers: self.named_batches(verdicts),
         })
     }
 
-    fn dead_letters(&self, batch: &StreamBatch, prepared: &Prepared, views: &[&str]) -> Vec<DeadLetter> {
+    fn dead_letters(&self, batch: &StreamBatch, prepared: &Prepared, readers: &Readers) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         // What was reserved for raw texts and details: an event that many views set aside is there many times.
         let mut bytes_left = self.bytes();
         for (row, said) in refusals(batch, prepared.verdicts()) {
             letters.push(self.dead_letter(row, said.reason, None, said.detail, &mut bytes_left));
         }
-        for (view, aside) in views.iter().zip(prepared.set_aside()) {
+        let of_derived = readers.derived.iter().zip(prepared.derived_set_aside());
+        for (reader, aside) in of_derived.chain(readers.views.iter().zip(prepared.set_aside())) {
             for SetAside { row, detail, .. } in aside {
-                letters.push(self.dead_letter(*row, "set_aside", Some(*view), detail, &mut bytes_left));
+                letters.push(self.dead_letter(*row, "set_aside", Some(reader), detail, &mut bytes_left));
             }
         }
         letters.sort_by_key(|letter| letter.row);

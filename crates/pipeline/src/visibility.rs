@@ -24,6 +24,18 @@ pub struct Published {
     pub streams: Vec<StreamPosition>,
 }
 
+impl Published {
+    /// The earliest instant that reads of a view over these streams may stand at, the horizon before the least of their
+    /// watermarks, and the stream whose that is. `None` while one of them has no watermark.
+    pub(crate) fn earliest_of(&self, streams: &[usize], as_of_horizon_us: i64) -> Option<(i64, usize)> {
+        let earliest = |stream: &usize| {
+            self.streams[*stream].watermark_us.map(|watermark_us| (watermark_us.saturating_sub(as_of_horizon_us), *stream))
+        };
+        let earliest: Option<Vec<(i64, usize)>> = streams.iter().map(earliest).collect();
+        earliest?.into_iter().min()
+    }
+}
+
 /// How far a stream has come at a version.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StreamPosition {
@@ -38,6 +50,8 @@ pub struct StreamPosition {
     pub arrival_lag_ms: Option<i64>,
     /// What became of all arrivals.
     pub accounting: Accounting,
+    /// How many rows each derived stream got of its events, by name.
+    pub derived_rows: Vec<(String, u64)>,
 }
 
 /// The version that readers see, and the ones being read.

@@ -104,6 +104,8 @@ impl Writer {
         position.watermark_us = position.watermark_us.max(stream.watermark_us());
         position.newest_us = stream.newest_us();
         position.accounting = stream.accounting();
+        let derived = stream.derived().iter().zip(stream.derived_rows());
+        position.derived_rows = derived.map(|(stream, rows)| (stream.name.clone(), *rows)).collect();
     }
 
     pub(crate) fn published(&self) -> Published {

@@ -1,6 +1,7 @@
 //! Dead letters over HTTP: events that were set aside, with why and as they were sent, a page at a time.
 
 use asof_connect::instant_text;
+use asof_definition::Project;
 use asof_pipeline::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, Engine};
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::app::App;
 use crate::events::problem_of;
 use crate::problem::Problem;
 use crate::route::parameter;
-use crate::target::unknown;
+use crate::target::{stream_names, unknown};
 
 /// Letters of a page where nothing is said.
 const LIMIT: usize = 100;
@@ -26,8 +27,9 @@ pub(crate) struct Asked {
 /// Reads what the head asks for.
 pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Problem> {
     let streams = &app.engine.project().streams;
-    let Some(stream) = streams.iter().position(|stream| stream.name == name) else {
-        return Err(unknown("stream", name, &streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>()));
+    let (stream, reader) = match streams.iter().position(|stream| stream.name == name) {
+        Some(stream) => (stream, None),
+        None => (source_of(app.engine.project(), name)?, Some(name.to_owned())),
     };
     let reason = parameter(&head.uri, "reason")?.map(|reason| reason.into_owned());
     if let Some(reason) = reason.as_ref().filter(|reason| !REASONS.contains(&reason.as_str())) {
@@ -37,7 +39,24 @@ pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Proble
     if !(1..=DEAD_LETTERS_PAGE_MAX).contains(&limit) {
         return Err(Problem::invalid(format!("query parameter `limit` must be from 1 to {DEAD_LETTERS_PAGE_MAX}")));
     }
-    Ok(Asked { stream, query: DeadLetterQuery { from_offset: number(head, "from")?.unwrap_or(0), reason, limit } })
+    let from_offset = number(head, "from")?.unwrap_or(0);
+    Ok(Asked { stream, query: DeadLetterQuery { from_offset, reason, reader, limit } })
+}
+
+/// The stream that a derived one sees the events of: letters have the offsets of that one.
+fn source_of(project: &Project, derived: &str) -> Result<usize, Problem> {
+    let Some(stream) = project.derived.iter().find(|stream| stream.name == derived) else {
+        return Err(unknown("stream", derived, &stream_names(project)));
+    };
+    let sources = stream.sources();
+    let [source] = &sources[..] else {
+        let calls: Vec<String> =
+            sources.iter().map(|source| format!("GET /v1/streams/{}/dead-letters", source.name)).collect();
+        return Err(Problem::invalid(format!("derived stream `{derived}` sees events of several streams"))
+            .hint(format!("its dead letters are among theirs: {}", calls.join(", "))));
+    };
+    let place = project.streams.iter().position(|stream| stream.name == source.name);
+    Ok(place.expect("a derived stream reads streams of its project"))
 }
 
 fn number(head: &Parts, name: &str) -> Result<Option<u64>, Problem> {
@@ -53,7 +72,8 @@ pub(crate) fn page(engine: &Engine, asked: Asked) -> Result<Vec<u8>, Problem> {
         Problem::internal()
     })?;
     let page = page.map_err(problem_of)?;
-    let stream = &engine.project().streams[asked.stream].name;
+    let source = &engine.project().streams[asked.stream].name;
+    let stream = asked.query.reader.as_ref().unwrap_or(source);
     Ok(json!({"stream": stream, "dead_letters": letters(&page), "next": page.next_offset}).to_string().into_bytes())
 }
 

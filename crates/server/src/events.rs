@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asof_connect::{BodyForm, BodyLimits, EventBody, EventBodyError, write_json_text};
-use asof_definition::Connector;
+use asof_definition::{Connector, Project};
 use asof_pipeline::{BATCH_KEY_BYTES_MAX, BatchKey, IngestError, Manner, Receipt, Submission};
 use hyper::HeaderMap;
 use hyper::body::Bytes;
@@ -21,7 +21,7 @@ use crate::problem::{Kind, Problem};
 use crate::reads::{aside, guarded};
 use crate::reply::Reply;
 use crate::route::parameter;
-use crate::target::unknown;
+use crate::target::{stream_names, unknown};
 
 /// The header that names a batch.
 const BATCH_KEY: &str = "idempotency-key";
@@ -52,11 +52,7 @@ impl EventCall {
     pub(crate) fn read(app: &App, name: &str, head: &Parts) -> Result<EventCall, Problem> {
         let streams = &app.engine.project().streams;
         let Some(stream) = streams.iter().position(|stream| stream.name == name) else {
-            return Err(unknown(
-                "stream",
-                name,
-                &streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(),
-            ));
+            return Err(no_door(app.engine.project(), name));
         };
         if let Connector::File(_) = streams[stream].connector {
             return Err(Problem::invalid(format!("stream `{name}` reads a file and takes no events over HTTP"))
@@ -122,6 +118,16 @@ impl EventCall {
         };
         Ok(Some((submission, receiver)))
     }
+}
+
+/// Why no event can be sent to the stream of that name.
+fn no_door(project: &Project, name: &str) -> Problem {
+    let Some(derived) = project.derived.iter().find(|stream| stream.name == name) else {
+        return unknown("stream", name, &stream_names(project));
+    };
+    let sources: Vec<String> = derived.sources().iter().map(|source| format!("`{}`", source.name)).collect();
+    Problem::invalid(format!("stream `{name}` is derived from others and takes no events"))
+        .hint(format!("send them to what it sees the events of: {}", sources.join(", ")))
 }
 
 /// Leaves a submission at the door, and waits for room as long as a producer is to be slowed.

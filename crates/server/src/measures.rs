@@ -26,12 +26,14 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 26] = [
+const DESCRIBED: [(&str, &str); 28] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
     ("asof_stream_bytes_total", "Bytes of events that came in by stream, decoded."),
     ("asof_stream_arrival_lag_seconds", "How long the last used event had been on its way."),
+    ("asof_derived_rows_total", "Rows of a derived stream, since it is computed as it is now."),
+    ("asof_derived_set_aside_total", "Events set aside because an expression of the derived stream failed on them."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
     ("asof_ingest_queue_bytes", "Bytes of events that wait to be taken in."),
     ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, other."),
@@ -119,6 +121,12 @@ impl Measures {
     pub(crate) fn text(&self, engine: &Engine, traffic: &Traffic, connections: &Connections) -> String {
         for (stream, position) in engine.project().streams.iter().zip(&engine.published().streams) {
             self.tell_stream(&stream.name, position);
+        }
+        for (index, derived) in engine.project().derived.iter().enumerate() {
+            let statistics = engine.derived_statistics(index);
+            let label = || vec![Label::new("stream", derived.name.clone())];
+            self.counter("asof_derived_rows_total", label()).absolute(statistics.rows);
+            self.counter("asof_derived_set_aside_total", label()).absolute(statistics.set_aside);
         }
         for (index, view) in engine.project().views.iter().enumerate() {
             let statistics = engine.view_statistics(index);

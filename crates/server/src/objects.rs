@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use crate::example::{example_key, example_request};
 use crate::problem::Problem;
-use crate::target::unknown;
+use crate::target::{stream_names, unknown};
 
-/// All objects: streams, then views, then services.
+/// All objects: streams, derived ones after the others, then views, then services.
 pub(crate) fn all(engine: &Engine) -> Value {
     let project = engine.project();
     let published = engine.published();
     let streams = (0..project.streams.len()).map(|index| stream(engine, &published, index));
+    let derived = (0..project.derived.len()).map(|index| derived(engine, &published, index));
     let views = (0..project.views.len()).map(|index| view(engine, index));
     let services = (0..project.services.len()).map(|index| service(engine, index));
     let now_us = match engine.settings().clock {
@@ -28,7 +29,7 @@ pub(crate) fn all(engine: &Engine) -> Value {
         "storage": storage(engine),
         "ready": engine.is_ready(),
         "version": published.version.0,
-        "objects": streams.chain(views).chain(services).collect::<Vec<_>>(),
+        "objects": streams.chain(derived).chain(views).chain(services).collect::<Vec<_>>(),
     })
 }
 
@@ -58,6 +59,9 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
     if let Some(index) = project.streams.iter().position(|stream| stream.name == name) {
         return Ok(stream(engine, &engine.published(), index));
     }
+    if let Some(index) = project.derived.iter().position(|stream| stream.name == name) {
+        return Ok(derived(engine, &engine.published(), index));
+    }
     if let Some(index) = project.views.iter().position(|view| view.name == name) {
         return Ok(view(engine, index));
     }
@@ -68,9 +72,31 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
 }
 
 fn names(project: &Project) -> Vec<&str> {
-    let streams = project.streams.iter().map(|stream| stream.name.as_str());
     let views = project.views.iter().map(|view| view.name.as_str());
-    streams.chain(views).chain(project.services.iter().map(|service| service.name.as_str())).collect()
+    stream_names(project).into_iter().chain(views).chain(project.services.iter().map(|service| service.name.as_str())).collect()
+}
+
+/// A stream without events of its own: it stands where its sources stand.
+fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
+    let project = engine.project();
+    let stream = &project.derived[index];
+    let statistics = engine.derived_statistics(index);
+    let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
+    let positions = statistics.sources.iter().map(|source| {
+        (project.streams[*source].name.clone(), json!(published.streams[*source].next_offsets))
+    });
+    json!({
+        "kind": "stream",
+        "name": stream.name,
+        "reads": stream.reads(),
+        "columns": stream.named_columns().iter().map(column_not_null).collect::<Vec<_>>(),
+        "primary_key": key,
+        "time_column": stream.time_column_name(),
+        "source": source(&stream.connector),
+        "positions": positions.collect::<serde_json::Map<_, _>>(),
+        "watermark": instant(statistics.watermark_us),
+        "counts": {"rows": statistics.rows, "set_aside": statistics.set_aside},
+    })
 }
 
 fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
@@ -112,6 +138,7 @@ fn column_not_null(column: &Column) -> Value {
 fn source(connector: &Connector) -> Value {
     match connector {
         Connector::Log(log) => json!({"connector": "log", "ack": log.ack.name()}),
+        Connector::Derived(_) => json!({"connector": "derived"}),
         Connector::File(file) => json!({
             "connector": "file",
             "path": file.path,

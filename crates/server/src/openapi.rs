@@ -99,7 +99,7 @@ impl Asked<'_> {
 
 /// The calls of a stream that is stored; none of one that reads a file.
 fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
-    if let Connector::File(_) = stream.connector {
+    if !matches!(stream.connector, Connector::Log(_)) {
         return Vec::new();
     }
     let path = |call: &str| format!("/v1/streams/{}/{call}", path_segment(&stream.name));
@@ -175,6 +175,11 @@ fn output(data_type: &DataType) -> Value {
         DataType::Float32 | DataType::Float64 => any_of(&["number", "string", "null"]),
         DataType::List(item) | DataType::LargeList(item) => {
             json!({"type": ["array", "null"], "items": output(item.data_type()), "description": type_name(data_type)})
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(fields) = entries.data_type() else { return any_of(&["object", "null"]) };
+            let value = output(fields[fields.len() - 1].data_type());
+            json!({"type": ["object", "null"], "additionalProperties": value, "description": type_name(data_type)})
         }
         _ => any_of(&["string", "null"]),
     }

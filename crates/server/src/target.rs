@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use asof_connect::{RequestColumns, WantedColumn};
+use asof_definition::Project;
 use asof_pipeline::{Engine, ReadError, Reading, ServiceAnswers};
 
 use crate::answer::AnswerLayout;
@@ -65,6 +66,11 @@ fn find(targets: &HashMap<String, Arc<Target>>, kind: &str, name: &str) -> Resul
         known.sort_unstable();
         unknown(kind, name, &known)
     })
+}
+
+/// The names of all streams, derived or not.
+pub(crate) fn stream_names(project: &Project) -> Vec<&str> {
+    project.streams.iter().chain(&project.derived).map(|stream| stream.name.as_str()).collect()
 }
 
 /// `unknown feature view`, and what was meant perhaps.

@@ -3,16 +3,24 @@
 
 use std::cmp::Reverse;
 
-use arrow::datatypes::{DataType, i256};
-use num_bigint::{BigInt, BigUint};
+use arrow::datatypes::DataType;
 
 use crate::aggregate::Function;
 use crate::answers::{AnswerColumn, Failure};
 use crate::bag::Bag;
+use crate::buckets::Buckets;
+use crate::categories::answer_tally;
+use crate::decayed_sums::DecayedSums;
 use crate::events::Events;
 use crate::exact::{ExactSquares, ExactSum, Step};
+use crate::number::{Number, scale_of};
+use crate::order_statistics::{Picked, answer_bag};
+use crate::pair_sums::PairSums;
 use crate::program::{Input, Kind, PlacedSlot, Program, Storage};
-use crate::rounding::round_ratio;
+use crate::rank::{Rank, double_at, ordered, ordered_double, value_word, wide_double};
+use crate::recency::Recency;
+use crate::registers::Registers;
+use crate::sums::{DecimalSum, IntegerSum, answer_doubles};
 use crate::tally::Tally;
 
 /// The accumulated state of one [`Input`] over a frame's run.
@@ -28,9 +36,14 @@ pub(crate) enum Accumulator {
     WordTally(Tally<i64>),
     WideTally(Tally<i128>),
     TextTally(Tally<Box<[u8]>>),
+    Registers(Registers),
+    Buckets(Buckets),
+    Recency(Recency),
     Bools { truths: u64, falsehoods: u64 },
     LeastBy(ByRank<EventName>),
     GreatestBy(ByRank<Reverse<EventName>>),
+    Pairs(Box<PairSums>),
+    Decayed(Box<DecayedSums>),
 }
 
 /// What an event is called where a state names events: its index plus the shift of that state, so that all names stay as
@@ -43,14 +56,6 @@ pub(crate) struct ByRank<N> {
     bag: Bag<(Rank, N)>,
     /// Name of an event less its index.
     shift: i64,
-}
-
-/// A value as something ordered, for ranking rows by y.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    Word(i64),
-    Wide(i128),
-    Text(Box<[u8]>),
 }
 
 impl<N: Ord> ByRank<N> {
@@ -72,32 +77,6 @@ impl<N: Ord> ByRank<N> {
     }
 }
 
-impl Rank {
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Rank::Text(text) => text.len(),
-            Rank::Word(_) | Rank::Wide(_) => 0,
-        }
-    }
-}
-
-/// Σx and Σx² of BIGINTs: the sum of 2^40 values of 2^63 fits 128 bits, of their squares 256.
-#[derive(Debug, Clone)]
-pub(crate) struct IntegerSum {
-    count: u64,
-    sum: i128,
-    squares: Option<i256>,
-}
-
-/// Σx and Σx² of unscaled decimals of up to 38 digits. Squares are rare and go to big integers.
-#[derive(Debug, Clone)]
-pub(crate) struct DecimalSum {
-    count: u64,
-    sum: i256,
-    squares: Option<BigInt>,
-    scale: i8,
-}
-
 impl Accumulator {
     pub(crate) fn new(program: &Program, input: &Input) -> Accumulator {
         let slot = input.slot.map(|slot| program.slot(slot));
@@ -111,13 +90,8 @@ impl Accumulator {
                 DataType::Float32 | DataType::Float64 => {
                     Accumulator::Doubles { sum: ExactSum::default(), squares: squares.then(ExactSquares::default) }
                 }
-                DataType::Decimal128(_, scale) => Accumulator::Decimals(DecimalSum {
-                    count: 0,
-                    sum: i256::ZERO,
-                    squares: squares.then(BigInt::default),
-                    scale: *scale,
-                }),
-                _ => Accumulator::Integers(IntegerSum { count: 0, sum: 0, squares: squares.then_some(i256::ZERO) }),
+                DataType::Decimal128(_, scale) => Accumulator::Decimals(DecimalSum::new(input.kind, *scale)),
+                _ => Accumulator::Integers(IntegerSum::new(input.kind)),
             },
             (Kind::Bag, Some(Storage::Wide(_))) => Accumulator::WideBag(Bag::default()),
             (Kind::Bag, Some(Storage::Text(_))) => Accumulator::TextBag(Bag::default()),
@@ -125,9 +99,19 @@ impl Accumulator {
             (Kind::Distinct | Kind::Mode, Some(Storage::Wide(_))) => Accumulator::WideTally(Tally::new(ranks)),
             (Kind::Distinct | Kind::Mode, Some(Storage::Text(_))) => Accumulator::TextTally(Tally::new(ranks)),
             (Kind::Distinct | Kind::Mode, _) => Accumulator::WordTally(Tally::new(ranks)),
+            (Kind::Registers, _) => Accumulator::Registers(Registers::default()),
+            (Kind::Buckets, _) => Accumulator::Buckets(Buckets::default()),
+            (Kind::Recency, _) => Accumulator::Recency(Recency::default()),
             (Kind::Bools, _) => Accumulator::Bools { truths: 0, falsehoods: 0 },
             (Kind::LeastBy, _) => Accumulator::LeastBy(ByRank::new()),
             (Kind::GreatestBy, _) => Accumulator::GreatestBy(ByRank::new()),
+            (Kind::Pairs, _) => {
+                let [y, x] = [slot, input.by.map(|by| program.slot(by))].map(|slot| slot.map_or(0, scale_of));
+                Accumulator::Pairs(Box::new(PairSums::new(y, x)))
+            }
+            (Kind::Decayed { half_life_us }, _) => {
+                Accumulator::Decayed(Box::new(DecayedSums::new(half_life_us, slot.map_or(0, scale_of))))
+            }
         }
     }
 
@@ -148,12 +132,23 @@ impl Accumulator {
             (this @ Accumulator::Count(_), _) => this.count(step),
             (Accumulator::LeastBy(by), _) => by_step(program, input, events, index, step, |rank, step| {
                 let name = by.name(index);
-                step_bag(&mut by.bag, step, (rank, name));
+                by.bag.step(step, (rank, name));
             }),
             (Accumulator::GreatestBy(by), _) => by_step(program, input, events, index, step, |rank, step| {
                 let name = by.name(index);
-                step_bag(&mut by.bag, step, (rank, Reverse(name)));
+                by.bag.step(step, (rank, Reverse(name)));
             }),
+            (Accumulator::Pairs(sums), _) => {
+                let x = input.by.and_then(|by| Number::at(program.slot(by), events, index));
+                if let (Some(y), Some(x)) = (Number::at(slot, events, index), x) {
+                    sums.step(step, y, x);
+                }
+            }
+            (Accumulator::Decayed(sums), _) => {
+                if let Some(x) = Number::at(slot, events, index) {
+                    sums.step(step, x, events.time_us(index));
+                }
+            }
             (Accumulator::Doubles { sum, squares }, Storage::Word(place)) => {
                 let x = f64::from_bits(events.word(place, index) as u64);
                 sum.step(step, x);
@@ -164,20 +159,31 @@ impl Accumulator {
             (Accumulator::Integers(sum), Storage::Word(place)) => sum.step(step, events.word(place, index)),
             (Accumulator::Decimals(sum), Storage::Wide(place)) => sum.step(step, events.wide(place, index)),
             (Accumulator::WordBag(bag), Storage::Word(place)) => {
-                step_bag(bag, step, ordered(slot, events.word(place, index)));
+                bag.step(step, ordered(slot, events.word(place, index)));
             }
-            (Accumulator::WideBag(bag), Storage::Wide(place)) => step_bag(bag, step, events.wide(place, index)),
-            (Accumulator::TextBag(bag), Storage::Text(place)) => step_bag(bag, step, events.text(place, index).into()),
+            (Accumulator::WideBag(bag), Storage::Wide(place)) => bag.step(step, events.wide(place, index)),
+            (Accumulator::TextBag(bag), Storage::Text(place)) => bag.step(step, events.text(place, index).into()),
             (Accumulator::WordTally(tally), Storage::Word(place)) => {
-                step_tally(tally, step, ordered(slot, events.word(place, index)));
+                tally.step(step, ordered(slot, events.word(place, index)));
             }
-            (Accumulator::WideTally(tally), Storage::Wide(place)) => step_tally(tally, step, events.wide(place, index)),
+            (Accumulator::WideTally(tally), Storage::Wide(place)) => tally.step(step, events.wide(place, index)),
             (Accumulator::TextTally(tally), Storage::Text(place)) => {
-                step_tally(tally, step, events.text(place, index).into());
+                tally.step(step, events.text(place, index).into());
             }
+            (Accumulator::Registers(registers), Storage::Word(place)) => {
+                registers.step(step, &events.word(place, index).to_le_bytes());
+            }
+            (Accumulator::Registers(registers), Storage::Wide(place)) => {
+                registers.step(step, &events.wide(place, index).to_le_bytes());
+            }
+            (Accumulator::Registers(registers), Storage::Text(place)) => {
+                registers.step(step, events.text(place, index));
+            }
+            (Accumulator::Buckets(buckets), _) => buckets.step(step, double_at(slot, events, index)),
+            (Accumulator::Recency(recency), _) => recency.step(step, Rank::of(slot, events, index), index),
             (Accumulator::Bools { truths, falsehoods }, Storage::Word(place)) => {
                 let count = if events.word(place, index) != 0 { truths } else { falsehoods };
-                step_count(count, step);
+                step.count(count);
             }
             (accumulator, storage) => unreachable_pair(accumulator, storage),
         }
@@ -185,7 +191,7 @@ impl Accumulator {
 
     fn count(&mut self, step: Step) {
         if let Accumulator::Count(count) = self {
-            step_count(count, step);
+            step.count(count);
         }
     }
 
@@ -201,15 +207,20 @@ impl Accumulator {
             }
             Accumulator::LeastBy(by) => by.clear(),
             Accumulator::GreatestBy(by) => by.clear(),
+            Accumulator::Pairs(sums) => sums.clear(),
+            Accumulator::Decayed(sums) => sums.clear(),
             Accumulator::TextBag(bag) => bag.clear(),
             Accumulator::TextTally(tally) => tally.clear(),
+            Accumulator::Registers(registers) => registers.clear(),
+            Accumulator::Buckets(buckets) => buckets.clear(),
+            Accumulator::Recency(recency) => recency.clear(),
             _ => *self = Accumulator::new(program, input),
         }
     }
 
     /// Whether its state names events, so that it must be told when their indexes change.
     pub(crate) fn names_events(&self) -> bool {
-        matches!(self, Accumulator::LeastBy(_) | Accumulator::GreatestBy(_))
+        matches!(self, Accumulator::LeastBy(_) | Accumulator::GreatestBy(_) | Accumulator::Recency(_))
     }
 
     /// Told that from here on the index of each event inside is lower by `by`.
@@ -217,6 +228,7 @@ impl Accumulator {
         match self {
             Accumulator::LeastBy(named) => named.shift += by,
             Accumulator::GreatestBy(named) => named.shift += by,
+            Accumulator::Recency(recency) => recency.indexes_fell(by),
             _ => {}
         }
     }
@@ -232,21 +244,29 @@ impl Accumulator {
             Accumulator::WordTally(tally) => tally.memory_bytes(|_| 0),
             Accumulator::WideTally(tally) => tally.memory_bytes(|_| 0),
             Accumulator::TextTally(tally) => tally.memory_bytes(|text| text.len()),
+            Accumulator::Registers(registers) => registers.memory_bytes(),
+            Accumulator::Buckets(buckets) => buckets.memory_bytes(),
+            Accumulator::Recency(recency) => recency.memory_bytes(),
             Accumulator::LeastBy(by) => by.bag.memory_bytes(|(rank, _)| rank.heap_bytes()),
             Accumulator::GreatestBy(by) => by.bag.memory_bytes(|(rank, _)| rank.heap_bytes()),
+            Accumulator::Pairs(sums) => size_of::<PairSums>() + sums.memory_bytes(),
+            Accumulator::Decayed(sums) => size_of::<DecayedSums>() + sums.memory_bytes(),
         }
     }
 
-    /// Answers `function` over what is in; NULL where nothing is, or where it fails.
+    /// Answers `function` over what is in as of `t_us`; NULL where nothing is, or where it fails.
     #[inline]
     pub(crate) fn answer<E: Events>(
         &self,
         function: Function,
         slot: Option<&PlacedSlot>,
         events: &E,
+        t_us: i64,
         column: &mut AnswerColumn,
     ) -> Result<(), Failure> {
         match self {
+            Accumulator::Pairs(sums) => answer_double(sums.answer(function), column),
+            Accumulator::Decayed(sums) => answer_double(sums.answer(function, t_us), column),
             Accumulator::Count(count) => column.word(*count as i64),
             Accumulator::Doubles { sum, squares } => answer_doubles(function, sum, squares.as_ref(), column),
             Accumulator::Integers(sum) => return sum.answer(function, column),
@@ -270,6 +290,15 @@ impl Accumulator {
             }),
             Accumulator::WideTally(tally) => answer_tally(tally, function, column, |key, column| column.wide(*key)),
             Accumulator::TextTally(tally) => answer_tally(tally, function, column, |key, column| column.text(key)),
+            Accumulator::Registers(registers) => column.word(registers.estimate()),
+            Accumulator::Buckets(buckets) => {
+                let Function::ApproxQuantile(q) = function else { unreachable!("buckets answer {function:?}") };
+                answer_double(buckets.quantile(q), column);
+            }
+            Accumulator::Recency(recency) => column.list(|items| {
+                let Function::LastDistinct(n) = function else { unreachable!("recency answers {function:?}") };
+                recency.last(n).for_each(|index| answer_value(slot, events, Some(index), items));
+            }),
             Accumulator::Bools { truths: 0, falsehoods: 0 } => column.null(),
             Accumulator::Bools { truths, falsehoods } => column.word(i64::from(match function {
                 Function::BoolAnd => *falsehoods == 0,
@@ -283,6 +312,13 @@ impl Accumulator {
             }
         }
         Ok(())
+    }
+}
+
+fn answer_double(double: Option<f64>, column: &mut AnswerColumn) {
+    match double {
+        Some(double) => column.double(double),
+        None => column.null(),
     }
 }
 
@@ -306,190 +342,6 @@ pub(crate) fn answer_value<E: Events>(
     }
 }
 
-impl IntegerSum {
-    fn step(&mut self, step: Step, x: i64) {
-        let (wide, square) = (i128::from(x), i256::from_i128(i128::from(x) * i128::from(x)));
-        step_count(&mut self.count, step);
-        match step {
-            Step::Enter => self.sum += wide,
-            Step::Leave => self.sum -= wide,
-        }
-        if let Some(squares) = &mut self.squares {
-            *squares = match step {
-                Step::Enter => squares.wrapping_add(square),
-                Step::Leave => squares.wrapping_sub(square),
-            };
-        }
-    }
-
-    fn answer(&self, function: Function, column: &mut AnswerColumn) -> Result<(), Failure> {
-        match (function, i64::try_from(self.sum)) {
-            _ if self.count == 0 => {
-                column.null();
-                return Ok(());
-            }
-            (Function::Sum, Ok(sum)) => {
-                column.word(sum);
-                return Ok(());
-            }
-            (Function::Sum, Err(_)) => {
-                column.null();
-                return Err(Failure::OutOfRange);
-            }
-            (Function::Avg, _) => {
-                column.double(round_ratio(&self.sum.into(), &self.count.into(), 0));
-                return Ok(());
-            }
-            _ => {}
-        }
-        let squares = BigInt::from_signed_bytes_le(&self.squares.unwrap_or(i256::ZERO).to_le_bytes());
-        answer_variance(function, self.count, column, |denominator| {
-            let sum = BigInt::from(self.sum);
-            round_ratio(&(BigInt::from(self.count) * squares - &sum * &sum), &BigUint::from(denominator), 0)
-        });
-        Ok(())
-    }
-}
-
-impl DecimalSum {
-    fn step(&mut self, step: Step, x: i128) {
-        step_count(&mut self.count, step);
-        let wide = i256::from_i128(x);
-        self.sum = match step {
-            Step::Enter => self.sum.wrapping_add(wide),
-            Step::Leave => self.sum.wrapping_sub(wide),
-        };
-        if let Some(squares) = &mut self.squares {
-            let square = BigInt::from(x) * x;
-            match step {
-                Step::Enter => *squares += square,
-                Step::Leave => *squares -= square,
-            }
-        }
-    }
-
-    fn answer(&self, function: Function, column: &mut AnswerColumn) -> Result<(), Failure> {
-        if self.count == 0 {
-            column.null();
-            return Ok(());
-        }
-        if function == Function::Sum {
-            let total = self.sum.to_i128().filter(|total| total.unsigned_abs() < 10u128.pow(38));
-            let Some(total) = total else {
-                column.null();
-                return Err(Failure::OutOfRange);
-            };
-            column.wide(total);
-            return Ok(());
-        }
-        let unit = power_of_ten(self.scale);
-        let sum = BigInt::from_signed_bytes_le(&self.sum.to_le_bytes());
-        if function == Function::Avg {
-            column.double(round_ratio(&sum, &(unit * self.count), 0));
-            return Ok(());
-        }
-        let squares = self.squares.clone().unwrap_or_default();
-        answer_variance(function, self.count, column, |denominator| {
-            let numerator = BigInt::from(self.count) * squares - &sum * &sum;
-            round_ratio(&numerator, &(&unit * &unit * BigUint::from(denominator)), 0)
-        });
-        Ok(())
-    }
-}
-
-fn power_of_ten(scale: i8) -> BigUint {
-    BigUint::from(10u32).pow(u32::from(scale.unsigned_abs()))
-}
-
-#[inline]
-fn answer_doubles(function: Function, sum: &ExactSum, squares: Option<&ExactSquares>, column: &mut AnswerColumn) {
-    if sum.count() == 0 {
-        return column.null();
-    }
-    match (function, squares) {
-        (Function::Sum, _) => column.double(sum.sum()),
-        (Function::Avg, _) | (_, None) => column.double(sum.avg()),
-        (_, Some(squares)) => answer_variance(function, sum.count(), column, |denominator| {
-            if sum.all_finite() { sum.variance(squares, denominator) } else { f64::NAN }
-        }),
-    }
-}
-
-/// Answers one of the four variances from `variance(denominator)`, NULL for the sample of one value.
-fn answer_variance(function: Function, count: u64, column: &mut AnswerColumn, variance: impl FnOnce(u128) -> f64) {
-    let sample = matches!(function, Function::VarSamp | Function::StddevSamp);
-    if sample && count == 1 {
-        return column.null();
-    }
-    let n = u128::from(count);
-    let variance = variance(if sample { n * (n - 1) } else { n * n });
-    let root = matches!(function, Function::StddevPop | Function::StddevSamp);
-    column.double(if root { variance.sqrt() } else { variance });
-}
-
-/// What a bag answers: a quantile, or one of its keys.
-enum Picked<'a, K> {
-    Double(f64),
-    Key(&'a K),
-    Nothing,
-}
-
-fn answer_bag<K: Ord>(bag: &Bag<K>, function: Function, double: impl Fn(&K) -> f64) -> Picked<'_, K> {
-    match function {
-        Function::Quantile(q) if bag.len() > 0 => Picked::Double(quantile(bag, q, double)),
-        Function::Max => bag.last().map_or(Picked::Nothing, Picked::Key),
-        _ => bag.first().map_or(Picked::Nothing, Picked::Key),
-    }
-}
-
-/// Rank q·(n−1), lo + (hi − lo)·fraction in doubles; equal neighbours are that value, infinite or NaN too.
-fn quantile<K: Ord>(bag: &Bag<K>, q: f64, double: impl Fn(&K) -> f64) -> f64 {
-    let rank = q * (bag.len() - 1) as f64;
-    let value = |rank: f64| bag.at(rank as usize).map_or(f64::NAN, &double);
-    let (low, high) = (value(rank.floor()), value(rank.ceil()));
-    if low == high || (low.is_nan() && high.is_nan()) {
-        return low;
-    }
-    let between = low + (high - low) * (rank - rank.floor());
-    if between.is_nan() { f64::NAN } else { between }
-}
-
-fn answer_tally<K: Ord + std::hash::Hash + Clone>(
-    tally: &Tally<K>,
-    function: Function,
-    column: &mut AnswerColumn,
-    answer: impl Fn(&K, &mut AnswerColumn),
-) {
-    if function == Function::CountDistinct {
-        return column.word(tally.distinct() as i64);
-    }
-    match tally.mode() {
-        Some(key) => answer(key, column),
-        None => column.null(),
-    }
-}
-
-fn step_count(count: &mut u64, step: Step) {
-    match step {
-        Step::Enter => *count += 1,
-        Step::Leave => *count -= 1,
-    }
-}
-
-fn step_bag<K: Ord>(bag: &mut Bag<K>, step: Step, key: K) {
-    match step {
-        Step::Enter => bag.enter(key),
-        Step::Leave => bag.leave(&key),
-    }
-}
-
-fn step_tally<K: Ord + std::hash::Hash + Clone>(tally: &mut Tally<K>, step: Step, key: K) {
-    match step {
-        Step::Enter => tally.enter(key),
-        Step::Leave => tally.leave(&key),
-    }
-}
-
 fn by_step<E: Events>(
     program: &Program,
     input: &Input,
@@ -502,45 +354,7 @@ fn by_step<E: Events>(
     if by.present.is_some_and(|present| !events.flag(present, index)) {
         return;
     }
-    let rank = match by.storage {
-        Storage::Word(place) => Rank::Word(ordered(by, events.word(place, index))),
-        Storage::Wide(place) => Rank::Wide(events.wide(place, index)),
-        Storage::Text(place) => Rank::Text(events.text(place, index).into()),
-    };
-    apply(rank, step);
-}
-
-fn is_double(slot: &PlacedSlot) -> bool {
-    matches!(slot.slot.data_type, DataType::Float32 | DataType::Float64)
-}
-
-/// A word as an integer in the order of its values: doubles with NaN greatest, as their bits order them once the
-/// negative ones are mirrored. Its own inverse.
-fn ordered(slot: &PlacedSlot, word: i64) -> i64 {
-    if is_double(slot) { mirrored(word) } else { word }
-}
-
-fn mirrored(bits: i64) -> i64 {
-    bits ^ ((bits >> 63) as u64 >> 1) as i64
-}
-
-fn ordered_double(slot: Option<&PlacedSlot>, key: i64) -> f64 {
-    match slot {
-        Some(slot) if is_double(slot) => f64::from_bits(mirrored(key) as u64),
-        _ => key as f64,
-    }
-}
-
-fn value_word(slot: Option<&PlacedSlot>, key: i64) -> i64 {
-    slot.map_or(key, |slot| ordered(slot, key))
-}
-
-fn wide_double(slot: Option<&PlacedSlot>, key: i128) -> f64 {
-    let scale = match slot.map(|slot| &slot.slot.data_type) {
-        Some(DataType::Decimal128(_, scale)) => *scale,
-        _ => 0,
-    };
-    round_ratio(&BigInt::from(key), &power_of_ten(scale), 0)
+    apply(Rank::of(by, events, index), step);
 }
 
 /// Programs pair each accumulator with the storage of its slot when they are built.

@@ -3,7 +3,9 @@
 //! This is the one list: the definition layer checks SQL against it, the accumulators compute it, the reference page of
 //! the docs is printed from it.
 
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 
 /// An aggregate function over a window frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +50,34 @@ pub enum Function {
     MinBy,
     /// `max_by(x, y)`: the x of the greatest y, the earliest of ties.
     MaxBy,
+    /// `covar_pop(y, x)`.
+    CovarPop,
+    /// `covar_samp(y, x)`.
+    CovarSamp,
+    /// `corr(y, x)`.
+    Corr,
+    /// `regr_slope(y, x)`: of the line that fits y over x.
+    RegrSlope,
+    /// `decayed_sum(x, INTERVAL …)`: Σ x · 2^(−age ÷ half-life).
+    DecayedSum {
+        /// Greater than 0.
+        half_life_us: i64,
+    },
+    /// `decayed_avg(x, INTERVAL …)`: the average with weights 2^(−age ÷ half-life).
+    DecayedAvg {
+        /// Greater than 0.
+        half_life_us: i64,
+    },
+    /// `histogram(x)`: how often each value occurs, by value.
+    Histogram,
+    /// `top_k(x, k)`, k from 1: the most frequent, the smallest first of ties.
+    TopK(u64),
+    /// `last_distinct(x, n)`, n from 1: the values that came last, the newest first.
+    LastDistinct(u64),
+    /// `approx_count_distinct(x)`.
+    ApproxCountDistinct,
+    /// `approx_quantile(x, q)`, 0 ≤ q ≤ 1.
+    ApproxQuantile(f64),
 }
 
 /// Names as SQL spells them, in the order of the reference page.
@@ -72,19 +102,17 @@ pub const FUNCTION_NAMES: &[&str] = &[
     "mode",
     "min_by",
     "max_by",
-];
-
-/// Aggregates that the language names but does not have yet: refused by name.
-pub const LATER_FUNCTION_NAMES: &[&str] = &[
-    "corr",
     "covar_pop",
     "covar_samp",
+    "corr",
     "regr_slope",
-    "approx_count_distinct",
-    "approx_quantile",
-    "histogram",
     "decayed_sum",
     "decayed_avg",
+    "histogram",
+    "top_k",
+    "last_distinct",
+    "approx_count_distinct",
+    "approx_quantile",
 ];
 
 impl Function {
@@ -110,13 +138,29 @@ impl Function {
             Function::Mode => "mode",
             Function::MinBy => "min_by",
             Function::MaxBy => "max_by",
+            Function::CovarPop => "covar_pop",
+            Function::CovarSamp => "covar_samp",
+            Function::Corr => "corr",
+            Function::RegrSlope => "regr_slope",
+            Function::DecayedSum { .. } => "decayed_sum",
+            Function::DecayedAvg { .. } => "decayed_avg",
+            Function::Histogram => "histogram",
+            Function::TopK(_) => "top_k",
+            Function::LastDistinct(_) => "last_distinct",
+            Function::ApproxCountDistinct => "approx_count_distinct",
+            Function::ApproxQuantile(_) => "approx_quantile",
         }
     }
 
     /// Whether the answer depends on the order of events of equal time, so that ties need the primary key (or arrival).
     pub fn follows_order(&self) -> bool {
         use Function::*;
-        matches!(self, FirstValue | LastValue | NthValue(_) | ArrayAgg | MinBy | MaxBy)
+        matches!(self, FirstValue | LastValue | NthValue(_) | ArrayAgg | MinBy | MaxBy | LastDistinct(_))
+    }
+
+    /// Whether it counts, so that an empty frame answers 0 and not NULL.
+    pub fn counts(&self) -> bool {
+        matches!(self, Function::Count | Function::CountDistinct | Function::ApproxCountDistinct)
     }
 
     /// Whether `FILTER (WHERE …)` may be written after it.
@@ -124,26 +168,59 @@ impl Function {
         !matches!(self, Function::FirstValue | Function::LastValue | Function::NthValue(_))
     }
 
+    /// Whether it takes a second number from each event: the x of `corr(y, x)`.
+    pub fn takes_pairs(&self) -> bool {
+        matches!(self, Function::CovarPop | Function::CovarSamp | Function::Corr | Function::RegrSlope)
+    }
+
+    /// The half-life in microseconds, of the aggregates that have one.
+    pub fn half_life_us(&self) -> Option<i64> {
+        match self {
+            Function::DecayedSum { half_life_us } | Function::DecayedAvg { half_life_us } => Some(*half_life_us),
+            _ => None,
+        }
+    }
+
     /// The type of the answer for an argument of type `argument`; `None` if it does not take that type.
     /// `count(*)` has no argument and is asked with `DataType::Null`. For min_by and max_by `argument` is that of x;
-    /// y may be of any type that `min` takes.
+    /// y may be of any type that `min` takes. Pairs of numbers are asked about side by side.
     pub fn result_type(&self, argument: &DataType) -> Option<DataType> {
         use Function::*;
         let numeric = argument.is_numeric();
         match self {
-            Count | CountDistinct => Some(DataType::Int64),
+            Count | CountDistinct | ApproxCountDistinct => Some(DataType::Int64),
             Sum => match argument {
                 DataType::Decimal128(_, scale) => Some(DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale)),
                 DataType::Float32 | DataType::Float64 => Some(DataType::Float64),
                 _ if numeric => Some(DataType::Int64),
                 _ => None,
             },
-            Avg | VarPop | VarSamp | StddevPop | StddevSamp | Quantile(_) => numeric.then_some(DataType::Float64),
+            Avg
+            | VarPop
+            | VarSamp
+            | StddevPop
+            | StddevSamp
+            | Quantile(_)
+            | ApproxQuantile(_)
+            | CovarPop
+            | CovarSamp
+            | Corr
+            | RegrSlope
+            | DecayedSum { .. }
+            | DecayedAvg { .. } => numeric.then_some(DataType::Float64),
             Min | Max | FirstValue | LastValue | NthValue(_) | Mode | MinBy | MaxBy => Some(argument.clone()),
             ArrayAgg => Some(DataType::new_list(argument.clone(), true)),
+            TopK(_) | LastDistinct(_) => Some(DataType::new_list(argument.clone(), true)),
+            Histogram => Some(map_of_counts(argument)),
             BoolAnd | BoolOr => (*argument == DataType::Boolean).then_some(DataType::Boolean),
         }
     }
+}
+
+/// MAP(key, BIGINT), by ascending key.
+fn map_of_counts(key: &DataType) -> DataType {
+    let fields = [Field::new("key", key.clone(), false), Field::new("value", DataType::Int64, false)];
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(Fields::from_iter(fields)), false)), true)
 }
 
 /// The types that columns, arguments and keys may have once they reach a window.
@@ -169,7 +246,7 @@ mod tests {
     use super::*;
     use Function::*;
 
-    const ALL: [Function; 20] = [
+    const ALL: &[Function] = &[
         Count,
         CountDistinct,
         Sum,
@@ -190,6 +267,17 @@ mod tests {
         Mode,
         MinBy,
         MaxBy,
+        CovarPop,
+        CovarSamp,
+        Corr,
+        RegrSlope,
+        DecayedSum { half_life_us: 1 },
+        DecayedAvg { half_life_us: 1 },
+        Histogram,
+        TopK(3),
+        LastDistinct(3),
+        ApproxCountDistinct,
+        ApproxQuantile(0.5),
     ];
 
     fn event_types() -> Vec<DataType> {
@@ -216,10 +304,17 @@ mod tests {
 
     #[test]
     fn result_types() {
-        check(&[Count, CountDistinct], "Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64");
+        check(
+            &[Count, CountDistinct, ApproxCountDistinct],
+            "Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64 Int64",
+        );
         check(&[Sum], "- Int64 Int64 Int64 Float64 Float64 Decimal(38,2) - - - -");
         check(
-            &[Avg, VarPop, VarSamp, StddevPop, StddevSamp, Quantile(0.1)],
+            &[Avg, VarPop, VarSamp, StddevPop, StddevSamp, Quantile(0.1), ApproxQuantile(0.1)],
+            "- Float64 Float64 Float64 Float64 Float64 Float64 - - - -",
+        );
+        check(
+            &[CovarPop, CovarSamp, Corr, RegrSlope, DecayedSum { half_life_us: 1 }, DecayedAvg { half_life_us: 1 }],
             "- Float64 Float64 Float64 Float64 Float64 Float64 - - - -",
         );
         check(
@@ -229,7 +324,13 @@ mod tests {
         check(&[BoolAnd, BoolOr], "Boolean - - - - - - - - - -");
         assert_eq!(Count.result_type(&DataType::Null), Some(DataType::Int64));
         let list = DataType::new_list(DataType::Utf8, true);
-        assert_eq!(ArrayAgg.result_type(&DataType::Utf8), Some(list));
+        for function in [ArrayAgg, TopK(1), LastDistinct(1)] {
+            assert_eq!(function.result_type(&DataType::Utf8), Some(list.clone()));
+        }
+        let Some(DataType::Map(entries, true)) = Histogram.result_type(&DataType::Utf8) else { panic!("a sorted map") };
+        let DataType::Struct(fields) = entries.data_type() else { panic!("entries are structs") };
+        let types: Vec<&DataType> = fields.iter().map(|field| field.data_type()).collect();
+        assert_eq!(types, [&DataType::Utf8, &DataType::Int64]);
     }
 
     #[test]
@@ -238,13 +339,15 @@ mod tests {
         names.dedup();
         let page: Vec<&str> = FUNCTION_NAMES.iter().copied().filter(|name| *name != "median").collect();
         assert_eq!(names, page);
-        assert!(LATER_FUNCTION_NAMES.iter().all(|name| !FUNCTION_NAMES.contains(name)));
     }
 
     #[test]
     fn order_and_filter() {
         let following: Vec<&str> = ALL.iter().filter(|function| function.follows_order()).map(Function::name).collect();
-        assert_eq!(following, ["first_value", "last_value", "nth_value", "array_agg", "min_by", "max_by"]);
+        assert_eq!(
+            following,
+            ["first_value", "last_value", "nth_value", "array_agg", "min_by", "max_by", "last_distinct"]
+        );
         let unfiltered: Vec<&str> =
             ALL.iter().filter(|function| !function.takes_filter()).map(Function::name).collect();
         assert_eq!(unfiltered, ["first_value", "last_value", "nth_value"]);

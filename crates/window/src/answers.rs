@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::NullBufferBuilder;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-    Int32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray, new_null_array,
+    Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use crate::program::{Call, Program};
 
@@ -34,7 +34,7 @@ pub struct FailedAnswer {
 #[derive(Debug)]
 pub struct Answers {
     columns: Vec<AnswerColumn>,
-    /// The columns of texts and lists.
+    /// The columns of texts, lists and maps.
     texts: Vec<usize>,
     failed: Vec<FailedAnswer>,
     known: Vec<bool>,
@@ -54,12 +54,15 @@ enum Values {
     Wides(Vec<i128>),
     Texts { offsets: Vec<i32>, bytes: Vec<u8> },
     Lists { offsets: Vec<i32>, items: Box<AnswerColumn> },
+    Maps { offsets: Vec<i32>, keys: Box<AnswerColumn>, counts: Vec<i64> },
 }
 
 impl Answers {
     /// No answers yet, for the calls of `program`, with room for `rows` reads.
     pub fn with_capacity(program: &Program, rows: usize) -> Answers {
-        let is_text = |call: &Call| matches!(call.data_type, DataType::Utf8 | DataType::Binary | DataType::List(_));
+        let is_text = |call: &Call| {
+            matches!(call.data_type, DataType::Utf8 | DataType::Binary | DataType::List(_) | DataType::Map(_, _))
+        };
         let texts = program.calls().iter().enumerate().filter(|(_, call)| is_text(call)).map(|(place, _)| place);
         Answers {
             columns: program.calls().iter().map(|call| AnswerColumn::new(&call.data_type, rows)).collect(),
@@ -74,7 +77,7 @@ impl Answers {
         self.known.len()
     }
 
-    /// Bytes of texts and lists answered so far; whole numbers and doubles take 8 a read and are not counted.
+    /// Bytes of texts, lists and maps answered so far; whole numbers and doubles take 8 a read and are not counted.
     pub fn text_bytes(&self) -> usize {
         self.texts.iter().map(|&column| self.columns[column].text_bytes()).sum()
     }
@@ -130,6 +133,10 @@ impl AnswerColumn {
             DataType::List(item) => {
                 Values::Lists { offsets: vec![0], items: Box::new(AnswerColumn::new(item.data_type(), rows)) }
             }
+            DataType::Map(entries, _) => {
+                let keys = Box::new(AnswerColumn::new(key_type(entries), rows));
+                Values::Maps { offsets: vec![0], keys, counts: Vec::with_capacity(rows) }
+            }
             _ => Values::Words(Vec::with_capacity(rows)),
         };
         AnswerColumn { data_type: data_type.clone(), nulls: NullBufferBuilder::new(rows), values }
@@ -141,6 +148,7 @@ impl AnswerColumn {
             Values::Wides(wides) => 16 * wides.len(),
             Values::Texts { offsets, bytes } => 4 * offsets.len() + bytes.len(),
             Values::Lists { offsets, items } => 4 * offsets.len() + items.text_bytes(),
+            Values::Maps { offsets, keys, counts } => 4 * offsets.len() + keys.text_bytes() + 8 * counts.len(),
         }
     }
 
@@ -153,6 +161,7 @@ impl AnswerColumn {
             Values::Wides(wides) => wides.push(0),
             Values::Texts { offsets, bytes } => offsets.push(offset(bytes.len())),
             Values::Lists { offsets, items } => offsets.push(offset(items.nulls.len())),
+            Values::Maps { offsets, counts, .. } => offsets.push(offset(counts.len())),
         }
     }
 
@@ -196,6 +205,17 @@ impl AnswerColumn {
         }
     }
 
+    /// Answers with the map of what `fill` answers to the column of keys, and the counts it adds, one for each key; with
+    /// NULL if that is nothing.
+    pub(crate) fn map(&mut self, fill: impl FnOnce(&mut AnswerColumn, &mut Vec<i64>)) {
+        if let Values::Maps { offsets, keys, counts } = &mut self.values {
+            let before = counts.len();
+            fill(keys, counts);
+            self.nulls.append(counts.len() > before);
+            offsets.push(offset(counts.len()));
+        }
+    }
+
     fn finish(mut self) -> ArrayRef {
         let nulls = self.nulls.finish();
         match self.values {
@@ -216,6 +236,12 @@ impl AnswerColumn {
                 items.finish(),
                 nulls,
             )),
+            Values::Maps { offsets, keys, counts } => {
+                let DataType::Map(entries, is_sorted) = &self.data_type else { unreachable!("maps have a map's type") };
+                let columns = vec![keys.finish(), Arc::new(Int64Array::new(counts.into(), None)) as ArrayRef];
+                let structs = StructArray::new(fields_of(entries), columns, None);
+                Arc::new(MapArray::new(entries.clone(), OffsetBuffer::new(offsets.into()), structs, nulls, *is_sorted))
+            }
         }
     }
 }
@@ -229,6 +255,21 @@ fn item_field(data_type: &DataType) -> FieldRef {
     match data_type {
         DataType::List(item) => item.clone(),
         other => Arc::new(arrow::datatypes::Field::new_list_field(other.clone(), true)),
+    }
+}
+
+/// The fields of a map's entries: key and value.
+fn fields_of(entries: &FieldRef) -> Fields {
+    match entries.data_type() {
+        DataType::Struct(fields) => fields.clone(),
+        other => unreachable!("the entries of a map are structs, not {other}"),
+    }
+}
+
+fn key_type(entries: &FieldRef) -> &DataType {
+    match entries.data_type() {
+        DataType::Struct(fields) => fields[0].data_type(),
+        other => unreachable!("the entries of a map are structs, not {other}"),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Values lie in sorted chunks of at most 512, so that entering and leaving cost a binary search and a short move, and
 //! the k-th value a walk over chunk lengths. Most frames of most entities fit in one chunk.
 
+use crate::exact::Step;
+
 const CHUNK_LEN_MAX: usize = 512;
 
 /// A sorted multiset of `K`.
@@ -20,6 +22,14 @@ impl<K> Default for Bag<K> {
 }
 
 impl<K: Ord> Bag<K> {
+    /// Takes `key` in or out.
+    pub(crate) fn step(&mut self, step: Step, key: K) {
+        match step {
+            Step::Enter => self.enter(key),
+            Step::Leave => self.leave(&key),
+        }
+    }
+
     pub(crate) fn enter(&mut self, key: K) {
         self.len += 1;
         let place = self.chunk_of(&key);

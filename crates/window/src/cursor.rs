@@ -16,7 +16,7 @@ use crate::answers::{AnswerColumn, Answers, Failure};
 use crate::events::Events;
 use crate::exact::Step;
 use crate::excluding::Excluding;
-use crate::program::{Call, Program, Source};
+use crate::program::{Program, Source};
 
 /// The instant and the row that a read stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl Cursor {
     pub fn read<E: Events>(&mut self, program: &Program, events: &E, at: ReadAt, answers: &mut Answers) {
         self.stand(program, events, at);
         let known = self.frames.iter().any(|frame| !frame.run.is_empty());
-        for (place, (call, source)) in program.calls().iter().zip(program.sources()).enumerate() {
-            if let Err(failure) = self.answer(program, events, call, *source, answers.column(place)) {
+        for place in 0..program.calls().len() {
+            if let Err(failure) = self.answer(program, events, place, at.t_us, answers.column(place)) {
                 answers.fail(place, failure);
             }
         }
@@ -224,21 +224,23 @@ impl Cursor {
         frame.run = new;
     }
 
+    /// Answers the call at `place` over the run that its frame stands on, as of `t_us`.
     fn answer<E: Events>(
         &self,
         program: &Program,
         events: &E,
-        call: &Call,
-        source: Source,
+        place: usize,
+        t_us: i64,
         column: &mut AnswerColumn,
     ) -> Result<(), Failure> {
+        let call = &program.calls()[place];
         let frame = &self.frames[call.frame];
         let slot = call.argument.map(|slot| program.slot(slot));
         let run = frame.run.clone();
-        match source {
+        match program.sources()[place] {
             Source::RunLength => column.word(run.len() as i64),
             Source::Accumulator(place) => {
-                return frame.accumulators[place].answer(call.function, slot, events, column);
+                return frame.accumulators[place].answer(call.function, slot, events, t_us, column);
             }
             Source::Pick => {
                 let index = match call.function {
@@ -287,7 +289,7 @@ pub(crate) mod tests {
     use crate::calendar::Calendar;
     use crate::carried::SortedEvents;
     use crate::frame::{Extent, Frame};
-    use crate::program::Slot;
+    use crate::program::{Call, Slot};
     use crate::ring::{Ring, RingLayout, TieBreak};
     use arrow::array::{
         Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
@@ -403,8 +405,19 @@ pub(crate) mod tests {
             Mode,
             MinBy,
             MaxBy,
+            CovarPop,
+            CovarSamp,
+            Corr,
+            RegrSlope,
+            DecayedSum { half_life_us: 7 * MINUTE_US + 13 },
+            DecayedAvg { half_life_us: 7 * MINUTE_US + 13 },
+            Histogram,
+            TopK(2),
+            LastDistinct(2),
+            ApproxCountDistinct,
+            ApproxQuantile(0.37),
         ];
-        let filtered = [Count, CountDistinct, Sum, Max, MinBy];
+        let filtered = [Count, CountDistinct, Sum, Max, MinBy, Corr, LastDistinct(3)];
         let slots = slots();
         let mut calls = Vec::new();
         for (frame, shape) in frames.iter().enumerate() {
@@ -413,12 +426,19 @@ pub(crate) mod tests {
                     |function, argument, data_type| Call { function, argument, by: None, filter, frame, data_type };
                 calls.push(call(Count, None, DataType::Int64));
                 for (slot, function) in (0..slots.len()).flat_map(|slot| plain.map(|function| (slot, function))) {
-                    let refused = function == ArrayAgg && !matches!(shape.extent, Extent::Rows { .. });
+                    let refused = match shape.extent {
+                        Extent::Range { preceding_us, .. } => {
+                            function == ArrayAgg || function.half_life_us().is_some() && preceding_us.is_none()
+                        }
+                        Extent::Rows { .. } => function.half_life_us().is_some(),
+                    };
                     if refused || (filter.is_some() && !filtered.contains(&function)) {
                         continue;
                     }
                     if let Some(data_type) = function.result_type(&slots[slot].data_type) {
-                        let by = matches!(function, MinBy | MaxBy).then_some((slot + 1) % slots.len());
+                        let next = (1..=slots.len()).map(|by| (slot + by) % slots.len());
+                        let mut by = next.filter(|by| !function.takes_pairs() || slots[*by].data_type.is_numeric());
+                        let by = by.next().filter(|_| function.takes_pairs() || matches!(function, MinBy | MaxBy));
                         calls.push(Call { by, ..call(function, Some(slot), data_type) });
                     }
                 }
@@ -643,8 +663,7 @@ pub(crate) mod tests {
         assert_eq!(answers.known, BooleanArray::from(vec![false]));
         assert_eq!(answers.failed, []);
         for (call, column) in program.calls().iter().zip(&answers.columns) {
-            let counts = matches!(call.function, Function::Count | Function::CountDistinct);
-            match counts {
+            match call.function.counts() {
                 true => assert_eq!(column.to_data(), Int64Array::from(vec![0]).to_data(), "{call:?}"),
                 false => assert!(column.is_null(0), "{call:?}"),
             }

@@ -56,15 +56,16 @@ struct Outliers {
     total: BigInt,
 }
 
+/// How many values of a sum are NaN or infinities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct NotFinite {
+pub(crate) struct NotFinite {
     nan: u32,
     positive: u32,
     negative: u32,
 }
 
 impl NotFinite {
-    const NONE: NotFinite = NotFinite { nan: 0, positive: 0, negative: 0 };
+    pub(crate) const NONE: NotFinite = NotFinite { nan: 0, positive: 0, negative: 0 };
 }
 
 /// Whether a value enters a sum or leaves it.
@@ -72,6 +73,17 @@ impl NotFinite {
 pub(crate) enum Step {
     Enter,
     Leave,
+}
+
+impl Step {
+    /// Counts what enters and leaves.
+    #[inline]
+    pub(crate) fn count(self, count: &mut u64) {
+        match self {
+            Step::Enter => *count += 1,
+            Step::Leave => *count -= 1,
+        }
+    }
 }
 
 impl Default for ExactSum {
@@ -83,10 +95,7 @@ impl Default for ExactSum {
 impl ExactSum {
     #[inline]
     pub(crate) fn step(&mut self, step: Step, x: f64) {
-        match step {
-            Step::Enter => self.count += 1,
-            Step::Leave => self.count -= 1,
-        }
+        step.count(&mut self.count);
         self.bits ^= x.to_bits();
         if !x.is_finite() {
             return self.not_finite.step(step, x);
@@ -204,7 +213,7 @@ impl ExactSquares {
 }
 
 impl NotFinite {
-    fn step(&mut self, step: Step, x: f64) {
+    pub(crate) fn step(&mut self, step: Step, x: f64) {
         let count = if x.is_nan() {
             &mut self.nan
         } else if x > 0.0 {
@@ -219,7 +228,7 @@ impl NotFinite {
     }
 
     /// What the non-finite values make of a sum or an average; `None` if all values are finite.
-    fn sum(&self) -> Option<f64> {
+    pub(crate) fn sum(&self) -> Option<f64> {
         match self {
             NotFinite { nan: 0, positive: 0, negative: 0 } => None,
             NotFinite { nan: 0, negative: 0, .. } => Some(f64::INFINITY),
@@ -232,10 +241,7 @@ impl NotFinite {
 #[cold]
 fn outlying(outliers: &mut Option<Box<Outliers>>, step: Step, negative: bool, magnitude: BigUint) {
     let part = outliers.get_or_insert_default();
-    match step {
-        Step::Enter => part.count += 1,
-        Step::Leave => part.count -= 1,
-    }
+    step.count(&mut part.count);
     part.total += BigInt::from_biguint(if negative { Sign::Minus } else { Sign::Plus }, magnitude);
     if part.count == 0 {
         debug_assert!(part.total.is_zero(), "what entered has left");

@@ -16,7 +16,7 @@ pub struct Call {
     pub function: Function,
     /// The slot of the argument; `None` only for `count(*)`.
     pub argument: Option<usize>,
-    /// The slot of y in `min_by(x, y)` and `max_by(x, y)`.
+    /// The slot of y in `min_by(x, y)` and `max_by(x, y)`, of x in `corr(y, x)` and its like.
     pub by: Option<usize>,
     /// Which of the program's FILTERs guards the call.
     pub filter: Option<usize>,
@@ -98,7 +98,7 @@ pub(crate) struct Input {
     pub(crate) kind: Kind,
     /// Slot of the argument; `None` for counting rows.
     pub(crate) slot: Option<usize>,
-    /// Slot of y for `min_by` and `max_by`.
+    /// Slot of y for `min_by` and `max_by`, of x for pairs.
     pub(crate) by: Option<usize>,
     /// Flag of the FILTER.
     pub(crate) filter: Option<usize>,
@@ -115,16 +115,26 @@ pub(crate) enum Kind {
     SumAndSquares,
     /// min, max, quantiles.
     Bag,
-    /// count(DISTINCT x).
+    /// count(DISTINCT x), histogram.
     Distinct,
-    /// mode, and count(DISTINCT x) beside it.
+    /// mode and top_k, and the former two beside them.
     Mode,
+    /// approx_count_distinct.
+    Registers,
+    /// approx_quantile.
+    Buckets,
+    /// last_distinct.
+    Recency,
     /// bool_and, bool_or.
     Bools,
     /// min_by: (y, earliest).
     LeastBy,
     /// max_by: (y, earliest).
     GreatestBy,
+    /// covar_pop, covar_samp, corr, regr_slope.
+    Pairs,
+    /// decayed_sum and decayed_avg of a half-life.
+    Decayed { half_life_us: i64 },
 }
 
 impl Program {
@@ -215,11 +225,16 @@ impl Program {
             Sum | Avg => Kind::Sum,
             VarPop | VarSamp | StddevPop | StddevSamp => Kind::SumAndSquares,
             Min | Max | Quantile(_) => Kind::Bag,
-            CountDistinct => Kind::Distinct,
-            Mode => Kind::Mode,
+            CountDistinct | Histogram => Kind::Distinct,
+            Mode | TopK(_) => Kind::Mode,
+            ApproxCountDistinct => Kind::Registers,
+            ApproxQuantile(_) => Kind::Buckets,
+            LastDistinct(_) => Kind::Recency,
             BoolAnd | BoolOr => Kind::Bools,
             MinBy => Kind::LeastBy,
             MaxBy => Kind::GreatestBy,
+            CovarPop | CovarSamp | Corr | RegrSlope => Kind::Pairs,
+            DecayedSum { half_life_us } | DecayedAvg { half_life_us } => Kind::Decayed { half_life_us },
         };
         let slot = if kind == Kind::Count && !nullable { None } else { argument };
         Source::Accumulator(share(&mut self.accumulators[frame], Input { kind, slot, by, filter }))

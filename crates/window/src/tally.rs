@@ -1,6 +1,6 @@
-//! How often each value occurs in a frame: `count(DISTINCT x)` and `mode(x)`.
+//! How often each value occurs in a frame: `count(DISTINCT x)`, `histogram(x)`, `mode(x)` and `top_k(x, k)`.
 //!
-//! A handful of values is a short list that is scanned; more go into a hash table, and, where the mode is asked for, into
+//! A handful of values is a short list that is scanned; more go into a hash table, and, where the most frequent are asked for, into
 //! a set ranked by frequency beside it.
 
 use std::cmp::Reverse;
@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
+
+use crate::exact::Step;
 
 type Seed = foldhash::fast::FixedState;
 
@@ -27,9 +29,17 @@ enum Counts<K> {
 }
 
 impl<K: Ord + Hash + Clone> Tally<K> {
-    /// `ranks` says that [`Tally::mode`] will be asked for.
+    /// `ranks` says that [`Tally::mode`] and [`Tally::most_frequent`] will be asked for.
     pub(crate) fn new(ranks: bool) -> Self {
         Tally { ranks, counts: Counts::Few(Vec::new()) }
+    }
+
+    /// Takes `key` in or out.
+    pub(crate) fn step(&mut self, step: Step, key: K) {
+        match step {
+            Step::Enter => self.enter(key),
+            Step::Leave => self.leave(&key),
+        }
     }
 
     pub(crate) fn enter(&mut self, key: K) {
@@ -119,6 +129,28 @@ impl<K: Ord + Hash + Clone> Tally<K> {
         }
     }
 
+    /// The `k` most frequent values, the smallest first of ties.
+    pub(crate) fn most_frequent(&self, k: usize) -> Vec<&K> {
+        match &self.counts {
+            Counts::Few(few) => {
+                let mut entries: Vec<_> = few.iter().map(|(key, count)| (Reverse(*count), key)).collect();
+                entries.sort_unstable();
+                entries.into_iter().take(k).map(|(_, key)| key).collect()
+            }
+            Counts::Many { ranked, .. } => ranked.iter().take(k).map(|(_, key)| key).collect(),
+        }
+    }
+
+    /// Every value and how often it occurs, the smallest first.
+    pub(crate) fn sorted(&self) -> Vec<(&K, u64)> {
+        let mut entries: Vec<_> = match &self.counts {
+            Counts::Few(few) => few.iter().map(|(key, count)| (key, *count)).collect(),
+            Counts::Many { counts, .. } => counts.iter().map(|(key, count)| (key, *count)).collect(),
+        };
+        entries.sort_unstable();
+        entries
+    }
+
     fn spread(&mut self) {
         let Counts::Few(few) = &mut self.counts else { return };
         let few = std::mem::take(few);
@@ -155,6 +187,13 @@ mod tests {
                 prop_assert_eq!(tally.distinct(), model.len());
                 let mode = model.iter().min_by_key(|(key, count)| (Reverse(**count), **key)).map(|(key, _)| key);
                 prop_assert_eq!(tally.mode(), mode);
+                let mut frequent: Vec<_> = model.iter().map(|(key, count)| (Reverse(*count), key)).collect();
+                frequent.sort();
+                for k in [1, 3, 100] {
+                    let frequent: Vec<&u16> = frequent.iter().take(k).map(|(_, key)| *key).collect();
+                    prop_assert_eq!(tally.most_frequent(k), frequent);
+                }
+                prop_assert_eq!(tally.sorted(), model.iter().map(|(key, count)| (key, *count)).collect::<Vec<_>>());
             }
         }
     }

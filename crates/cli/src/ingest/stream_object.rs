@@ -1,5 +1,6 @@
 //! A stream as its server tells of it, and the definition that its files are read by.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,8 +33,12 @@ pub(crate) struct StreamObject {
     #[serde(default)]
     timestamp_unit: Option<String>,
     source: SourceObject,
-    /// The next offset of each partition.
+    /// The next offset of each partition; none of a derived stream.
+    #[serde(default)]
     pub(crate) position: Vec<u64>,
+    /// Of a derived stream: those of each stream that it sees the events of.
+    #[serde(default)]
+    positions: BTreeMap<String, Vec<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +72,13 @@ impl StreamObject {
             Object::Service => return Err(no_stream(name, "feature service", &[])),
             Object::View { reads } => return Err(no_stream(name, "feature view", &reads)),
         };
+        if stream.source.connector == "derived" {
+            let sources: Vec<&str> = stream.positions.keys().map(String::as_str).collect();
+            return Err(Failure::input_with_hint(
+                format!("stream `{name}` is derived from others and takes no events"),
+                format!("send them to what it sees the events of: `{}`", sources.join("`, `")),
+            ));
+        }
         if stream.source.connector == "file" {
             return Err(Failure::input_with_hint(
                 format!("stream `{name}` reads a file and takes no events over HTTP"),

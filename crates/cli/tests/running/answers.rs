@@ -1,7 +1,9 @@
 //! What is served is what history computes, value for value.
 
 use std::fs;
+use std::path::Path;
 
+use asof_connect::{Format, SpineFile};
 use serde_json::Value;
 
 use crate::folder::{Folder, project};
@@ -86,6 +88,74 @@ known      v no
 ";
     assert_eq!(said.stdout, expected);
     server.end("INT");
+}
+
+/// Arrays and a map, passed on by a service. The map's keys are no texts, and one of them needs no quotes in JSON.
+const LISTS: &str = "
+CREATE FEATURE VIEW lists AS
+SELECT k, array_agg(amount) OVER r AS newest, top_k(n, 2) OVER w AS top, last_distinct(id, 5) OVER w AS ids,
+       histogram(amount) OVER w AS amounts, approx_count_distinct(id) OVER w AS about, approx_quantile(n, 0.5) OVER w AS middle
+FROM e
+WINDOW w AS (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW),
+       r AS (PARTITION BY k ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW);
+CREATE FEATURE SERVICE g AS
+SELECT l.newest, l.top, l.ids, l.amounts, l.about, l.middle FROM REQUEST (k BIGINT) AS r LEFT JOIN lists AS l ON l.k = r.k;
+";
+
+#[test]
+fn arrays_and_maps_are_the_same_everywhere() {
+    let folder = Folder::new();
+    folder.file("project.sql", project("e.jsonl", "jsonl", "") + LISTS);
+    folder.file("s.csv", "k,ts\n1,2026-01-01T00:10:00Z\n2,2026-01-01T00:10:00Z\n");
+    let names = ["newest", "top", "ids", "amounts", "about", "middle"];
+    let values = ["[1.5,2.5]", "[1,2]", r#"["b","a"]"#, r#"{"1.5":1,"2.5":1}"#, "2", "1.00390625"];
+    let nothing = ["null", "null", "null", "null", "0", "null"];
+    let object = |k: &str, values: &[&str]| {
+        let members: Vec<String> =
+            names.iter().zip(values).map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+        format!(r#"{{"k":{k},"ts":"2026-01-01T00:10:00.000000Z",{}}}"#, members.join(",")) + "\n"
+    };
+    for target in ["--view lists", "--service g"] {
+        for out in ["out.jsonl", "out.csv", "out.parquet"] {
+            let made = folder.run(&format!("history . {target} --spine s.csv --out {out}"));
+            assert_eq!(made.code, Some(0), "{target} {out}: {}", made.stderr);
+        }
+        let lines = fs::read_to_string(folder.path().join("out.jsonl")).unwrap();
+        let plain = lines.replace(r#""k":"1""#, r#""k":1"#).replace(r#""k":"2""#, r#""k":2"#);
+        assert_eq!(
+            plain.replace(":10:00Z", ":10:00.000000Z"),
+            object("1", &values) + &object("2", &nothing),
+            "{target}"
+        );
+        let csv = fs::read_to_string(folder.path().join("out.csv")).unwrap();
+        let expected = r#","[1.5,2.5]","[1,2]","[""b"",""a""]","{""1.5"":1,""2.5"":1}",2,1.00390625"#;
+        assert!(csv.lines().nth(1).unwrap().ends_with(expected), "{csv}");
+        assert!(csv.lines().nth(2).unwrap().ends_with(",,,,,0,"), "{csv}");
+        let parquet = parquet_values(&folder.path().join("out.parquet"), &names);
+        assert_eq!(parquet, [values.to_vec(), nothing.to_vec()], "{target}");
+    }
+    let server = Server::start(&folder, "");
+    for words in ["lists k=1", "g k=1"] {
+        let said = server.get(&format!("{words} --as-of 2026-01-01T00:10:00Z --format json"));
+        assert!(said.stdout.contains(&format!(r#""rows":[[{}]]"#, values.join(","))), "{}{}", said.stdout, said.stderr);
+        let said = server.get(&format!("{words} --as-of 2026-01-01T00:10:00Z"));
+        let expected =
+            "newest   [1.5,2.5]\ntop      [1,2]\nids      [\"b\",\"a\"]\namounts  {\"1.5\":1,\"2.5\":1}\nabout    2\n";
+        assert!(said.stdout.starts_with(expected), "{}{}", said.stdout, said.stderr);
+    }
+    server.end("INT");
+}
+
+/// The values of a Parquet file as JSON, row by row.
+fn parquet_values(path: &Path, names: &[&str]) -> Vec<Vec<String>> {
+    let mut file = SpineFile::open(path, Format::Parquet, &[]).unwrap();
+    let batch = file.next_batch().unwrap().unwrap();
+    let value = |name: &&str, row| {
+        let mut text = Vec::new();
+        asof_connect::write_json_value(batch.column_by_name(name).unwrap(), row, &mut text);
+        String::from_utf8(text).unwrap()
+    };
+    (0..batch.num_rows()).map(|row| names.iter().map(|name| value(name, row)).collect()).collect()
 }
 
 #[test]

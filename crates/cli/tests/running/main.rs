@@ -7,6 +7,7 @@
 mod answers;
 mod arrivals;
 mod configuration;
+mod derived;
 mod endings;
 #[path = "../bad_input/folder.rs"]
 #[allow(dead_code, reason = "shared with the tests of bad input, which use the rest")]

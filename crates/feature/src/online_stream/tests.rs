@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 const MINUTE_US: i64 = 60_000_000;
 const ENTITIES: i64 = 4;
+const VIEWS: usize = 4;
 
 const SQL: &str = "
 CREATE STREAM payments (
@@ -24,6 +25,15 @@ WINDOW h AS (PARTITION BY account ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PR
 CREATE FEATURE VIEW by_name AS
 SELECT name, count(*) OVER h AS n, sum(price) OVER h AS spent, count(DISTINCT account) OVER h AS accounts
 FROM payments WINDOW h AS (PARTITION BY name ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW);
+CREATE STREAM shares AS SELECT id, account AS who, name, 60 / amount AS share, ts AS at FROM payments WHERE amount <> 2;
+CREATE STREAM either AS
+SELECT who, name, share FROM shares WHERE share > 3 UNION ALL SELECT account, lower(name), 100 / (amount - 7) FROM payments;
+CREATE FEATURE VIEW by_who AS
+SELECT who, sum(share) OVER h AS shares, last_value(name) OVER h AS last FROM shares
+WINDOW h AS (PARTITION BY who ORDER BY at RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW);
+CREATE FEATURE VIEW by_either_name AS
+SELECT name, count(*) OVER r AS n, array_agg(60 / share) OVER r AS list, last_value(who) OVER r AS last FROM either
+WINDOW r AS (PARTITION BY name ORDER BY ts ROWS BETWEEN 7 PRECEDING AND CURRENT ROW);
 ";
 
 #[derive(Debug, Clone)]
@@ -62,7 +72,7 @@ impl World {
         let plan = StreamPlan::new(project.streams[0].clone()).unwrap();
         let view = |view| Arc::new(OnlineView::new(ViewPlan::new(view).unwrap(), shards).unwrap());
         let views: Vec<Arc<OnlineView>> = project.views.into_iter().map(view).collect();
-        let stream = OnlineStream::new(plan.clone(), plan.file_rules(), views.clone());
+        let stream = OnlineStream::new(plan.clone(), plan.file_rules(), &project.derived, views.clone());
         World { views, stream, version: Version(0), next_offset: 0 }
     }
 
@@ -100,7 +110,7 @@ impl World {
 
     fn take_in(&mut self, prepared: &Prepared) {
         self.version.0 += 1;
-        self.stream.take_in(prepared, self.version, self.settled()).unwrap();
+        self.stream.take_in(prepared, self.version, &[self.settled(); VIEWS]).unwrap();
     }
 
     fn arrive(&mut self, rows: &[Row]) -> (Prepared, Stored) {
@@ -123,7 +133,7 @@ impl World {
             views,
             judgement,
         };
-        self.stream.recall(recalled, self.settled()).unwrap()
+        self.stream.recall(recalled, &[self.settled(); VIEWS]).unwrap()
     }
 
     /// Reads stand at the newest version but one.
@@ -142,9 +152,9 @@ impl World {
         let accounts: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ENTITIES));
         let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..ENTITIES).map(|name| format!("n{name}"))));
         let mut all = Vec::new();
-        for (view, keys) in self.views.iter().zip([accounts, names]) {
+        for (view, keys) in self.views.iter().zip([&accounts, &names, &accounts, &names]) {
             for t_us in [watermark_us - 30 * MINUTE_US, watermark_us, watermark_us + 15 * MINUTE_US] {
-                let answers = view.read(std::slice::from_ref(&keys), &[t_us; ENTITIES as usize], self.version).unwrap();
+                let answers = view.read(std::slice::from_ref(keys), &[t_us; ENTITIES as usize], self.version).unwrap();
                 all.push(format!("{} at {t_us}: {:?} {:?}", view.plan().view().name, answers.features, answers.known));
             }
         }
@@ -242,6 +252,7 @@ proptest! {
                 in_two.take_in(prepared);
                 prop_assert_eq!(prepared.verdicts(), expected.verdicts());
                 prop_assert_eq!(prepared.set_aside(), expected.set_aside());
+                prop_assert_eq!(prepared.derived_set_aside(), expected.derived_set_aside());
                 prop_assert_eq!(prepared.newest_us(), expected.newest_us());
             }
         }
@@ -260,6 +271,7 @@ proptest! {
             prop_assert_eq!(prepared.verdicts(), verdicts);
         }
         prop_assert_eq!(whole.stream.accounting(), single.stream.accounting());
+        prop_assert_eq!(whole.stream.derived_rows(), single.stream.derived_rows());
         prop_assert_eq!(whole.read(), single.read());
     }
 
@@ -270,7 +282,7 @@ proptest! {
         batches in batches(),
         rest in batches(),
         cut in any::<prop::sample::Index>(),
-        kept_views in prop::collection::vec(any::<bool>(), 2),
+        kept_views in prop::collection::vec(any::<bool>(), VIEWS),
     ) {
         let (mut live, mut recalled) = (World::new(4), World::new(2));
         let cut = cut.index(batches.len() + 1);
@@ -294,7 +306,7 @@ proptest! {
             let views: Vec<bool> = kept_views.iter().map(|is_kept| is_after || !is_kept).collect();
             let judgement = if is_after { Judgement::Recalled } else { Judgement::Known };
             let aside = recalled.recall(stored, &views, judgement);
-            for view in 0..2 {
+            for view in 0..VIEWS {
                 let offsets: Vec<u64> = aside[view].iter().map(|one| stored.offsets[one.row]).collect();
                 let expected = if views[view] { &asides[place][view][..] } else { &[] };
                 prop_assert_eq!(offsets, expected);
@@ -324,7 +336,7 @@ fn plain(id: i64, minute: i64) -> Row {
 fn verdicts(rows: &[Row], lateness: Lateness, used_before: &[(usize, i64)], arrived_us: ArrivedAt<'_>) -> Vec<Verdict> {
     let mut world = World::new(1);
     let rules = world.stream.plan().rules();
-    world.stream = OnlineStream::new(world.stream.plan().clone(), rules, world.views.clone());
+    world.stream = OnlineStream::new(world.stream.plan().clone(), rules, &project().derived, world.views.clone());
     let batch = world.batch(rows);
     let rejected: Vec<Rejected> = world.stream.plan().rejected(&batch, Vec::new());
     let primary_keys = world.stream.plan().primary_keys(&batch).unwrap();
@@ -332,7 +344,7 @@ fn verdicts(rows: &[Row], lateness: Lateness, used_before: &[(usize, i64)], arri
     let offsets: Vec<u64> = (0..rows.len() as u64).collect();
     let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness, used_before };
     let settled = Settled { version: Version(0), floor_us: None };
-    let outcome = world.stream.arrive(arrivals, Version(1), settled).unwrap();
+    let outcome = world.stream.arrive(arrivals, Version(1), &[settled; VIEWS]).unwrap();
     assert_eq!(world.stream.accounting().total(), rows.len() as u64);
     outcome.verdicts
 }
@@ -374,4 +386,30 @@ fn images_of_another_view_are_refused_by_name() {
         "{error}"
     );
     assert_eq!(World::new(8).views[0].restore(&kept.images[0]).unwrap(), 2);
+}
+
+/// What derived streams make of one batch, worked out by hand.
+#[test]
+fn a_derived_stream_has_rows_and_its_own_failures() {
+    let mut world = World::new(2);
+    let with = |id, name, amount| Row { name: Some(name), amount: Some(amount), ..plain(id, 1) };
+    // The second is out of `shares` by WHERE, the third fails there, the fourth fails in the second branch of `either`, and
+    // the fifth is rejected.
+    let rows = [with(0, 0, 10), with(1, 0, 2), with(2, 1, 0), with(3, 1, 7), with(4, 1, 19)];
+    let (prepared, _) = world.arrive(&rows);
+    let names: Vec<&str> = world.stream.derived().iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(names, ["shares", "either"]);
+    // In `either`: of `shares` the shares 6 and 8, of `payments` the amounts 10, 2 and 0.
+    assert_eq!(world.stream.derived_rows(), [2, 5]);
+    let aside = prepared.derived_set_aside();
+    assert_eq!((aside[0][0].row, &aside[0][0].detail[..]), (2, "`60 / amount`: division by zero"));
+    assert_eq!((aside[1][0].row, &aside[1][0].detail[..]), (3, "`100 / (amount - 7)`: division by zero"));
+    assert_eq!((aside[0].len(), aside[1].len()), (1, 1));
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["n0", "n1"]));
+    let answers = world.views[3].read(&[names], &[MINUTE_US; 2], world.version).unwrap();
+    let lists = answers.features[1].as_list::<i32>();
+    let list = |row: usize| lists.value(row).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
+    // The branch comes before the offset in the order of ties.
+    assert_eq!(list(0), [60 / 6, 60 / 33, 60 / -20]);
+    assert_eq!(list(1), [60 / 8, 60 / -14]);
 }

@@ -33,7 +33,8 @@ struct Live {
 impl Live {
     fn new(stream: &StreamPlan, view: &ViewPlan) -> Live {
         let view = Arc::new(OnlineView::new(view.clone(), 4).unwrap());
-        let stream = OnlineStream::new(stream.clone(), stream.rules(), vec![view.clone()]);
+        let derived = view.plan().view().stream.lineage();
+        let stream = OnlineStream::new(stream.clone(), stream.rules(), &derived, vec![view.clone()]);
         Live { stream, view, version: Version(0), next_offsets: HashMap::new() }
     }
 
@@ -49,7 +50,7 @@ impl<'a> Bound<'a> {
     fn new(case: &'a Case) -> Bound<'a> {
         let project = case.project(&case.sql);
         let view = project.views[0].clone();
-        let stream = view.stream.clone();
+        let stream = project.streams[0].clone();
         let folder = TempDir::new().unwrap();
         let columns: Vec<_> =
             stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
@@ -79,7 +80,12 @@ impl<'a> Bound<'a> {
             let first = run[0];
             let outcome = self.arrive(engine, first, run.len());
             judged.extend(outcome.verdicts.iter().map(words));
-            set_aside.extend(outcome.set_aside[0].iter().map(|one| first + one.row));
+            let aside = outcome.derived_set_aside.iter().chain(&outcome.set_aside).flatten();
+            let mut aside: Vec<usize> = aside.map(|one| first + one.row).collect();
+            // A row may fail in several branches, and is listed once.
+            aside.sort_unstable();
+            aside.dedup();
+            set_aside.extend(aside);
         }
         (judged, set_aside)
     }
@@ -103,7 +109,7 @@ impl<'a> Bound<'a> {
             lateness: Lateness::Applied,
             used_before: &[],
         };
-        engine.stream.arrive(arrivals, engine.version, UNSETTLED).unwrap()
+        engine.stream.arrive(arrivals, engine.version, &[UNSETTLED]).unwrap()
     }
 
     fn read(&self, engine: &Live, read: &Read) -> Vec<String> {

@@ -56,7 +56,12 @@ function bytes(count) {
 /** A value of an answer, as it was written. */
 function valueText(value) {
   if (value === null) return "NULL";
-  return Array.isArray(value) ? `[${value.map(elementText).join(", ")}]` : String(value);
+  if (Array.isArray(value)) return `[${value.map(elementText).join(", ")}]`;
+  return typeof value === "object" && !(value instanceof ExactNumber) ? mapText(value) : String(value);
+}
+
+function mapText(map) {
+  return `{${Object.entries(map).map(([key, value]) => `${JSON.stringify(key)}: ${elementText(value)}`).join(", ")}}`;
 }
 
 function elementText(value) {
@@ -304,6 +309,24 @@ function streamDetails(stream) {
   return nodes;
 }
 
+const derivedTable = new ObjectTable("derived", [
+  { title: "Derived stream" },
+  { title: "Reads", show: (stream) => stream.reads.join(", ") },
+  { title: "Rows", look: "number", show: (stream) => whole(stream.counts.rows) },
+  { title: "Watermark", look: "time wide", show: (stream) => instant(stream.watermark) },
+  { title: "Set aside", look: "number", show: (stream) => whole(stream.counts.set_aside),
+    isSome: (stream) => stream.counts.set_aside > 0 },
+], derivedDetails);
+
+function derivedDetails(stream) {
+  const positions = Object.entries(stream.positions).map(([source, offsets]) => `${source} ${offsets.map(whole).join(", ")}`);
+  return [
+    make("dl", {}, ...pairs([["Order", stream.time_column], ["Primary key", stream.primary_key.join(", ") || "none"],
+      ["Position", positions.join("; ")]])),
+    smallTable(["Column", "Type"], stream.columns.map(({ name, type }) => [name, type])),
+  ];
+}
+
 function featureDetails(object) {
   const columns = (list) => list.map(({ name, type }) => `${name} ${type}`).join(", ");
   const [title, asked] = object.key ? ["Entity key", object.key] : ["Request", object.request];
@@ -340,11 +363,16 @@ const serviceTable = new ObjectTable("services", [
 
 function showJob(answer) {
   job = answer;
-  rates.take(objectsOf("stream"), performance.now());
+  const isDerived = (stream) => stream.source.connector === "derived";
+  const streams = objectsOf("stream").filter((stream) => !isDerived(stream));
+  const derived = objectsOf("stream").filter(isDerived);
+  rates.take(streams, performance.now());
   say(byId("phase"), job.ready ? job.phase : `${job.phase}, not ready`);
   byId("phase").className = `badge ${job.ready ? "good" : "warn"}`;
   say(byId("clock"), `${job.clock} clock: ${job.now ? `${instant(job.now)} UTC` : "no event yet"}`);
-  streamTable.update(objectsOf("stream"));
+  streamTable.update(streams);
+  derivedTable.update(derived);
+  byId("derived").hidden = derived.length === 0;
   viewTable.update(objectsOf("feature view"));
   serviceTable.update(objectsOf("feature service"));
   lookup.offer([...objectsOf("feature service"), ...objectsOf("feature view")]);
