@@ -20,6 +20,7 @@ mod check;
 mod connector;
 mod constant;
 mod derived;
+mod derived_branch;
 mod derived_builder;
 mod error;
 mod frame;

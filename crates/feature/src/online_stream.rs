@@ -21,8 +21,8 @@ use asof_window::{Accounting, Judge, Lateness, Rules, Verdict, Version};
 
 use crate::derived::{DerivedPlan, Feed};
 use crate::error::FeatureError;
-use crate::online_view::{OnlineView, Settled};
 use crate::fingerprint::derivation_fingerprint;
+use crate::online_view::{OnlineView, Settled};
 use crate::prepared::{Brought, Prepared, Ties};
 use crate::stream::{Faced, Known, StreamPlan};
 use crate::taking::SetAside;
@@ -156,12 +156,7 @@ pub enum Judgement {
 impl OnlineStream {
     /// A stream that has seen no events, those of `derived` that read it, each after those that it reads, and the views
     /// over all of them.
-    pub fn new(
-        plan: StreamPlan,
-        rules: Rules,
-        derived: &[Arc<Stream>],
-        views: Vec<Arc<OnlineView>>,
-    ) -> OnlineStream {
+    pub fn new(plan: StreamPlan, rules: Rules, derived: &[Arc<Stream>], views: Vec<Arc<OnlineView>>) -> OnlineStream {
         let derived = DerivedPlan::new(plan.stream(), derived);
         let feeds_of = |(place, view): (usize, &Arc<OnlineView>)| {
             let stream = view.plan().view().stream.clone();
@@ -373,8 +368,11 @@ impl OnlineStream {
         let (mut set_aside, mut events) = (vec![Vec::new(); self.views.len()], Vec::new());
         for ViewFeed { view, feed, .. } in &self.feeds {
             let (rows, used) = derived.at(*feed, batch, used);
-            let (mut aside, brought) =
-                if is_asked(*view) { self.views[*view].bring(rows, used, self.times(batch))? } else { Default::default() };
+            let (mut aside, brought) = if is_asked(*view) {
+                self.views[*view].bring(rows, used, self.times(batch))?
+            } else {
+                Default::default()
+            };
             set_aside[*view].append(&mut aside);
             events.push(brought);
         }

@@ -18,7 +18,8 @@ use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use asof_window::{
-    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState, shard_of,
+    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState,
+    shard_of,
 };
 
 use crate::error::FeatureError;

@@ -35,8 +35,7 @@ impl EntityEvents {
         let batch = view.events.take(shard)?;
         let keys = view.keys.encode(view.layout.keys(&batch))?;
         let offsets = view.layout.offsets(&batch);
-        let stays =
-            |row: usize| duplicates.is_empty() || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
+        let stays = |row: usize| duplicates.is_empty() || offsets.is_none_or(|offsets| !duplicates.hold(offsets[row]));
         let mut entities = EntityIndex::default();
         let mut rows = Vec::with_capacity(batch.num_rows());
         let mut entity_of = Vec::with_capacity(batch.num_rows());

@@ -26,8 +26,8 @@ use crate::statistics::{DerivedStatistics, StorageStatistics, StreamStatistics, 
 use crate::storage::Storage;
 use crate::stream_log::StreamLog;
 use crate::submission::IngestError;
-use crate::unit::Readers;
 use crate::told::Told;
+use crate::unit::Readers;
 use crate::visibility::{Published, StreamPosition, Visibility};
 use crate::writer::{Judged, Writer};
 
@@ -224,12 +224,7 @@ impl Engine {
         for Judged { batch, prepared } in judged {
             let settled = self.settled(&oldest, batch.stream);
             writer.streams[batch.stream].take_in(prepared, version, &settled)?;
-            lock(&self.told).add(
-                batch,
-                prepared,
-                &self.views_of(batch.stream),
-                &writer.streams[batch.stream],
-            );
+            lock(&self.told).add(batch, prepared, &self.views_of(batch.stream), &writer.streams[batch.stream]);
             writer.note(batch, prepared, arrived_us);
             self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
         }

@@ -128,8 +128,13 @@ impl<'e> Reading<'e> {
 
     /// The streams whose events the service with this index sees, each once, as indexes into the project's.
     pub fn streams_of_service(&self, service: usize) -> Vec<usize> {
-        let mut streams: Vec<usize> =
-            self.engine.service(service).views.iter().flat_map(|view| self.engine.view(*view).streams.clone()).collect();
+        let mut streams: Vec<usize> = self
+            .engine
+            .service(service)
+            .views
+            .iter()
+            .flat_map(|view| self.engine.view(*view).streams.clone())
+            .collect();
         streams.sort_unstable();
         streams.dedup();
         streams

@@ -54,7 +54,11 @@ impl Engine {
                 let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
                 let from = RecallFrom {
                     judge: restored.streams[stream],
-                    views: self.views_of(stream).into_iter().map(|view| if restored.views[view] { restored.streams[stream].max(oldest) } else { oldest }).collect(),
+                    views: self
+                        .views_of(stream)
+                        .into_iter()
+                        .map(|view| if restored.views[view] { restored.streams[stream].max(oldest) } else { oldest })
+                        .collect(),
                 };
                 self.recall_stream(&mut writer, stream, &from, stop)?;
             }

@@ -43,13 +43,7 @@ impl Told {
     }
 
     /// Adds what became of a batch. `views` are those of its stream, in its order.
-    pub(crate) fn add(
-        &mut self,
-        batch: &StreamBatch,
-        prepared: &Prepared,
-        views: &[usize],
-        stream: &OnlineStream,
-    ) {
+    pub(crate) fn add(&mut self, batch: &StreamBatch, prepared: &Prepared, views: &[usize], stream: &OnlineStream) {
         let reasons = &mut self.reasons[batch.stream];
         for one in &batch.rejected {
             reasons.add(one.rejection.name(), batch.offsets[one.row], &one.detail);

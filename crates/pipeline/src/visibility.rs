@@ -29,7 +29,9 @@ impl Published {
     /// watermarks, and the stream whose that is. `None` while one of them has no watermark.
     pub(crate) fn earliest_of(&self, streams: &[usize], as_of_horizon_us: i64) -> Option<(i64, usize)> {
         let earliest = |stream: &usize| {
-            self.streams[*stream].watermark_us.map(|watermark_us| (watermark_us.saturating_sub(as_of_horizon_us), *stream))
+            self.streams[*stream]
+                .watermark_us
+                .map(|watermark_us| (watermark_us.saturating_sub(as_of_horizon_us), *stream))
         };
         let earliest: Option<Vec<(i64, usize)>> = streams.iter().map(earliest).collect();
         earliest?.into_iter().min()

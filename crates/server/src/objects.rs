@@ -73,7 +73,11 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
 
 fn names(project: &Project) -> Vec<&str> {
     let views = project.views.iter().map(|view| view.name.as_str());
-    stream_names(project).into_iter().chain(views).chain(project.services.iter().map(|service| service.name.as_str())).collect()
+    stream_names(project)
+        .into_iter()
+        .chain(views)
+        .chain(project.services.iter().map(|service| service.name.as_str()))
+        .collect()
 }
 
 /// A stream without events of its own: it stands where its sources stand.
@@ -82,9 +86,10 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
     let stream = &project.derived[index];
     let statistics = engine.derived_statistics(index);
     let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
-    let positions = statistics.sources.iter().map(|source| {
-        (project.streams[*source].name.clone(), json!(published.streams[*source].next_offsets))
-    });
+    let positions = statistics
+        .sources
+        .iter()
+        .map(|source| (project.streams[*source].name.clone(), json!(published.streams[*source].next_offsets)));
     json!({
         "kind": "stream",
         "name": stream.name,

@@ -25,9 +25,16 @@ SELECT account, count(*) OVER w AS n, sum(amount) OVER w AS total, array_agg(amo
 WINDOW w AS (PARTITION BY account ORDER BY ts), r AS (PARTITION BY account ORDER BY ts ROWS BETWEEN 9 PRECEDING AND CURRENT ROW);
 ";
 
+/// Sends events, again while the server brings its state back.
 fn post(server: &Server<'_>, stream: &str, lines: &[Value]) -> (String, Value) {
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    call(server, "POST", &format!("/v1/streams/{stream}/events"), &body)
+    loop {
+        let answer = call(server, "POST", &format!("/v1/streams/{stream}/events"), &body);
+        if answer.0 != "503" {
+            return answer;
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn call(server: &Server<'_>, method: &str, path: &str, body: &str) -> (String, Value) {
@@ -54,8 +61,13 @@ fn refund(share: f64, second: i64) -> Value {
     json!({"account": 1, "share": share, "at": format!("2026-01-01T10:00:{second:02}Z")})
 }
 
+/// A server whose state is back.
 fn serve(folder: &Folder) -> Server<'_> {
-    Server::spawn(folder, folder.command("run . --listen 127.0.0.1:0 --clock event"))
+    let server = Server::spawn(folder, folder.command("run . --listen 127.0.0.1:0 --clock event"));
+    while call(&server, "GET", "/v1/objects", "").1["ready"] != true {
+        std::thread::yield_now();
+    }
+    server
 }
 
 fn answer(server: &Server<'_>, view: &str) -> Value {
@@ -141,10 +153,13 @@ fn check_refusals(server: &Server<'_>) {
     assert_eq!(error["message"], "stream `movements` is derived from others and takes no events");
     assert_eq!(error["hint"], "send them to what it sees the events of: `payments`, `refunds`");
     let (status, refused) = call(server, "GET", "/v1/streams/movements/dead-letters", "");
-    assert_eq!((&status[..], refused["error"]["hint"].as_str().unwrap()), (
-        "400",
-        "its dead letters are among theirs: GET /v1/streams/payments/dead-letters, GET /v1/streams/refunds/dead-letters",
-    ));
+    assert_eq!(
+        (&status[..], refused["error"]["hint"].as_str().unwrap()),
+        (
+            "400",
+            "its dead letters are among theirs: GET /v1/streams/payments/dead-letters, GET /v1/streams/refunds/dead-letters",
+        )
+    );
     server.folder.file("rows.jsonl", refund(1.0, 1).to_string());
     let url = &server.url;
     let words = format!("ingest --url {url} movements rows.jsonl");
@@ -188,7 +203,10 @@ fn check_tells_what_a_derived_stream_reads() {
     folder.file("project.sql", PROJECT);
     let said = folder.run("check .");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(said.stdout.contains("stream           movements  ← large, refunds  3 columns, event time ts, no primary key\n"));
+    assert!(
+        said.stdout
+            .contains("stream           movements  ← large, refunds  3 columns, event time ts, no primary key\n")
+    );
     assert!(said.stdout.contains("stream           large  ← payments  5 columns, event time ts, primary key (id)\n"));
     assert!(said.stderr.contains("a UNION ALL has none"), "{}", said.stderr);
     folder.file("project.sql", "CREATE STREAM one AS SELECT * FROM two;\nCREATE STREAM two AS SELECT * FROM one;");

@@ -33,7 +33,7 @@ SELECT who, sum(share) OVER h AS shares, last_value(name) OVER h AS last FROM sh
 WINDOW h AS (PARTITION BY who ORDER BY at RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW);
 CREATE FEATURE VIEW by_either_name AS
 SELECT name, count(*) OVER r AS n, array_agg(60 / share) OVER r AS list, last_value(who) OVER r AS last FROM either
-WINDOW r AS (PARTITION BY name ORDER BY ts ROWS BETWEEN 7 PRECEDING AND CURRENT ROW);
+WINDOW r AS (PARTITION BY name ORDER BY at ROWS BETWEEN 7 PRECEDING AND CURRENT ROW);
 ";
 
 #[derive(Debug, Clone)]
