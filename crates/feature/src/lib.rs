@@ -13,6 +13,7 @@
 mod error;
 mod failure;
 mod fingerprint;
+mod key_secret;
 mod online_stream;
 mod online_view;
 mod prepared;
@@ -23,6 +24,8 @@ mod view;
 pub use asof_window::{Captured, Lateness};
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
+pub use fingerprint::KeyPrint;
+pub use key_secret::{KEY_SECRET_BYTES, KeySecret};
 pub use online_stream::{
     Arrivals, ArrivedAt, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
 };

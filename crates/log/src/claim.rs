@@ -74,6 +74,14 @@ impl Claim {
         self.take_lock_if_free()
     }
 
+    /// Holds other writers off for as long as the result lives: none can take over meanwhile, and none has before. For what is
+    /// written once for all generations. [`LogError::Held`] while another one is taking over.
+    pub fn hold(&self) -> Result<Box<dyn FileLock>, LogError> {
+        let held = lock_raising(&*self.disk, &self.folder)?;
+        self.check()?;
+        Ok(held)
+    }
+
     /// Takes the lock once the process that was overtaken has ended, so that a third one is refused.
     fn take_lock_if_free(&self) -> Result<(), LogError> {
         let mut held = self.lock.lock().expect("no thread panics while it holds the lock");
@@ -88,11 +96,14 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn FileLock>>, LogEr
     disk.lock(path).map_err(|source| LogError::io(path, source))
 }
 
+/// The lock that whoever raises the generation holds.
+fn lock_raising(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn FileLock>, LogError> {
+    lock(disk, &folder.join("generation.lock"))?.ok_or_else(|| LogError::Held { path: folder.to_path_buf() })
+}
+
 /// Under a lock of its own: two processes that take over at once must not get the same number.
 fn raise_generation(disk: &dyn Disk, folder: &Path) -> Result<u64, LogError> {
-    let Some(_raising) = lock(disk, &folder.join("generation.lock"))? else {
-        return Err(LogError::Held { path: folder.to_path_buf() });
-    };
+    let _raising = lock_raising(disk, folder)?;
     let generation = read_generation(disk, folder)? + 1;
     let path = folder.join("generation");
     write_whole(disk, &path, &encode(generation), GENERATION).map_err(|source| LogError::io(&path, source))?;

@@ -101,6 +101,12 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether the system refused to do something that it may do the next time: for want of descriptors, of memory, of room.
+    /// What was not done then tells nothing of what is on disk.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, LogError::Io { .. } | LogError::Full { .. })
+    }
+
     /// The error of the system about this path; a full disk or quota is [`LogError::Full`].
     pub(crate) fn io(path: &Path, source: io::Error) -> LogError {
         match source.kind() {
@@ -112,6 +118,16 @@ impl LogError {
     /// The error of the system about a write or sync that may have been done in part.
     pub(crate) fn failed(path: &Path, source: io::Error) -> LogError {
         LogError::Io { path: path.to_path_buf(), source }
+    }
+
+    /// Whether a file that was listed is no longer there.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+
+    /// Whether the reason may be what another writer is just doing.
+    pub(crate) fn may_be_of_another(&self) -> bool {
+        self.is_gone() || matches!(self, LogError::Damaged { .. } | LogError::Replaced { .. } | LogError::Held { .. })
     }
 
     pub(crate) fn damaged(path: &Path, offset: u64, byte: u64, detail: impl Into<String>) -> LogError {

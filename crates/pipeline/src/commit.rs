@@ -8,7 +8,8 @@
 //! Rules kept here:
 //! - nothing is answered before it is durable (where the stream promises that) and visible;
 //! - a batch refused for want of room or memory has changed nothing;
-//! - after a sync the generation is looked at again: what another writer may not have seen is not acknowledged.
+//! - after a sync the generation is looked at again: what another writer may not have seen is not acknowledged. Where it
+//!   cannot be read, the group is held back (`settle.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ use asof_feature::{ArrivedAt, Lateness};
 use crate::distribution::Distribution;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::settle::Durable;
 use crate::storage::Storage;
 use crate::stream_log::FrameAbout;
 use crate::submission::{IngestError, Manner, Receipt, Submission};
@@ -67,12 +69,16 @@ impl RefusedBatches {
 }
 
 /// A unit whose frame is in the log.
-struct Written {
-    unit: Unit,
-    judged: Judged,
+pub(crate) struct Written {
+    pub(crate) unit: Unit,
+    pub(crate) judged: Judged,
     /// Named batches in it, which are remembered once they are durable.
-    producers: Vec<ProducerBatch>,
+    pub(crate) producers: Vec<ProducerBatch>,
 }
+
+/// What producers are told while a group is held back. Nothing of theirs was looked at.
+const NOT_SETTLED: IngestError =
+    IngestError::NotNow { reason: "it is not known whether another writer has taken over the data folder" };
 
 /// Submissions and what they are to be answered once no lock is held.
 type Answers = Vec<(Submission, Result<Receipt, IngestError>)>;
@@ -82,15 +88,7 @@ impl Engine {
     /// bear the same name.
     pub(crate) fn commit(&self, group: Vec<Submission>) -> Result<Vec<Submission>, PipelineError> {
         let mut answers = Answers::new();
-        let result = {
-            let mut writer = lock(self.writer());
-            let group = writer.without_repeats(group, &mut answers);
-            let (units, later) = Unit::of(group);
-            writer.is_torn = true;
-            let committed = self.commit_units(&mut writer, units, &mut answers);
-            writer.is_torn = committed.is_err();
-            committed.map(|()| later)
-        };
+        let result = self.commit_group(group, &mut answers);
         for (submission, outcome) in answers {
             if let Err(error) = &outcome {
                 self.ingest_measures().refused.add(error);
@@ -98,6 +96,22 @@ impl Engine {
             (submission.answer)(outcome);
         }
         result
+    }
+
+    fn commit_group(&self, group: Vec<Submission>, answers: &mut Answers) -> Result<Vec<Submission>, PipelineError> {
+        let mut writer = lock(self.writer());
+        if let Err(error) = self.settle(&mut writer) {
+            let may_pass = error.may_pass();
+            let told = if may_pass { NOT_SETTLED } else { IngestError::TakenOver };
+            answers.extend(group.into_iter().map(|submission| (submission, Err(told.clone()))));
+            return if may_pass { Ok(Vec::new()) } else { Err(error) };
+        }
+        let group = writer.without_repeats(group, answers);
+        let (units, later) = Unit::of(group);
+        writer.is_torn = true;
+        let committed = self.commit_units(&mut writer, units, answers);
+        writer.is_torn = committed.is_err() || writer.unsettled.is_some();
+        committed.map(|()| later)
     }
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
@@ -115,11 +129,28 @@ impl Engine {
         }
         let written = self.sync(writer, written, answers);
         let storage = self.storage().expect("logs are open only where there is a data folder");
-        if let Err(error) = storage.check() {
-            written.into_iter().for_each(|one| refuse(one.unit, &IngestError::TakenOver, answers));
-            return Err(error);
+        let (units, durable) = Durable::of(written, arrived_us);
+        match storage.check() {
+            Ok(()) => self.make_visible(writer, units, durable, answers),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "events are held back: it is not known whether another writer has taken over");
+                for unit in units {
+                    let told = self.held_back(&unit, &error);
+                    refuse(unit, &told, answers);
+                }
+                writer.unsettled = Some(durable);
+                Ok(())
+            }
+            Err(error) => {
+                units.into_iter().for_each(|unit| refuse(unit, &IngestError::TakenOver, answers));
+                Err(error)
+            }
         }
-        self.make_visible(writer, written, arrived_us, answers)
+    }
+
+    fn held_back(&self, unit: &Unit, error: &PipelineError) -> IngestError {
+        let detail = format!("{error}; the batch may be stored, and sending it again tells");
+        IngestError::Broken { stream: self.project().streams[unit.stream].name.clone(), detail }
     }
 
     /// Judges a unit and appends it to its log. The inner error is the producers', the outer one ends the job.
@@ -183,23 +214,11 @@ impl Engine {
     fn make_visible(
         &self,
         writer: &mut Writer,
-        written: Vec<Written>,
-        arrived_us: i64,
+        units: Vec<Unit>,
+        durable: Durable,
         answers: &mut Answers,
     ) -> Result<(), PipelineError> {
-        if written.is_empty() {
-            return Ok(());
-        }
-        let (mut units, mut judged) = (Vec::new(), Vec::new());
-        for one in written {
-            if let Some(log) = &mut writer.logs[one.unit.stream] {
-                log.received_bytes += one.unit.bytes() as u64;
-                one.producers.into_iter().for_each(|batch| log.producers.remember(batch));
-            }
-            units.push(one.unit);
-            judged.push(one.judged);
-        }
-        self.publish_judged(writer, &judged, arrived_us)?;
+        let judged = self.publish_durable(writer, durable)?;
         let visible_us = self.wall_us();
         for (unit, judged) in units.into_iter().zip(&judged) {
             self.measure(&unit, judged, visible_us);

@@ -4,7 +4,8 @@
 //!   checkpoint   views as of offset 7,000, judge, named batches
 //!   log          …… 6,999 │ 7,000 7,001 …… 9,999       frames from 7,000 on are recalled: judged once, never again
 //! ```
-//! A view whose definition changed has no use for the images of the old one: it takes in the whole log.
+//! A view whose definition changed has no use for the images of the old one: it takes in the whole log. A stream whose key
+//! changed has no use for the keys of the old one: it takes those of all events that the log has.
 
 use asof_connect::{StoredBatch, StoredFrame, StoredStream, StoredVerdict};
 use asof_definition::Connector;
@@ -26,8 +27,21 @@ const SWEEP_ROWS: usize = 65_536;
 struct RecallFrom {
     /// For the judge, the counts and the named batches.
     judge: u64,
+    /// For the keys that the judge remembers; at most `judge`.
+    keys: u64,
     /// For each view of the stream.
     views: Vec<u64>,
+}
+
+impl RecallFrom {
+    /// What a stream learns from the frame at this offset.
+    fn judgement(&self, first_offset: u64) -> Judgement {
+        match first_offset {
+            offset if offset >= self.judge => Judgement::Recalled,
+            offset if offset >= self.keys => Judgement::KnownButKeys,
+            _ => Judgement::Known,
+        }
+    }
 }
 
 impl Engine {
@@ -54,6 +68,7 @@ impl Engine {
                 let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
                 let from = RecallFrom {
                     judge: restored.streams[stream],
+                    keys: restored.keys[stream].max(oldest).min(restored.streams[stream]),
                     views: self.views_of(stream).into_iter().map(|view| restored.views[view].max(oldest)).collect(),
                 };
                 self.recall_stream(&mut writer, stream, &from, stop)?;
@@ -103,7 +118,7 @@ impl Engine {
         stop: &Stop,
     ) -> Result<(), PipelineError> {
         let storage = self.storage().expect("a log is open only where there is a data folder");
-        let first = from.views.iter().copied().chain([from.judge]).min().unwrap_or(0);
+        let first = from.views.iter().copied().fold(from.keys, u64::min);
         let definition = &self.project().streams[stream];
         let mut stored = StoredStream::open(storage.disk().clone(), storage.folder(), definition, 0, first)?;
         // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
@@ -148,7 +163,7 @@ impl Engine {
             primary_keys: primary_keys.as_ref(),
             counts,
             views: &views,
-            judgement: if is_new { Judgement::Recalled } else { Judgement::Known },
+            judgement: from.judgement(first_offset),
         };
         let oldest = self.visibility().oldest();
         let settled = Settled { version: Version(0), ..self.settled(&oldest, stream) };

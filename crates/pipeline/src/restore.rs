@@ -14,6 +14,7 @@ impl Engine {
         let nothing = Restored {
             manifest: None,
             streams: vec![0; self.project().streams.len()],
+            keys: vec![0; self.project().streams.len()],
             views: vec![0; self.project().views.len()],
         };
         let Some(storage) = self.storage() else { return Ok(nothing) };
@@ -48,10 +49,12 @@ impl Engine {
         manifest: Manifest,
     ) -> Result<Restored, PipelineError> {
         let mut streams = vec![0; self.project().streams.len()];
+        let mut keys = streams.clone();
         for about in &manifest.about.streams {
             let Some(stream) = self.stored_stream(writer, &about.name) else { continue };
             let Some(image) = StreamImage::read(&about.image) else { continue };
             streams[stream] = about.next_offset;
+            keys[stream] = self.keys_from(writer, stream, &image)?;
             lock(self.told()).restore(stream, &image.reasons);
             writer.streams[stream].set_counts(&image.counts);
             writer.positions[stream].watermark_us = image.watermark_us;
@@ -65,7 +68,23 @@ impl Engine {
             writer.note_position(stream);
         }
         let views = views.into_iter().map(|from| from.unwrap_or(0)).collect();
-        Ok(Restored { manifest: Some(manifest), streams, views })
+        Ok(Restored { manifest: Some(manifest), streams, keys, views })
+    }
+
+    /// The offset from which the log is asked for a stream's keys: from its beginning if those of the checkpoint are of no use.
+    fn keys_from(&self, writer: &Writer, stream: usize, image: &StreamImage) -> Result<u64, PipelineError> {
+        let plan = writer.streams[stream].plan();
+        if !image.has_key_columns_of(plan) {
+            tracing::warn!(
+                stream = plan.stream().name,
+                "the PRIMARY KEY is another one than before: repeats of earlier events are known as far back as the log reaches"
+            );
+            return Ok(0);
+        }
+        if !image.has_key_secret_of(plan) {
+            return Err(self.storage().expect("a checkpoint is in a data folder").wrong_key_secret());
+        }
+        Ok(image.next_offset())
     }
 
     fn restore_part(
@@ -88,8 +107,6 @@ impl Engine {
                 online.restore(&store.read_part(part)?)?;
                 views[view] = Some(streams[stream]);
             }
-            // Keys are in runs, which the stream's image names.
-            PartKind::Keys => return Err(unreadable(part)),
             PartKind::Batches => {
                 let batches = read_batches(&store.read_part(part)?).ok_or_else(|| unreadable(part))?;
                 let log = writer.logs[stream].as_mut().expect("the stream is stored");

@@ -20,6 +20,7 @@ use crate::progress::Phase;
 use crate::replay::{open, replay};
 use crate::steps::seal;
 use crate::stop::Stop;
+use crate::storage::Storage;
 
 /// How often the state is put in order though no event comes.
 pub(crate) const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
@@ -116,6 +117,7 @@ fn replay_files(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineE
 fn ingest(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let mut later = Vec::new();
     loop {
+        engine.tend_logs()?;
         let mut group = std::mem::take(&mut later);
         if group.is_empty() {
             group = engine.intake().next_group(MAINTAIN_EVERY);
@@ -150,8 +152,9 @@ fn spill_keys(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
 fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("checkpoints are taken where there is a data folder");
     while !stop.wait(storage.settings().checkpoint_every) {
-        storage.check()?;
-        if let Err(error) = checkpointer.take() {
+        if is_known_as_ours(storage)?
+            && let Err(error) = checkpointer.take()
+        {
             tracing::warn!(%error, "a checkpoint failed; the next one is tried in time");
         }
     }
@@ -162,18 +165,32 @@ fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: 
 fn keep_history(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("history is kept where there is a data folder");
     while !stop.wait(storage.settings().checkpoint_every) {
-        storage.check()?;
-        if let Err(error) = engine.keep_history() {
+        if is_known_as_ours(storage)?
+            && let Err(error) = engine.keep_history()
+        {
             tracing::warn!(%error, "sealed segments could not be kept as Parquet, or old ones not be dropped");
         }
     }
     Ok(())
 }
 
+/// Whether no other writer has taken over, as far as can be read now; an error if one has.
+fn is_known_as_ours(storage: &Storage) -> Result<bool, PipelineError> {
+    match storage.check() {
+        Ok(()) => Ok(true),
+        Err(error) if error.may_pass() => {
+            tracing::warn!(%error, "it is not known whether another writer has taken over; it is asked again in time");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The orderly end: all that is known is in a checkpoint, and the logs end whole.
 fn finish(engine: &Engine, checkpointer: &mut Checkpointer<'_>) -> Result<(), PipelineError> {
-    engine.storage().expect("there is a log").check()?;
-    if let Err(error) = checkpointer.take() {
+    if is_known_as_ours(engine.storage().expect("there is a log"))?
+        && let Err(error) = checkpointer.take()
+    {
         tracing::warn!(%error, "the last checkpoint failed; the next start reads more of the log");
     }
     seal(engine)

@@ -22,6 +22,9 @@ const ROW_BYTES: u64 = 1_024;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
 
+/// How long events may lie in the log without a sync. It is looked at ten times a second, so that a second is kept.
+const UNSYNCED_MAX_US: i64 = 900_000;
+
 /// A stream's log, open for writing.
 #[derive(Debug)]
 pub(crate) struct StreamLog {
@@ -31,8 +34,8 @@ pub(crate) struct StreamLog {
     views: usize,
     log: PartitionLog,
     pub(crate) producers: Producers,
-    /// Whether frames were appended that are not known to be durable.
-    is_dirty: bool,
+    /// When the first frame arrived that is not known to be durable, by the wall clock in microseconds.
+    dirty_since_us: Option<i64>,
     broken: Option<String>,
     /// Bytes of events that came in.
     pub(crate) received_bytes: u64,
@@ -68,7 +71,7 @@ impl StreamLog {
             views,
             log,
             producers: Producers::default(),
-            is_dirty: false,
+            dirty_since_us: None,
             broken: None,
             received_bytes: 0,
             body: Vec::new(),
@@ -132,7 +135,7 @@ impl StreamLog {
         };
         match self.log.append(frame) {
             Ok(_) => {
-                self.is_dirty = true;
+                self.dirty_since_us.get_or_insert(about.arrived_us);
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error.to_string())),
@@ -141,17 +144,23 @@ impl StreamLog {
 
     /// Whether an acknowledgement has to wait for a sync.
     pub(crate) fn waits_for_sync(&self) -> bool {
-        self.is_dirty && self.connector.ack == Ack::Durable
+        self.dirty_since_us.is_some() && self.connector.ack == Ack::Durable
+    }
+
+    /// Whether something was acknowledged so long ago that it has to become durable. Also where the clock went back.
+    pub(crate) fn is_overdue(&self, now_us: i64) -> bool {
+        let waited_us = self.dirty_since_us.map(|since_us| now_us.saturating_sub(since_us));
+        self.broken.is_none() && waited_us.is_some_and(|waited_us| !(0..UNSYNCED_MAX_US).contains(&waited_us))
     }
 
     /// Makes all that was appended durable.
     pub(crate) fn sync(&mut self) -> Result<(), IngestError> {
-        if !self.is_dirty {
+        if self.dirty_since_us.is_none() {
             return Ok(());
         }
         match self.log.sync() {
             Ok(()) => {
-                self.is_dirty = false;
+                self.dirty_since_us = None;
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error.to_string())),

@@ -86,7 +86,7 @@ proptest! {
             put(&disk, &folder.join("00000000000000000006-0000000002.segment"), &second);
         }
         if let Some(mark) = mark {
-            put(&disk, &folder.join("durable"), &mark);
+            put(&disk, &folder.join("0000000001.durable"), &mark);
         }
         if let Some(generation) = generation {
             put(&disk, Path::new("/data/generation"), &generation);

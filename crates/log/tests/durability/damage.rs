@@ -86,7 +86,7 @@ fn without_the_mark_only_the_last_group_can_pass_for_a_torn_tail() {
     let path = segments(&small_log(false)).pop().unwrap();
     for byte in (0..HEADER + 4 * FRAME).filter(|byte| is_covered(*byte)) {
         let disk = small_log(false);
-        disk.remove(&Path::new(PARTITION).join("durable")).unwrap();
+        disk.remove(&Path::new(PARTITION).join("0000000001.durable")).unwrap();
         disk.flip(&path, byte).unwrap();
         let read = read_all(&disk.shared(), 0);
         let opened = open_and_read(&disk);
@@ -109,7 +109,7 @@ fn a_flip_in_the_mark_is_harmless_and_in_the_generation_is_named() {
     let expected = read_all(&small_log(false).shared(), 0).unwrap();
     for byte in 0..48 {
         let disk = small_log(false);
-        disk.flip(&Path::new(PARTITION).join("durable"), byte).unwrap();
+        disk.flip(&Path::new(PARTITION).join("0000000001.durable"), byte).unwrap();
         assert_eq!(open_and_read(&disk).unwrap(), (expected.clone(), None));
     }
     for byte in 0..32 {

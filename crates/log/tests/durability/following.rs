@@ -100,7 +100,7 @@ fn a_torn_tail_becomes_damage_when_the_writer_says_it_was_durable() {
     log.sync().unwrap();
     let told = following.next_frame().unwrap_err();
     assert!(matches!(told, LogError::Damaged { offset: 1, byte: 160, .. }), "{told}");
-    disk.remove(&Path::new(PARTITION).join("durable")).unwrap();
+    disk.remove(&Path::new(PARTITION).join("0000000001.durable")).unwrap();
     let mut without_mark = reader(&disk, 1);
     assert_eq!(without_mark.next_head().unwrap(), None);
     append(&mut log, 1, 50).unwrap();

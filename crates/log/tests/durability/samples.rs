@@ -13,7 +13,7 @@ use crate::story::{PARTITION, ROOT};
 /// The files of a small log: each sample with its place in the data folder.
 const SAMPLES: [(&str, &str); 4] = [
     ("generation-1", "/data/generation"),
-    ("mark-1", "/data/log/clicks/0/durable"),
+    ("mark-1", "/data/log/clicks/0/0000000001.durable"),
     ("sealed-1.segment", "/data/log/clicks/0/00000000000000000000-0000000001.segment"),
     ("unsealed-1.segment", "/data/log/clicks/0/00000000000000000005-0000000001.segment"),
 ];

@@ -36,6 +36,7 @@ pub(crate) struct Model {
 }
 
 /// SplitMix64.
+#[derive(Debug)]
 pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
@@ -145,7 +146,7 @@ fn failed_or_broken(error: LogError) -> End {
 }
 
 /// A crash point, or a sync that was to fail (`EIO`).
-fn is_asked_for(error: &std::io::Error) -> bool {
+pub(crate) fn is_asked_for(error: &std::io::Error) -> bool {
     error.to_string().contains("the disk crashed") || error.raw_os_error() == Some(5)
 }
 

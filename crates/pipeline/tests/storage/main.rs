@@ -1,0 +1,10 @@
+//! A data folder from one opening to the next: what its primary keys are hashed with and from, what is acknowledged before it
+//! is durable, and what happens while it is not known whose it is.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod acknowledged_early;
+mod held_back;
+mod key_columns;
+mod key_secret;
+mod refusing_disk;
+mod world;
