@@ -277,14 +277,16 @@ impl PartitionLog {
     }
 
     fn seal_active(&mut self) -> Result<(), LogError> {
-        let Some(active) = self.active.take_if(|active| active.written.frames > 0) else { return Ok(()) };
-        let end_byte = active.written.end_byte;
+        let Some(active) = self.active.as_ref().filter(|active| active.written.frames > 0) else { return Ok(()) };
+        let (name, end_byte) = (active.name, active.written.end_byte);
         let failed = |source| LogError::failed(&active.path, source);
         active.file.write_at(end_byte, &active.written.footer().encode()).map_err(failed)?;
         active.file.truncate(end_byte + FOOTER_BYTES).map_err(failed)?;
         active.file.sync(SEAL).map_err(failed)?;
-        self.sealed.push(SegmentSummary::of_scan(active.name, &active.written, true));
-        self.mark.set(Durable { segment: active.name, bytes: end_byte })
+        self.sealed.push(SegmentSummary::of_scan(name, &active.written, true));
+        // Until here: a log that broke on the way still tells what it has.
+        self.active = None;
+        self.mark.set(Durable { segment: name, bytes: end_byte })
     }
 }
 
