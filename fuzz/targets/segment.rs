@@ -12,7 +12,7 @@ use asof_log::{Claim, Frame, LogError, LogReader, LogSettings, NewFrame, Partiti
 const FOLDER: &str = "/data/log/clicks/0";
 const FILES: [&str; 4] = [
     "/data/generation",
-    "/data/log/clicks/0/durable",
+    "/data/log/clicks/0/0000000001.durable",
     "/data/log/clicks/0/00000000000000000000-0000000001.segment",
     "/data/log/clicks/0/00000000000000000005-0000000001.segment",
 ];
@@ -30,9 +30,21 @@ fn seeds() -> [(String, Vec<u8>); 2] {
     let sample = |name: &str| file(&format!("crates/log/tests/samples/{name}"));
     let (generation, mark) = (sample("generation-1"), sample("mark-1"));
     let (sealed, unsealed) = (sample("sealed-1.segment"), sample("unsealed-1.segment"));
+    check_mark([&generation, &mark, &sealed, &unsealed]);
     let all = joined(&[&[u8::MAX], &generation, &mark, &sealed, &unsealed]);
     let one = joined(&[&[0b0100], &[], &[], &sealed[..160], &[]]);
     [("all".to_owned(), all), ("one".to_owned(), one)]
+}
+
+/// The mark is read from where it lies: without it, damage in the last frame would pass for a torn tail.
+fn check_mark(files: [&[u8]; 4]) {
+    const LAST_BODY_BYTE: usize = 40 + 64;
+    let mut files = files.map(<[u8]>::to_vec);
+    files[3][LAST_BODY_BYTE] ^= 1;
+    let named: Vec<(&str, &[u8])> = FILES.into_iter().zip(files.iter().map(Vec::as_slice)).collect();
+    let settings = LogSettings { segment_bytes: 2000, generation: 2 };
+    let opened = PartitionLog::open(disk_of(&named).shared(), Path::new(FOLDER), settings);
+    assert!(matches!(opened, Err(LogError::Damaged { offset: 5, .. })), "{opened:?}");
 }
 
 fn sealed(files: [&[u8]; 4]) -> [Vec<u8>; 4] {
@@ -52,7 +64,7 @@ fn check(are_there: u8, files: &[Vec<u8>; 4]) {
     let before = frames(&disk, 0);
     let Ok(claim) = Claim::take(disk.clone(), Path::new("/data"), TakeOver::Refuse) else { return };
     let settings = LogSettings { segment_bytes: 2000, generation: claim.generation().max(2) };
-    let Ok((mut log, _repair)) = PartitionLog::open(disk.clone(), Path::new(FOLDER), settings) else { return };
+    let Ok((mut log, _torn)) = PartitionLog::open(disk.clone(), Path::new(FOLDER), settings) else { return };
     let offset = append(&mut log).expect("a log that opens takes frames");
     let appended = frames(&disk, offset).expect("what was appended can be read");
     assert_eq!(

@@ -46,17 +46,46 @@ impl fmt::Debug for KeySecret {
 mod tests {
     use super::*;
 
-    fn secret(first: u8) -> KeySecret {
-        KeySecret::new(std::array::from_fn(|place| (place as u8).wrapping_mul(97 + 2 * first).rotate_left(3)))
+    fn bytes(first: u8) -> [u8; KEY_SECRET_BYTES] {
+        std::array::from_fn(|place| (place as u8).wrapping_mul(97 + 2 * first).rotate_left(3))
     }
 
-    /// The hashes lie in files: for a key of any length they may never change.
+    fn secret(first: u8) -> KeySecret {
+        KeySecret::new(bytes(first))
+    }
+
+    fn key(length: usize) -> Vec<u8> {
+        (0..length).map(|place| place as u8).collect()
+    }
+
+    /// For each way in which XXH3 hashes, by length: a length, how many bytes of the secret it asks, and the hash, by the
+    /// reference implementation (`xxhash.h` 0.8.3, `XXH3_128bits_withSecret`).
+    const LENGTHS: [(usize, usize, u128); 8] = [
+        (0, 32, 0x209e_cc85_e399_7d58_209e_cc85_e399_7d58),
+        (3, 16, 0x645a_6aa8_f3f1_b90b_1501_f496_d94b_9e0a),
+        (8, 16, 0xe57b_5ab6_a60c_3210_1dee_510b_9346_8c94),
+        (16, 32, 0x57da_058f_e49c_16dd_f621_c0f7_3781_be46),
+        (128, 128, 0x8f41_48de_fee0_7c34_31b8_f8dc_b8b9_19b3),
+        (240, 135, 0xe36e_3856_1ee0_82c4_43e3_dae9_8818_c491),
+        (1_000, 185, 0xcf02_ce13_39da_4731_0080_3c01_6aee_ce6d),
+        // Beyond 1,024 bytes the rest of the secret counts too.
+        (2_000, 192, 0x0a71_152c_ff3b_d68c_1c6d_0644_367d_1f16),
+    ];
+
+    /// They lie in files: for a key of any length they may never change.
     #[test]
-    fn each_byte_of_key_and_secret_counts() {
-        for length in [0, 1, 9, 16, 17, 128, 129, 240, 241, 1_000] {
-            let mut key: Vec<u8> = (0..length).map(|place| place as u8).collect();
+    fn hashes_are_those_of_the_reference_implementation() {
+        for (length, _, hash) in LENGTHS {
+            assert_eq!(secret(0).hash(&key(length)).0, hash, "{length}");
+        }
+        assert_eq!(secret(0).hash(b"key").0, 0x2094_8d06_58b4_33e5_eb82_7fa4_76f4_9b3b);
+    }
+
+    #[test]
+    fn each_byte_of_the_key_counts() {
+        for length in [1, 9, 16, 17, 128, 129, 240, 241, 1_000] {
+            let mut key = key(length);
             let hash = secret(0).hash(&key);
-            assert_eq!(hash, secret(0).clone().hash(&key));
             assert_ne!(hash, secret(1).hash(&key), "{length}");
             for place in 0..length {
                 key[place] ^= 1;
@@ -64,7 +93,20 @@ mod tests {
                 key[place] ^= 1;
             }
         }
-        assert_eq!(secret(0).hash(b"key").0, 0x2094_8d06_58b4_33e5_eb82_7fa4_76f4_9b3b);
+    }
+
+    #[test]
+    fn each_byte_of_the_secret_counts_for_a_key_that_is_long_enough() {
+        for (length, asked, hash) in LENGTHS {
+            let key = key(length);
+            let other = |place: usize| {
+                let mut bytes = bytes(0);
+                bytes[place] ^= 1;
+                KeySecret::new(bytes).hash(&key).0
+            };
+            let counting = (0..KEY_SECRET_BYTES).filter(|place| other(*place) != hash).count();
+            assert_eq!(counting, asked, "{length}");
+        }
     }
 
     /// A key whose halves are exchanged and masked with what the two multipliers differ by has, with a seed, the hash of

@@ -33,7 +33,7 @@ pub(crate) struct Beginning {
 
 impl Beginning {
     /// Makes sure that a segment of this name is the end of a log of which these are the others. [`LogError::Replaced`]: there
-    /// are others now; [`LogError::Held`]: another writer is just beginning.
+    /// are others now; [`LogError::Locked`]: another writer is just beginning.
     pub(crate) fn take(
         disk: &Arc<dyn Disk>,
         folder: &Path,
@@ -42,7 +42,7 @@ impl Beginning {
     ) -> Result<Beginning, LogError> {
         let path = folder.join(HELD_WHILE_BEGINNING);
         let held = disk.lock(&path).map_err(|source| LogError::io(&path, source))?;
-        let Some(held) = held else { return Err(LogError::Held { path: folder.to_path_buf() }) };
+        let Some(held) = held else { return Err(LogError::Locked { path }) };
         let chain = Chain::list(&**disk, folder)?.with(name);
         chain.check_none_newer(folder, name.generation)?;
         let is_known = |found: &SegmentName| *found == name || others.iter().any(|other| other.name() == *found);

@@ -45,6 +45,7 @@ pub struct Claim {
 
 impl Claim {
     /// Claims the data folder, which is made where it is missing. The generation is durable when this returns.
+    /// [`LogError::Locked`] while another process is just claiming it.
     pub fn take(disk: Arc<dyn Disk>, folder: &Path, how: TakeOver) -> Result<Claim, LogError> {
         disk.make_folder(folder, CLAIM_FOLDER).map_err(|source| LogError::io(folder, source))?;
         let lock = lock(&*disk, &folder.join("lock"))?;
@@ -75,7 +76,7 @@ impl Claim {
     }
 
     /// Holds other writers off for as long as the result lives: none can take over meanwhile, and none has before. For what is
-    /// written once for all generations. [`LogError::Held`] while another one is taking over.
+    /// written once for all generations. [`LogError::Locked`] while another one is taking over.
     pub fn hold(&self) -> Result<Box<dyn FileLock>, LogError> {
         let held = lock_raising(&*self.disk, &self.folder)?;
         self.check()?;
@@ -98,7 +99,8 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn FileLock>>, LogEr
 
 /// The lock that whoever raises the generation holds.
 fn lock_raising(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn FileLock>, LogError> {
-    lock(disk, &folder.join("generation.lock"))?.ok_or_else(|| LogError::Held { path: folder.to_path_buf() })
+    let path = folder.join("generation.lock");
+    lock(disk, &path)?.ok_or(LogError::Locked { path })
 }
 
 /// Under a lock of its own: two processes that take over at once must not get the same number.

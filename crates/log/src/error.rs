@@ -62,6 +62,15 @@ pub enum LogError {
         /// The data folder.
         path: PathBuf,
     },
+    /// Another process holds what is held for a moment only, while one takes over or begins a segment.
+    #[error(
+        "another process holds `{path}`, and lets go of it within a moment unless it hangs: wait, or end it for good \
+         (`fuser {path}` names it, `kill -9` ends it), and start again"
+    )]
+    Locked {
+        /// The file that it holds.
+        path: PathBuf,
+    },
     /// An earlier write or sync failed.
     #[error("the log in `{path}` takes nothing more since a write or sync of it failed: start again")]
     Broken {
@@ -127,7 +136,7 @@ impl LogError {
 
     /// Whether the reason may be what another writer is just doing.
     pub(crate) fn may_be_of_another(&self) -> bool {
-        self.is_gone() || matches!(self, LogError::Damaged { .. } | LogError::Replaced { .. } | LogError::Held { .. })
+        self.is_gone() || matches!(self, LogError::Damaged { .. } | LogError::Replaced { .. })
     }
 
     pub(crate) fn damaged(path: &Path, offset: u64, byte: u64, detail: impl Into<String>) -> LogError {

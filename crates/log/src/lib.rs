@@ -14,7 +14,7 @@
 //! Rules kept here:
 //! - a segment ends where the next begins: footers, and what a writer that lost its claim still wrote, change nothing;
 //! - a new writer begins a segment of its own behind what it found, and changes nothing in older ones before that is durable;
-//! - a torn tail is left behind when a writer opens the log, and told ([`Repair`]); damage in what was durable is an error that
+//! - a torn tail is left behind when a writer opens the log, and told ([`TornTail`]); damage in what was durable is an error that
 //!   names path, offset and byte, and is never skipped;
 //! - after a write or a sync has failed, the log takes nothing more until it is opened anew.
 //!
@@ -42,7 +42,7 @@ pub use claim::{Claim, TakeOver};
 pub use error::LogError;
 pub use partition_log::{LogSettings, NewFrame, PartitionLog, SEGMENT_BYTES_DEFAULT};
 pub use reader::{Frame, LogReader};
-pub use recovery::Repair;
+pub use recovery::TornTail;
 pub use segment::{FRAME_BODY_BYTES_MAX, FrameHead};
 pub use sites::SYNC_SITES;
 pub use summary::SegmentSummary;

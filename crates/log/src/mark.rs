@@ -5,7 +5,8 @@
 //! frames' own word remains. Losing it loses nothing.
 //!
 //! Each generation has a mark of its own, `<generation>.durable`, so that a writer that was overtaken and does not know it yet
-//! does not write over the mark of the one that took over.
+//! does not write over the mark of the one that took over. Before that they shared one, `durable`: it is read where there is
+//! no other, and counts as that of generation 0, which no writer has.
 //!
 //! ```text
 //!   0 `asof-mrk`   8 version u32   12 zero u32   16 first offset of the segment   24 generation   32 bytes   40 checksum
@@ -26,13 +27,20 @@ const MAGIC: &[u8; 8] = b"asof-mrk";
 const MARK_BYTES: usize = 48;
 const ENDING: &str = ".durable";
 
+/// The mark of before each generation had its own, and the generation that it counts as.
+const SHARED: &str = "durable";
+const SHARED_BY: u64 = 0;
+
 fn path(folder: &Path, generation: u64) -> PathBuf {
-    folder.join(format!("{generation:010}{ENDING}"))
+    match generation {
+        SHARED_BY => folder.join(SHARED),
+        own => folder.join(format!("{own:010}{ENDING}")),
+    }
 }
 
 /// The generation whose mark has this name.
 fn generation_of(name: &str) -> Option<u64> {
-    number(name.strip_suffix(ENDING)?, 10)
+    if name == SHARED { Some(SHARED_BY) } else { number(name.strip_suffix(ENDING)?, 10) }
 }
 
 /// What the mark says: a sync has covered so many bytes of this segment.
@@ -66,8 +74,16 @@ impl Durable {
         }
     }
 
-    /// What the mark of this generation says; `None` where there is none that is whole.
-    pub(crate) fn read(disk: &dyn Disk, folder: &Path, generation: u64) -> Result<Option<Durable>, LogError> {
+    /// What the mark of this segment's generation says of it; `None` where there is none that is whole.
+    pub(crate) fn of(disk: &dyn Disk, folder: &Path, segment: SegmentName) -> Result<Option<Durable>, LogError> {
+        let mark = match Durable::read(disk, folder, segment.generation)? {
+            None => Durable::read(disk, folder, SHARED_BY)?,
+            own => own,
+        };
+        Ok(mark.filter(|durable| durable.segment == segment))
+    }
+
+    fn read(disk: &dyn Disk, folder: &Path, generation: u64) -> Result<Option<Durable>, LogError> {
         let path = path(folder, generation);
         let mut bytes = [0; MARK_BYTES];
         let read = disk.open(&path).and_then(|file| file.read_at(0, &mut bytes));
@@ -85,7 +101,7 @@ fn generations(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>, LogError> {
     Ok(entries.iter().filter_map(|entry| generation_of(&entry.name)).collect())
 }
 
-/// Removes the marks of generations older than this one, whose own first segment is durable: they say nothing any more. It
+/// Removes the marks of generations older than this one, and the shared one, whose own first segment is durable: they say nothing any more. It
 /// does no harm if one comes back.
 pub(crate) fn remove_marks_before(disk: &dyn Disk, folder: &Path, generation: u64) -> Result<(), LogError> {
     for older in generations(disk, folder)?.into_iter().filter(|older| *older < generation) {

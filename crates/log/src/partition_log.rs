@@ -18,7 +18,7 @@ use crate::beginning::{Beginning, end_with, remove_older};
 use crate::chain::Chain;
 use crate::error::LogError;
 use crate::mark::{Durable, Mark};
-use crate::recovery::{Recovered, Repair, recover};
+use crate::recovery::{Recovered, TornTail, recover};
 use crate::segment::{FOOTER_BYTES, FRAME_BODY_BYTES_MAX, Footer, SegmentName, frame_bytes};
 use crate::sites::{DROP, ENTRY, GROUP, SEAL};
 use crate::summary::SegmentSummary;
@@ -83,11 +83,12 @@ struct BeforeFirst {
 impl PartitionLog {
     /// Opens the log in `folder`, which is made where it is missing. What is there is durable when this returns, and nobody but
     /// this writer adds to it: its first segment is begun, unless the disk is full, and before its first record otherwise.
+    /// [`LogError::Locked`] while another writer begins one: to be opened again after some milliseconds.
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
         settings: LogSettings,
-    ) -> Result<(PartitionLog, Option<Repair>), LogError> {
+    ) -> Result<(PartitionLog, Option<TornTail>), LogError> {
         let mut damage: Option<String> = None;
         for _ in 0..OPENINGS_MAX {
             let error = match PartitionLog::open_once(&disk, folder, settings) {
@@ -108,8 +109,8 @@ impl PartitionLog {
         disk: &Arc<dyn Disk>,
         folder: &Path,
         settings: LogSettings,
-    ) -> Result<(PartitionLog, Option<Repair>), LogError> {
-        let Recovered { segments, footer, next_offset, repair } = recover(disk, folder, settings.generation)?;
+    ) -> Result<(PartitionLog, Option<TornTail>), LogError> {
+        let Recovered { segments, footer, next_offset, torn } = recover(disk, folder, settings.generation)?;
         let mut log = PartitionLog {
             mark: Mark::new(disk.clone(), folder, settings.generation),
             disk: disk.clone(),
@@ -129,7 +130,7 @@ impl PartitionLog {
             }
             begun => begun?,
         }
-        Ok((log, repair))
+        Ok((log, torn))
     }
 
     /// The offset that the next row gets.
@@ -193,10 +194,11 @@ impl PartitionLog {
     /// Removes the sealed segments that hold nothing from `offset` on, oldest first. The newest stays: its name keeps the
     /// offset. Returns how many were removed.
     pub fn drop_segments_before(&mut self, offset: u64) -> Result<usize, LogError> {
+        self.check_not_broken()?;
+        // What a newer writer needs is not ours to judge.
+        Chain::list(&*self.disk, &self.folder)?.check_none_newer(&self.folder, self.settings.generation)?;
         let mut dropped = 0;
         self.or_break(|log| {
-            // What a newer writer needs is not ours to judge.
-            Chain::list(&*log.disk, &log.folder)?.check_none_newer(&log.folder, log.settings.generation)?;
             while log.first_may_go(offset) {
                 log.drop_first()?;
                 dropped += 1;

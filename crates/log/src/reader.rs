@@ -294,7 +294,7 @@ impl Current {
 
     /// How far a sync has covered this segment: by the mark, by a footer, by frames behind this place.
     fn learn(&mut self, disk: &dyn Disk, folder: &Path) -> Result<u64, LogError> {
-        let marked = Durable::read(disk, folder, self.name.generation)?.filter(|durable| durable.segment == self.name);
+        let marked = Durable::of(disk, folder, self.name)?;
         let footer = read_footer(&mut self.read)?;
         let known = marked.map_or(0, |durable| durable.bytes).max(footer.map_or(0, |footer| footer.byte));
         // A writer that keeps its mark needs no witness: later frames need not be looked for at each new place.

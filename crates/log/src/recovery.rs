@@ -23,13 +23,13 @@ use crate::mark::Durable;
 use crate::read_ahead::ReadAhead;
 use crate::scan::{Scan, Stop};
 use crate::segment::{BadHeader, FOOTER_BYTES, Footer, SegmentName};
-use crate::sites::{FOLDER, OVERTAKEN, REPAIR};
+use crate::sites::{FOLDER, FOUND, OVERTAKEN};
 use crate::summary::{SegmentSummary, header_error, read_header};
 use crate::tail::{Tail, TailFacts};
 
 /// A torn tail that was left behind: what no sync had covered when the machine or the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair {
+pub struct TornTail {
     /// The segment.
     pub path: PathBuf,
     /// Where it ends from now on.
@@ -47,7 +47,7 @@ pub(crate) struct Recovered {
     /// What the last of them lacks, if its writer did not come to seal it.
     pub(crate) footer: Option<Footer>,
     pub(crate) next_offset: u64,
-    pub(crate) repair: Option<Repair>,
+    pub(crate) torn: Option<TornTail>,
 }
 
 /// Finds out what the log in this folder holds, for a writer of this generation, and makes it durable.
@@ -61,7 +61,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, folder: &Path, generation: u64) -> R
     for (name, next) in chain.segments.iter().zip(chain.segments.iter().skip(1)) {
         segments.push(SegmentSummary::of_ended(&**disk, folder, *name, next.first_offset)?);
     }
-    let mut recovered = Recovered { segments, footer: None, next_offset: 0, repair: None };
+    let mut recovered = Recovered { segments, footer: None, next_offset: 0, torn: None };
     if let Some(last) = chain.segments.last() {
         LastSegment { disk, folder, name: *last, durable }.recover(&mut recovered)?;
     }
@@ -130,7 +130,7 @@ impl LastSegment<'_> {
             }
             Tail::Torn { bytes } => {
                 let (at_byte, offset) = (scan.end_byte, scan.end_offset);
-                recovered.repair = Some(Repair { path, at_byte, offset, bytes });
+                recovered.torn = Some(TornTail { path, at_byte, offset, bytes });
             }
             Tail::Clean => {}
         }
@@ -173,6 +173,6 @@ impl LastSegment<'_> {
             file.write_at(at, &piece[..count as usize]).map_err(io)?;
             at += count;
         }
-        file.sync(REPAIR).map_err(io)
+        file.sync(FOUND).map_err(io)
     }
 }

@@ -15,13 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use asof_connect::ProducerBatch;
 use asof_feature::{ArrivedAt, Lateness};
+use asof_log::LogError;
 
 use crate::distribution::Distribution;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
 use crate::settle::Durable;
 use crate::storage::Storage;
-use crate::stream_log::FrameAbout;
+use crate::stream_log::{FrameAbout, StreamLog};
 use crate::submission::{IngestError, Manner, Receipt, Submission};
 use crate::unit::Unit;
 use crate::writer::{Judged, Writer};
@@ -46,7 +47,7 @@ pub struct RefusedBatches {
 }
 
 impl RefusedBatches {
-    const REASONS: [&'static str; 6] = ["queue", "state", "keys", "disk", "broken", "other"];
+    const REASONS: [&'static str; 7] = ["queue", "state", "keys", "disk", "broken", "generation", "other"];
 
     /// Counts one.
     pub fn add(&self, error: &IngestError) {
@@ -55,8 +56,9 @@ impl RefusedBatches {
             IngestError::StateFull { .. } => 1,
             IngestError::KeysFull { .. } => 2,
             IngestError::DiskFull { .. } => 3,
-            IngestError::Broken { .. } => 4,
-            _ => 5,
+            IngestError::Broken { .. } | IngestError::NoClaim { .. } => 4,
+            IngestError::NotSettled { .. } | IngestError::BehindNotSettled => 5,
+            _ => 6,
         };
         self.counts[place].fetch_add(1, Ordering::Relaxed);
     }
@@ -75,10 +77,6 @@ pub(crate) struct Written {
     /// Named batches in it, which are remembered once they are durable.
     pub(crate) producers: Vec<ProducerBatch>,
 }
-
-/// What producers are told while a group is held back. Nothing of theirs was looked at.
-const NOT_SETTLED: IngestError =
-    IngestError::NotNow { reason: "it is not known whether another writer has taken over the data folder" };
 
 /// Submissions and what they are to be answered once no lock is held.
 type Answers = Vec<(Submission, Result<Receipt, IngestError>)>;
@@ -102,7 +100,7 @@ impl Engine {
         let mut writer = lock(self.writer());
         if let Err(error) = self.settle(&mut writer) {
             let may_pass = error.may_pass();
-            let told = if may_pass { NOT_SETTLED } else { IngestError::TakenOver };
+            let told = if may_pass { IngestError::BehindNotSettled } else { told_at_the_end(&error) };
             answers.extend(group.into_iter().map(|submission| (submission, Err(told.clone()))));
             return if may_pass { Ok(Vec::new()) } else { Err(error) };
         }
@@ -134,23 +132,17 @@ impl Engine {
             Ok(()) => self.make_visible(writer, units, durable, answers),
             Err(error) if error.may_pass() => {
                 tracing::warn!(%error, "events are held back: it is not known whether another writer has taken over");
-                for unit in units {
-                    let told = self.held_back(&unit, &error);
-                    refuse(unit, &told, answers);
-                }
+                let told = IngestError::NotSettled { detail: error.to_string() };
+                units.into_iter().for_each(|unit| refuse(unit, &told, answers));
                 writer.unsettled = Some(durable);
                 Ok(())
             }
             Err(error) => {
-                units.into_iter().for_each(|unit| refuse(unit, &IngestError::TakenOver, answers));
+                let told = told_at_the_end(&error);
+                units.into_iter().for_each(|unit| refuse(unit, &told, answers));
                 Err(error)
             }
         }
-    }
-
-    fn held_back(&self, unit: &Unit, error: &PipelineError) -> IngestError {
-        let detail = format!("{error}; the batch may be stored, and sending it again tells");
-        IngestError::Broken { stream: self.project().streams[unit.stream].name.clone(), detail }
     }
 
     /// Judges a unit and appends it to its log. The inner error is the producers', the outer one ends the job.
@@ -196,9 +188,7 @@ impl Engine {
         let mut failed: Vec<Option<IngestError>> = vec![None; writer.logs.len()];
         for (log, failed) in writer.logs.iter_mut().zip(&mut failed) {
             if let Some(log) = log.as_mut().filter(|log| log.waits_for_sync()) {
-                let began_us = self.wall_us();
-                *failed = log.sync().err();
-                self.ingest_measures().log_sync.add(self.wall_us() - began_us, 1);
+                *failed = self.sync_log(log).err();
             }
         }
         let mut durable = Vec::with_capacity(written.len());
@@ -209,6 +199,14 @@ impl Engine {
             }
         }
         durable
+    }
+
+    /// Syncs one log, and takes the time.
+    pub(crate) fn sync_log(&self, log: &mut StreamLog) -> Result<(), IngestError> {
+        let began_us = self.wall_us();
+        let synced = log.sync();
+        self.ingest_measures().log_sync.add(self.wall_us() - began_us, 1);
+        synced
     }
 
     fn make_visible(
@@ -253,6 +251,15 @@ impl Engine {
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+}
+
+/// What producers are told of an error that ends the job.
+fn told_at_the_end(error: &PipelineError) -> IngestError {
+    match error {
+        PipelineError::Log(LogError::Fenced { .. }) => IngestError::TakenOver,
+        PipelineError::Log(error) => IngestError::NoClaim { detail: error.to_string() },
+        error => IngestError::Internal { detail: error.to_string() },
     }
 }
 

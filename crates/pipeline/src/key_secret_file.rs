@@ -25,6 +25,7 @@ use std::path::Path;
 use asof_disk::{Disk, SyncSite, read_whole, write_whole};
 use asof_feature::{KEY_SECRET_BYTES, KeySecret};
 use asof_log::{Claim, LogError};
+use asof_state::CheckpointStore;
 use twox_hash::XxHash3_64;
 
 use crate::error::PipelineError;
@@ -46,6 +47,7 @@ pub(crate) fn key_secret(
     disk: &dyn Disk,
     folder: &Path,
     claim: &Claim,
+    checkpoints: &CheckpointStore,
     draw: Draw<'_>,
 ) -> Result<Option<KeySecret>, PipelineError> {
     // Another writer that takes over at this moment must not draw another one.
@@ -53,12 +55,8 @@ pub(crate) fn key_secret(
     if let Some(secret) = read(disk, folder)? {
         return Ok(Some(secret));
     }
-    if has_checkpoints(disk, folder)? {
-        tracing::warn!(
-            folder = %folder.display(),
-            "the data folder was made before primary keys had a secret: who knows the program could choose keys that are \
-             taken for one; hint: streams that strangers write to belong into a new data folder"
-        );
+    if !checkpoints.is_empty()? {
+        // Of before there were secrets, or lost: whoever reads the checkpoints tells.
         return Ok(None);
     }
     let mut secret = [0; KEY_SECRET_BYTES];
@@ -84,15 +82,6 @@ fn read(disk: &dyn Disk, folder: &Path) -> Result<Option<KeySecret>, PipelineErr
         Ok(bytes) => decode(&bytes).map(Some).map_err(|detail| unusable(&path, &detail)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == ErrorKind::InvalidData => Err(unusable(&path, &error.to_string())),
-        Err(source) => Err(LogError::Io { path, source }.into()),
-    }
-}
-
-fn has_checkpoints(disk: &dyn Disk, folder: &Path) -> Result<bool, PipelineError> {
-    let path = folder.join("checkpoints").join("manifests");
-    match disk.list(&path) {
-        Ok(entries) => Ok(!entries.is_empty()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(LogError::Io { path, source }.into()),
     }
 }
@@ -151,6 +140,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_secret_is_read_back(secret in proptest::collection::vec(any::<u8>(), KEY_SECRET_BYTES)) {
+            let secret: [u8; KEY_SECRET_BYTES] = secret.try_into().expect("it is as long as asked for");
+            prop_assert_eq!(decode(&encode(&secret)), Ok(KeySecret::new(secret)));
+        }
+
         #[test]
         fn any_bytes_give_a_secret_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(decode(&bytes).is_err());

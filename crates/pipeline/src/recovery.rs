@@ -55,12 +55,16 @@ impl Engine {
         self.project().streams.iter().any(|stream| matches!(stream.connector, Connector::File(_)))
     }
 
-    /// Opens the logs and brings back what they know. Ends early when a stop is asked for.
+    /// Opens the logs and brings back what they know. Ends early when a stop is asked for. [`LogError::Locked`]: nothing was
+    /// brought back yet, and it may be asked for again.
+    ///
+    /// [`LogError::Locked`]: asof_log::LogError::Locked
     pub(crate) fn recover(&self, stop: &Stop) -> Result<Option<Manifest>, PipelineError> {
         let began_us = self.wall_us();
         let mut writer = lock(self.writer());
         self.open_logs(&mut writer)?;
         let restored = self.restore_checkpoint(&mut writer)?;
+        self.tell_of_no_key_secret();
         self.open_keys(&mut writer, restored.manifest.as_ref())?;
         for stream in 0..self.project().streams.len() {
             if writer.logs[stream].is_some() {
@@ -90,18 +94,19 @@ impl Engine {
         Ok(restored.manifest)
     }
 
+    /// Opens the logs that are not open yet.
     fn open_logs(&self, writer: &mut Writer) -> Result<(), PipelineError> {
         let Some(storage) = self.storage() else { return Ok(()) };
         for (place, stream) in self.project().streams.iter().enumerate() {
-            let Connector::Log(_) = &stream.connector else { continue };
+            let (Connector::Log(_), None) = (&stream.connector, &writer.logs[place]) else { continue };
             let (disk, settings) = (storage.disk().clone(), storage.log_settings());
-            let (log, repair) = StreamLog::open(disk, storage.folder(), stream, self.views_of(place).len(), settings)?;
-            if let Some(repair) = repair {
+            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, self.views_of(place).len(), settings)?;
+            if let Some(torn) = torn {
                 tracing::warn!(
                     stream = stream.name,
-                    path = %repair.path.display(),
-                    offset = repair.offset,
-                    bytes = repair.bytes,
+                    path = %torn.path.display(),
+                    offset = torn.offset,
+                    bytes = torn.bytes,
                     "the log's last write was cut off when its writer ended; what was not acknowledged is gone"
                 );
             }

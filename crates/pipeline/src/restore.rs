@@ -71,9 +71,13 @@ impl Engine {
         Ok(Restored { manifest: Some(manifest), streams, keys, views })
     }
 
-    /// The offset from which the log is asked for a stream's keys: from its beginning if those of the checkpoint are of no use.
+    /// The offset from which the log is asked for a stream's keys: from its beginning if those of the checkpoint are of no use,
+    /// from where it is read anyway if there are none to remember.
     fn keys_from(&self, writer: &Writer, stream: usize, image: &StreamImage) -> Result<u64, PipelineError> {
         let plan = writer.streams[stream].plan();
+        if !plan.deduplicates() {
+            return Ok(image.next_offset());
+        }
         if !image.has_key_columns_of(plan) {
             tracing::warn!(
                 stream = plan.stream().name,
@@ -85,6 +89,17 @@ impl Engine {
             return Err(self.storage().expect("a checkpoint is in a data folder").wrong_key_secret());
         }
         Ok(image.next_offset())
+    }
+
+    /// Warns where keys are hashed without a secret. Not before the checkpoints were asked: theirs may be lost.
+    pub(crate) fn tell_of_no_key_secret(&self) {
+        if let Some(storage) = self.storage().filter(|storage| storage.key_secret().is_none()) {
+            tracing::warn!(
+                folder = %storage.folder().display(),
+                "the data folder was made before primary keys had a secret: who knows the program could choose keys that are \
+                 taken for one; hint: streams that strangers write to belong into a new data folder"
+            );
+        }
     }
 
     fn restore_part(

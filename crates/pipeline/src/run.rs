@@ -11,6 +11,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use asof_log::LogError;
+use asof_state::Manifest;
 use tempfile::TempDir;
 
 use crate::checkpointer::Checkpointer;
@@ -24,6 +26,11 @@ use crate::storage::Storage;
 
 /// How often the state is put in order though no event comes.
 pub(crate) const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it is waited before a log is opened again in which another writer begins a segment, and how often: three seconds
+/// in all, after which that writer is one that hangs.
+const LOCKED_WAIT: Duration = Duration::from_millis(100);
+const LOCKED_WAITS_MAX: usize = 30;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -47,7 +54,7 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
         return run_files(engine, job, stop);
     }
     engine.progress().enter(Phase::Recovering);
-    let restored = engine.recover(stop)?;
+    let restored = recover(engine, stop)?;
     if stop.is_asked() {
         return Ok(());
     }
@@ -72,6 +79,21 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
     });
     ended?;
     finish(engine, &mut checkpointer)
+}
+
+/// Brings the state back. Where another writer is just beginning a segment, which takes it a sync or two, it is waited for.
+fn recover(engine: &Engine, stop: &Stop) -> Result<Option<Manifest>, PipelineError> {
+    for _ in 0..LOCKED_WAITS_MAX {
+        match engine.recover(stop) {
+            Err(PipelineError::Log(LogError::Locked { .. })) => {
+                if stop.wait(LOCKED_WAIT) {
+                    return Ok(None);
+                }
+            }
+            recovered => return recovered,
+        }
+    }
+    engine.recover(stop)
 }
 
 /// An error of one thread ends the others, and so does a panic.

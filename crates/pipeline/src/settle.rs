@@ -90,10 +90,9 @@ impl Engine {
         }
         let now_us = self.wall_us();
         for log in writer.logs.iter_mut().flatten().filter(|log| log.is_overdue(now_us)) {
-            if let Err(error) = log.sync() {
+            if let Err(error) = self.sync_log(log) {
                 tracing::warn!(%error, "events that were acknowledged with `ack = 'os'` may not be on disk");
             }
-            self.ingest_measures().log_sync.add(self.wall_us() - now_us, 1);
         }
         Ok(())
     }

@@ -60,7 +60,8 @@ impl Storage {
         draw: Draw<'_>,
     ) -> Result<Storage, PipelineError> {
         let claim = Claim::take(disk.clone(), folder, take_over)?;
-        let key_secret = key_secret(&*disk, folder, &claim, draw)?;
+        let checkpoints = checkpoints(&disk, folder, claim.generation());
+        let key_secret = key_secret(&*disk, folder, &claim, &checkpoints, draw)?;
         Ok(Storage { disk, folder: folder.to_owned(), claim, settings, key_secret })
     }
 
@@ -99,11 +100,14 @@ impl Storage {
 
     /// Where checkpoints lie.
     pub(crate) fn checkpoints(&self) -> CheckpointStore {
-        let store = Arc::new(DiskStore::new(self.disk.clone(), self.folder.clone()));
-        CheckpointStore::new(store, self.generation())
+        checkpoints(&self.disk, &self.folder, self.generation())
     }
 
     pub(crate) fn log_settings(&self) -> LogSettings {
         LogSettings { segment_bytes: self.settings.segment_bytes, generation: self.generation() }
     }
+}
+
+fn checkpoints(disk: &Arc<dyn Disk>, folder: &Path, generation: u64) -> CheckpointStore {
+    CheckpointStore::new(Arc::new(DiskStore::new(disk.clone(), folder)), generation)
 }

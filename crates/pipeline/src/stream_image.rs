@@ -42,10 +42,10 @@ impl StreamImage {
         self.key_print.is_none_or(|print| print.columns == plan.key_print().columns)
     }
 
-    /// Whether its keys, if it has any, were hashed under the secret of today.
+    /// Whether its keys were hashed under the secret of today.
     pub(crate) fn has_key_secret_of(&self, plan: &StreamPlan) -> bool {
         let without_one = plan.clone().with_key_secret(None).key_print();
-        !plan.deduplicates() || self.key_print.unwrap_or(without_one).secret == plan.key_print().secret
+        self.key_print.unwrap_or(without_one).secret == plan.key_print().secret
     }
 
     /// The offset from which the log goes on.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use asof_connect::{StoredBatch, stream_folder};
 use asof_definition::{Ack, Connector, LogConnector, Stream};
 use asof_disk::Disk;
-use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, Repair};
+use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, TornTail};
 
 use crate::error::PipelineError;
 use crate::producers::Producers;
@@ -22,7 +22,8 @@ const ROW_BYTES: u64 = 1_024;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
 
-/// How long events may lie in the log without a sync. It is looked at ten times a second, so that a second is kept.
+/// How long events lie in the log before a sync of `ack = 'os'` begins. It is looked at ten times a second: they are durable
+/// after about a second, plus that sync, which the thread that takes events in waits for, and everybody's next batch with it.
 const UNSYNCED_MAX_US: i64 = 900_000;
 
 /// A stream's log, open for writing.
@@ -52,16 +53,16 @@ pub(crate) struct FrameAbout {
 }
 
 impl StreamLog {
-    /// Opens the log of a stream, and mends its end if the last writer was cut off.
+    /// Opens the log of a stream; tells what is left behind of its end if the last writer was cut off.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         data_folder: &Path,
         stream: &Arc<Stream>,
         views: usize,
         settings: LogSettings,
-    ) -> Result<(StreamLog, Option<Repair>), PipelineError> {
+    ) -> Result<(StreamLog, Option<TornTail>), PipelineError> {
         let folder = stream_folder(data_folder, &stream.name, 0);
-        let (log, repair) = PartitionLog::open(disk, &folder, settings)?;
+        let (log, torn) = PartitionLog::open(disk, &folder, settings)?;
         let opened = StreamLog {
             connector: match stream.connector {
                 Connector::Log(connector) => connector,
@@ -76,7 +77,7 @@ impl StreamLog {
             received_bytes: 0,
             body: Vec::new(),
         };
-        Ok((opened, repair))
+        Ok((opened, torn))
     }
 
     pub(crate) fn statistics(&self) -> StorageStatistics {

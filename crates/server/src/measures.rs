@@ -34,7 +34,7 @@ const DESCRIBED: [(&str, &str); 26] = [
     ("asof_stream_arrival_lag_seconds", "How long the last used event had been on its way."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
     ("asof_ingest_queue_bytes", "Bytes of events that wait to be taken in."),
-    ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, other."),
+    ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, generation, other."),
     ("asof_state_bytes", "Memory of all views and of the keys remembered for duplicates."),
     ("asof_state_limit_bytes", "What they may take."),
     ("asof_checkpoint_bytes", "Bytes of the newest checkpoint, with what it builds on."),

@@ -143,7 +143,7 @@ fn a_reader_that_went_too_far_is_told() {
         *last_head.lock().unwrap() = Some(head);
     }));
     let settings = LogSettings { segment_bytes: 10_000, generation: claim.generation() };
-    let (mut new, _repair) = PartitionLog::open(Arc::new(disk), Path::new(PARTITION), settings).unwrap();
+    let (mut new, _torn) = PartitionLog::open(Arc::new(disk), Path::new(PARTITION), settings).unwrap();
     assert_eq!(new.next_offset(), 3);
     let expected = "another writer took over `/data/log/clicks/0` and wrote offset 3 anew: read again from there";
     let head = head.lock().unwrap().take().unwrap();

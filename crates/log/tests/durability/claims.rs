@@ -51,7 +51,11 @@ fn nobody_takes_over_from_who_holds_others_off() {
     let disk = SimulatedDisk::new(1);
     let old = take(&disk, TakeOver::Refuse).unwrap();
     let held = old.hold().unwrap();
-    assert!(matches!(take(&disk, TakeOver::TakeOver), Err(LogError::Held { .. })));
+    assert_eq!(
+        take(&disk, TakeOver::TakeOver).unwrap_err().to_string(),
+        "another process holds `/data/generation.lock`, and lets go of it within a moment unless it hangs: wait, or end \
+         it for good (`fuser /data/generation.lock` names it, `kill -9` ends it), and start again"
+    );
     old.check().unwrap();
     drop(held);
     let new = take(&disk, TakeOver::TakeOver).unwrap();

@@ -121,7 +121,7 @@ fn a_reader_follows_a_writer_in_another_thread() {
     let partition = folder.path().join("log/clicks/0");
     let claim = Claim::take(disk.clone(), folder.path(), TakeOver::Refuse).unwrap();
     let settings = LogSettings { segment_bytes: 50_000, generation: claim.generation() };
-    let (mut log, _repair) = PartitionLog::open(disk.clone(), &partition, settings).unwrap();
+    let (mut log, _torn) = PartitionLog::open(disk.clone(), &partition, settings).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut following = LogReader::open(disk.clone(), &partition, 0).unwrap();

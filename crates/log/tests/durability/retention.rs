@@ -35,6 +35,22 @@ fn whole_segments_are_dropped_and_the_newest_stays() {
 }
 
 #[test]
+fn regression_a_listing_that_fails_does_not_break_the_log() {
+    let disk = SimulatedDisk::new(1);
+    let (_claim, mut log) = open(&disk, 1000);
+    append(&mut log, 1, 700).unwrap();
+    append(&mut log, 1, 700).unwrap();
+    let strange = Path::new(PARTITION).join("strange.segment");
+    disk.create(&strange).unwrap();
+    let refused = log.drop_segments_before(1).unwrap_err();
+    assert!(refused.to_string().contains("its name is not one of a segment"), "{refused}");
+    append(&mut log, 1, 10).unwrap();
+    log.sync().unwrap();
+    disk.remove(&strange).unwrap();
+    assert_eq!(log.drop_segments_before(1).unwrap(), 1);
+}
+
+#[test]
 fn the_offset_outlives_all_records() {
     for seed in 0..50 {
         let disk = SimulatedDisk::new(seed);
@@ -96,7 +112,7 @@ pub(crate) fn overtaken_segments_come_back(seed: u64, point: u64, ignored: Optio
     let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse);
     let dropped = claim.and_then(|claim| {
         let settings = LogSettings { segment_bytes: 1000, generation: claim.generation() };
-        let (mut third, _repair) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)?;
+        let (mut third, _torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)?;
         third.drop_segments_before(3)
     });
     assert!(dropped.is_err() || point > 0, "the crash point is one of its operations");

@@ -66,7 +66,7 @@ fn start(disk: Arc<dyn Disk>, chance: Chance, model: &Mutex<Model>, told: &Atomi
         model.generation = model.generation.max(own);
     }
     let settings = LogSettings { segment_bytes: SEGMENT_BYTES, generation: own };
-    let (log, _repair) = PartitionLog::open(disk.clone(), Path::new(PARTITION), settings)?;
+    let log = open_patiently(&disk, settings)?;
     let mut reader = LogReader::open(disk.clone(), Path::new(PARTITION), log.first_offset())?;
     let mut found = Vec::new();
     while let Some(frame) = reader.next_frame()?.filter(|frame| frame.head.first_offset < log.next_offset()) {
@@ -77,6 +77,19 @@ fn start(disk: Arc<dyn Disk>, chance: Chance, model: &Mutex<Model>, told: &Atomi
     let is_there = |offset: u64, frame: &Appended| found.contains(&(offset, frame.body.clone()));
     let lacks = older.filter(|(offset, (_, _, frame))| !is_there(**offset, frame)).map(|(offset, _)| *offset).next();
     Ok(Writer { claim, log, chance, lacks })
+}
+
+/// Opens the log, again and again while another writer begins a segment: others have their turns meanwhile.
+fn open_patiently(disk: &Arc<dyn Disk>, settings: LogSettings) -> Result<PartitionLog, LogError> {
+    const TRIES_MAX: usize = 16;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match PartitionLog::open(disk.clone(), Path::new(PARTITION), settings) {
+            Err(LogError::Locked { .. }) if tries < TRIES_MAX => {}
+            opened => return opened.map(|(log, _torn)| log),
+        }
+    }
 }
 
 impl Writer {
@@ -152,7 +165,7 @@ fn is_fair(error: &LogError, own: u64, model: &Model) -> bool {
     let is_overtaken = model.generation > own;
     match error {
         LogError::Fenced { found, .. } => *found > own,
-        LogError::Held { .. } => true,
+        LogError::Locked { .. } => true,
         LogError::Io { source, .. } if is_asked_for(source) || source.to_string().contains("was killed") => true,
         // What it asks for was dropped by an older writer just now, or overtaken by a newer one.
         LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound => model.dropped_before > 0 || is_overtaken,

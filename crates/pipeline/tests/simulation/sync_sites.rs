@@ -40,7 +40,7 @@ without! {
     without_log_drop: "log.drop", Folder;
     without_log_folder: "log.folder", Folder;
     without_log_group: "log.group", File;
-    without_log_repair: "log.repair", File;
+    without_log_found: "log.found", File;
     without_log_seal: "log.seal", File;
     without_log_segment_entry: "log.segment.entry", Folder;
     without_store_folder: "store.folder", Folder;

@@ -1,9 +1,12 @@
-//! `ack = 'os'`: answered before the sync, which comes within a second.
+//! `ack = 'os'`: answered before the sync, which begins within a second.
+
+use std::sync::Arc;
 
 use asof_disk::SyncSite;
 use asof_pipeline::Steps;
 
-use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, payments, send, try_send};
+use crate::slow_disk::SlowDisk;
+use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, leave, payments, send, try_send};
 
 fn early() -> String {
     PAYMENTS.replace("WITH (", "WITH (ack = 'os', ")
@@ -42,6 +45,24 @@ fn a_clock_that_goes_back_does_not_put_it_off() {
     world.pass_us(-3_600 * SECOND_US);
     job.commit().unwrap();
     assert!(is_synced(&world));
+}
+
+#[test]
+fn regression_the_sync_of_each_log_is_measured_by_itself() {
+    let world = World::new(1);
+    let sync_us = SECOND_US / 10;
+    let disk = SlowDisk { disk: world.disk.shared(), clock: world.clock.clone(), sync_us };
+    let two = format!("{}{}", early(), early().replace("payments", "refunds"));
+    let engine = world.engine_on(Arc::new(disk), &two).unwrap();
+    let mut job = Steps::recover(&engine).unwrap();
+    for stream in [0, 1] {
+        leave(&engine, stream, payments([1], BEGIN_US), None).unwrap();
+    }
+    job.commit().unwrap();
+    world.pass_us(SECOND_US);
+    job.commit().unwrap();
+    let measured = engine.ingest_measures().log_sync.counts();
+    assert_eq!((measured.up_to.last(), measured.sum_us), (Some(&2), 2 * sync_us as u64));
 }
 
 /// Who was answered before hears nothing; who comes next does.

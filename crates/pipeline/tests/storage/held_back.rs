@@ -1,6 +1,7 @@
 //! The generation cannot be read for a while: nothing is acknowledged that another writer may not have seen, and nothing is
 //! lost or counted twice.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use asof_log::TakeOver;
 use asof_pipeline::{Engine, IngestError, Steps};
 
 use crate::refusing_disk::RefusingDisk;
-use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, payments, send, try_send};
+use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, payments, send, send_last, try_send};
 
 /// Without a primary key: repeats are known by the names of their batches.
 fn named() -> String {
@@ -17,7 +18,7 @@ fn named() -> String {
 
 fn engine(world: &World, sql: &str) -> (Engine, Arc<AtomicBool>) {
     let refuses = Arc::new(AtomicBool::new(false));
-    let disk = RefusingDisk { disk: world.disk.shared(), refuses: refuses.clone() };
+    let disk = RefusingDisk { disk: world.disk.shared(), refuses: refuses.clone(), beginnings: Arc::default() };
     (world.engine_on(Arc::new(disk), sql).unwrap(), refuses)
 }
 
@@ -26,17 +27,23 @@ fn seen(engine: &Engine) -> u64 {
     engine.published().rows
 }
 
+/// How many batches were refused, by reason.
+fn refused(engine: &Engine) -> Vec<(&'static str, u64)> {
+    engine.ingest_measures().refused.counts().filter(|(_, count)| *count > 0).collect()
+}
+
 /// Sends a batch while the generation cannot be read.
 fn hold_back(engine: &Engine, job: &mut Steps<'_>, refuses: &AtomicBool) {
     refuses.store(true, Ordering::Relaxed);
     let told = try_send(engine, job, payments(1..4, BEGIN_US), Some("first")).unwrap().unwrap_err();
-    assert!(matches!(told, IngestError::Broken { .. }), "{told:?}");
+    assert!(matches!(told, IngestError::NotSettled { .. }), "{told:?}");
     assert_eq!(
         told.to_string(),
-        "the log of `payments` cannot be written: `/data/generation`: too many open files; the batch may be stored, and \
-         sending it again tells"
+        "it is not known whether another writer has taken over the data folder: `/data/generation`: too many open files; \
+         the batch may be stored"
     );
     assert_eq!(seen(engine), 0);
+    assert_eq!(refused(engine), [("generation", 1)]);
 }
 
 #[test]
@@ -49,9 +56,10 @@ fn the_group_is_seen_once_it_is_known_whose_the_folder_is() {
         // Others, and the same again, are not looked at meanwhile.
         for (ids, name) in [(4..6, "second"), (1..4, "first")] {
             let told = try_send(&engine, &mut job, payments(ids, BEGIN_US), Some(name)).unwrap().unwrap_err();
-            assert!(matches!(told, IngestError::NotNow { .. }), "{told:?}");
+            assert_eq!(told, IngestError::BehindNotSettled);
         }
         assert_eq!(seen(&engine), 0);
+        assert_eq!(refused(&engine), [("generation", 3)]);
         refuses.store(false, Ordering::Relaxed);
         let again = try_send(&engine, &mut job, payments(1..4, BEGIN_US), Some("first")).unwrap().unwrap();
         // A name says how it was the first time, whether there is a key or not.
@@ -129,7 +137,30 @@ fn whoever_has_been_taken_over_ends() {
     refuses.store(false, Ordering::Relaxed);
     let ended = job.commit().unwrap_err().to_string();
     assert!(ended.starts_with("generation 2 has taken over `/data`"), "{ended}");
-    let ended = try_send(&engine, &mut job, payments(1..4, BEGIN_US), Some("first")).unwrap_err().to_string();
-    assert!(ended.starts_with("generation 2 has taken over `/data`"), "{ended}");
+    let (told, ended) = send_last(&engine, &mut job, payments(1..4, BEGIN_US));
+    assert!(ended.to_string().starts_with("generation 2 has taken over `/data`"), "{ended}");
+    assert_eq!(told, IngestError::TakenOver);
     assert_eq!(seen(&engine), 0);
+}
+
+/// A generation that is not what was written says nothing of another writer.
+#[test]
+fn a_damaged_generation_ends_the_job_by_its_own_name() {
+    for is_held_back in [false, true] {
+        let world = World::new(1);
+        let (engine, refuses) = engine(&world, PAYMENTS);
+        let mut job = Steps::recover(&engine).unwrap();
+        if is_held_back {
+            hold_back(&engine, &mut job, &refuses);
+            refuses.store(false, Ordering::Relaxed);
+        }
+        world.disk.flip(Path::new("/data/generation"), 20).unwrap();
+        let (told, ended) = send_last(&engine, &mut job, payments(4..6, BEGIN_US));
+        let damage = "`/data/generation` is damaged at byte 0 (offset 0): the generation does not match its checksum; \
+                      restore the file from a copy";
+        assert_eq!(ended.to_string(), damage);
+        assert_eq!(told.to_string(), format!("it cannot be told any more whose the data folder is: {damage}"));
+        assert_eq!(seen(&engine), 0);
+        assert_eq!(refused(&engine).first(), Some(&("broken", 1)));
+    }
 }

@@ -1,5 +1,7 @@
 //! Another PRIMARY KEY over the same log: keys of the old one say nothing about those of the new one.
 
+use std::path::Path;
+
 use crate::world::{BEGIN_US, PAYMENTS, World, payment, payments, send, six_groups};
 
 fn with_key(key: &str) -> String {
@@ -58,6 +60,19 @@ fn a_key_that_is_declared_later_knows_what_the_log_has() {
     world.live(&without, |engine, job| {
         assert_eq!(send(engine, job, payments(13..19, world.now_us())), (6, 0));
     });
+}
+
+/// What is not read cannot stop the start: a byte of the oldest segment's first frame is damaged.
+#[test]
+fn regression_without_a_key_the_log_is_not_asked_for_any() {
+    let world = world();
+    let oldest = "/data/log/payments/0/00000000000000000012-0000000001.segment";
+    world.disk.flip(Path::new(oldest), 40 + 64).unwrap();
+    world.live(&with_key("PRIMARY KEY (id) NOT ENFORCED"), |engine, job| {
+        assert_eq!(send(engine, job, payments(13..19, world.now_us())), (6, 0));
+    });
+    let refused = world.refused(&with_key("PRIMARY KEY (shop)"));
+    assert!(refused.contains(oldest), "{refused}");
 }
 
 #[test]

@@ -130,5 +130,6 @@ fn an_old_data_folder_goes_on_without() {
             checkpoint(job);
         });
         assert!(world.bytes("key-secret").is_err(), "it has none, and gets none");
+        assert!(world.bytes("log/payments/0/durable").is_err(), "the mark of before gives way to one of a generation");
     }
 }

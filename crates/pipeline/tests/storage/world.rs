@@ -30,7 +30,7 @@ WATERMARK FOR ts AS ts - INTERVAL '10' SECOND) WITH (dedup_horizon = '1 day', re
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) disk: SimulatedDisk,
-    clock: Arc<AtomicI64>,
+    pub(crate) clock: Arc<AtomicI64>,
     /// Stands for what is drawn.
     pub(crate) drawn: u8,
 }
@@ -126,20 +126,44 @@ pub(crate) fn try_send(
     lines: String,
     name: Option<&str>,
 ) -> Result<Result<Receipt, IngestError>, PipelineError> {
+    let answered = leave(engine, 0, lines, name)?;
+    job.commit()?;
+    job.spill_keys()?;
+    Ok(answer(&answered))
+}
+
+/// Sends a batch of the first stream that ends the job. What its producer is told, and why the job ends.
+pub(crate) fn send_last(engine: &Engine, job: &mut Steps<'_>, lines: String) -> (IngestError, PipelineError) {
+    let answered = leave(engine, 0, lines, None).unwrap();
+    let ended = job.commit().unwrap_err();
+    (answer(&answered).unwrap_err(), ended)
+}
+
+/// Where the answer to a batch will be.
+pub(crate) type Answered = Arc<Mutex<Option<Result<Receipt, IngestError>>>>;
+
+fn answer(answered: &Answered) -> Result<Receipt, IngestError> {
+    answered.lock().expect("one thread").take().expect("what was committed was answered")
+}
+
+/// Leaves a batch at the door.
+pub(crate) fn leave(
+    engine: &Engine,
+    stream: usize,
+    lines: String,
+    name: Option<&str>,
+) -> Result<Answered, IngestError> {
     let bytes = lines.into_bytes();
     let batch_key = name.map(|name| BatchKey::of(name.to_owned(), &bytes));
-    let stream = &engine.project().streams[0];
-    let body = EventBody::read(bytes.into(), BodyForm::Ndjson, stream, BodyLimits { rows_max: 1_000 });
-    let answered = Arc::new(Mutex::new(None));
+    let definition = &engine.project().streams[stream];
+    let body = EventBody::read(bytes.into(), BodyForm::Ndjson, definition, BodyLimits { rows_max: 1_000 });
+    let answered = Answered::default();
     let told = answered.clone();
     let answer = Box::new(move |outcome| *told.lock().expect("one thread") = Some(outcome));
     let (body, manner, received_us) = (body.expect("a body of lines"), Manner::Live, engine.wall_us());
-    let submission = Submission { stream: 0, body, manner, batch_key, received_us, answer };
+    let submission = Submission { stream, body, manner, batch_key, received_us, answer };
     engine.intake().submit(submission).map_err(|(_, error)| error)?;
-    job.commit()?;
-    job.spill_keys()?;
-    let outcome = answered.lock().expect("one thread").take();
-    Ok(outcome.expect("what was committed was answered"))
+    Ok(answered)
 }
 
 /// The same where all goes well: how many were used, and how many were duplicates.

@@ -47,11 +47,17 @@ impl World {
                 IngestError::DiskFull { .. }
                 | IngestError::StateFull { .. }
                 | IngestError::KeysFull { .. }
+                | IngestError::BehindNotSettled
                 | IngestError::NotNow { .. },
             ) => {
                 return Ok(());
             }
-            Err(IngestError::Broken { .. } | IngestError::TakenOver) if self.is_breakable => {
+            Err(
+                IngestError::Broken { .. }
+                | IngestError::NotSettled { .. }
+                | IngestError::TakenOver
+                | IngestError::NoClaim { .. },
+            ) if self.is_breakable => {
                 stream.unsure.extend(batch.events.iter().map(|event| event.serial));
                 return Ok(());
             }

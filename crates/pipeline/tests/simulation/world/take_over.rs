@@ -124,7 +124,7 @@ impl Another {
     fn succeed(&self) -> Checked<Option<Successor>> {
         let engine = open(self.disk.clone(), &self.data, TakeOver::TakeOver, self.settings, &self.opening)?;
         let mut job = match Steps::recover(&engine) {
-            Err(PipelineError::Log(LogError::Held { .. })) => return Ok(None),
+            Err(PipelineError::Log(LogError::Locked { .. })) => return Ok(None),
             recovered => recovered.map_err(|error| format!("the new writer: {error}"))?,
         };
         let answers = Answers::default();
