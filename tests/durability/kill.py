@@ -5,7 +5,7 @@
 
 | Part | What is done | What must hold |
 |---|---|---|
-| kills | six clients post and retry; SIGKILL at all moments (moments.py) | what was acknowledged is counted once, nothing else is; values equal those of an uncrashed server and of history |
+| kills | six clients post and retry; SIGKILL at all moments (moments.py) | what was acknowledged is counted once, nothing else is; values equal those of an uncrashed server and of history; DuckDB reads the same events from `history/` (history_files.py) |
 | idempotent | one batch sent hundreds of times with one Idempotency-Key, over a kill | it counts once |
 | disk | a small disk fills up (disk_full.py) | 503 that says so, reads go on, ingestion too when there is room again |
 | flips | one bit of one file turned, in each kind of file (flipped_bytes.py) | it is named, or changes nothing |
@@ -28,6 +28,7 @@ sys.path.append(str(REPOSITORY / "tests" / "serving"))  # findings.py, running_s
 
 import disk_full
 import flipped_bytes
+import history_files
 import live_project
 import same_answers
 import two_writers
@@ -77,6 +78,7 @@ def arguments():
     if not options.asof.exists():
         sys.exit(f"no asof at {options.asof}: build it with `cargo build --release`, or name it with --asof")
     try:
+        import duckdb  # noqa: F401
         import pyarrow  # noqa: F401
     except ImportError as error:
         sys.exit(f"{error}: run it with target/venv/bin/python, which `scripts/test` makes")
@@ -116,8 +118,8 @@ def judged(server, ledger, work, findings, rounds):
     for stream, lines in logged.items():
         ledger.check_log(stream, same_answers.names(lines), findings)
         check_accounts(server, stream, len(lines), ledger, findings)
-    used = {stream: len(lines) for stream, lines in logged.items()}
-    return f"{rounds} kills, {ledger.events():,} events posted, {ledger.retries:,} retries, used {used}"
+    read = history_files.check(server, ledger, findings)
+    return f"{rounds} kills, {ledger.events():,} events posted, {ledger.retries:,} retries, used and read by DuckDB {read}"
 
 
 def check_accounts(server, stream, used, ledger, findings):

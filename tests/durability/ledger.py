@@ -13,6 +13,7 @@ class Batch:
 
     stream: str
     events: list
+    values: list  # what each was sent with: the columns of `live_project.SENT`
     is_keyed: bool  # sent with an Idempotency-Key
 
 
@@ -37,6 +38,15 @@ class Ledger:
 
     def events(self):
         return sum(len(batch.events) for batch, _ in self.answered)
+
+    def sent(self, stream):
+        """By event all values that it was sent with."""
+        values = defaultdict(set)
+        for batch, _ in self.answered:
+            if batch.stream == stream:
+                for event, sent in zip(batch.events, batch.values, strict=True):
+                    values[event].add(sent)
+        return values
 
     def counts(self, stream):
         """Accepted, duplicate, late and rejected events of the answers."""

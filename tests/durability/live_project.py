@@ -98,6 +98,14 @@ WHOLE = {
     "transfers": ("client_transfers", "number,account_id,amount"),
 }
 
+# Of each stream the columns that a client chooses, and how DuckDB gives them as they were sent.
+SENT = {
+    "payments": {
+        "payment_id": "payment_id", "account_id": "account_id", "merchant": "merchant", "amount": "amount", "ts": "epoch_us(ts)",
+    },
+    "transfers": {"account_id": "account_id", "amount": "CAST(amount AS VARCHAR)", "ts": "epoch_us(ts)"},
+}
+
 
 def write(folder):
     folder = Path(folder)

@@ -87,7 +87,8 @@ class Producer(threading.Thread):
         self.posts += 1
         answer, retries = self.deliver(self.body(rows), key)
         if answer is not None:
-            self.ledger.add(Batch(self.stream, events, is_keyed), answer, retries)
+            values = [tuple(row[column] for column in live_project.SENT[self.stream]) for row in rows]
+            self.ledger.add(Batch(self.stream, events, values, is_keyed), answer, retries)
 
     def deliver(self, body, key):
         """Posts until it is answered for good: the answer, and how often it was tried again."""

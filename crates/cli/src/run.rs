@@ -133,9 +133,15 @@ fn open_storage(project: &Project, plan: &Plan) -> Result<Option<Storage>, Failu
     if !is_stored(project) {
         return Ok(None);
     }
-    let storage = Storage::open(Arc::new(FolderDisk), &plan.data_folder, plan.take_over, plan.storage)?;
+    let disk = Arc::new(FolderDisk);
+    let storage = Storage::open(disk, &plan.data_folder, plan.take_over, plan.storage, &mut draw)?;
     told::remark(&format!("data in {}, generation {}", plan.data_folder.display(), storage.generation()));
     Ok(Some(storage))
+}
+
+/// Chance, of the operating system: the one place where it is drawn.
+fn draw(bytes: &mut [u8]) -> std::io::Result<()> {
+    getrandom::fill(bytes).map_err(Into::into)
 }
 
 /// Files are history and replayed in their own time; the log lives in ours.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit as ArrowTimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Decimal128Type, Float32Type, Float64Type, Int64Type,
+    TimeUnit as ArrowTimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt64Type,
 };
 
 use crate::column::{Column, Scalar, normal_double, real_of};
@@ -67,8 +68,15 @@ fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
 }
 
+/// A stream of bytes may name any precision and scale: with impossible ones it is no decimal.
 fn is_decimal(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Decimal32(_, _) | DataType::Decimal64(_, _) | DataType::Decimal128(_, _))
+    use DataType::{Decimal32, Decimal64, Decimal128};
+    match data_type {
+        Decimal32(precision, scale) | Decimal64(precision, scale) | Decimal128(precision, scale) => {
+            *precision <= DECIMAL128_MAX_PRECISION && *scale <= DECIMAL128_MAX_SCALE
+        }
+        _ => false,
+    }
 }
 
 /// Every value as `to`, NULL where it has none. The pair is convertible.
@@ -80,6 +88,7 @@ fn convert_values(array: &ArrayRef, to: &DataType, unit: TimeUnit) -> ArrayRef {
         (DataType::Float32, DataType::Float32) => normal_reals(array),
         (DataType::Float32 | DataType::Float16, DataType::Float64) => normal_doubles(&cast_to(array, to)),
         (DataType::Timestamp(from, _), DataType::Timestamp(_, _)) => instants(array, *from),
+        (DataType::Decimal128(precision, _), to) if array.data_type() == to => of_precision(array, *precision),
         (from, to) if from == to => array.clone(),
         // Arrow's casts are exact here and answer NULL for what does not fit.
         (from, DataType::Int16 | DataType::Int32 | DataType::Int64) if from.is_integer() => cast_to(array, to),
@@ -168,6 +177,15 @@ fn normal_reals(array: &ArrayRef) -> ArrayRef {
     }
     let normal = |value: f32| real_of(f64::from(value));
     Arc::new(reals.unary::<_, Float32Type>(normal))
+}
+
+/// The same decimals, NULL where one has more digits than its type says: readers of bytes do not look.
+fn of_precision(array: &ArrayRef, precision: u8) -> ArrayRef {
+    let decimals = array.as_primitive::<Decimal128Type>();
+    if decimals.validate_decimal_precision(precision).is_ok() {
+        return array.clone();
+    }
+    Arc::new(decimals.null_if_overflow_precision(precision).with_data_type(array.data_type().clone()))
 }
 
 /// Without an early exit inside a block, so that the compiler can look at several values at once.

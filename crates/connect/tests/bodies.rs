@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, Float64Array, Int8Array, Int64Array, NullArray,
-    RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray, UInt64Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int64Array,
+    NullArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    UInt64Array, new_null_array,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, Int8Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int8Type, Int64Type, Schema, SchemaRef};
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use asof_connect::{
     BodyForm, BodyLimits, ConnectError, DEAD_RAW_BYTES_MAX, EventBody, EventBodyError, EventFile, Format, Wanted,
@@ -330,6 +330,43 @@ fn arrow_columns_that_cannot_be_read_are_named() {
     ] {
         assert_eq!(refusal(arrow_body(&batch_of(columns)), BodyForm::Arrow), expected);
     }
+}
+
+/// Found by fuzzing: the conversion panicked, which was caught and told as damage.
+#[test]
+fn regression_decimals_of_no_possible_scale_are_named() {
+    let fields = vec![
+        Field::new("amount", DataType::Decimal128(10, 45), true),
+        Field::new("account", DataType::Int64, true),
+        Field::new("ts", DataType::Int64, true),
+    ];
+    let body = arrow_body(&RecordBatch::new_empty(Arc::new(Schema::new(fields))));
+    let stream = stream_of_decimals();
+    let refused = EventBody::read(body.into(), BodyForm::Arrow, &stream, ROWS).unwrap_err().to_string();
+    assert_eq!(refused, "column `amount` of the body is DECIMAL(10,45), which cannot be read as DECIMAL(10,2)");
+}
+
+/// Found by fuzzing: the array was passed on as it was, since its type is that of the column.
+#[test]
+fn regression_decimals_of_too_many_digits_are_unreadable() {
+    let amounts = Decimal128Array::from(vec![9_999_999_999, 10_000_000_000, -9_999_999_999, i128::MIN]);
+    let amounts: ArrayRef = Arc::new(amounts.with_data_type(DataType::Decimal128(10, 2)));
+    let body = arrow_body(&batch_of(vec![("amount", amounts), ("account", accounts(4)), ("ts", times(4))]));
+    let body = EventBody::read(body.into(), BodyForm::Arrow, &stream_of_decimals(), ROWS).unwrap();
+    assert_eq!(
+        unreadable(&body),
+        [
+            "1: column `amount`: expected DECIMAL(10,2), found `100000000.00`",
+            "3: column `amount`: expected DECIMAL(10,2), found `-1701411834604692317316873037158841057.28`",
+        ]
+    );
+    let read = body.batches()[0].batch.column(1).as_primitive::<Decimal128Type>().iter().collect::<Vec<_>>();
+    assert_eq!(read, [Some(9_999_999_999), None, Some(-9_999_999_999), None]);
+}
+
+fn stream_of_decimals() -> Arc<Stream> {
+    let text = "CREATE STREAM e (account BIGINT NOT NULL, amount DECIMAL(10,2), ts TIMESTAMP, WATERMARK FOR ts AS ts);";
+    check(&[SourceFile { name: "e.sql".to_owned(), text: text.to_owned() }]).unwrap().streams[0].clone()
 }
 
 #[test]

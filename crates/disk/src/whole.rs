@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Disk, SyncSite};
 
+/// So much is handed to the device at a time: a sync of the log that comes meanwhile waits for no more than this.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// Reads a file of at most `bytes_max` bytes. A longer one is `InvalidData`.
 pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path)?;
@@ -29,8 +32,13 @@ pub fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8], site: SyncSite) -
         _removed_or_never_there => {}
     }
     let file = disk.create(&beside)?;
-    file.write_at(0, bytes)?;
-    file.sync(site)?;
+    let mut written = 0;
+    while written < bytes.len() || written == 0 {
+        let piece = &bytes[written..bytes.len().min(written + PIECE_BYTES)];
+        file.write_at(written as u64, piece)?;
+        file.sync(site)?;
+        written += piece.len().max(1);
+    }
     disk.rename(&beside, path)?;
     disk.sync_folder(path.parent().unwrap_or(Path::new("")), site)
 }

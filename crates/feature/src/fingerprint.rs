@@ -1,4 +1,5 @@
-//! What a view's state depends on, in one number: images of one plan are put back into views of equal plans alone.
+//! What a view's state, or a stream's memory of primary keys, depends on, in a number or two: what was stored under other
+//! numbers is not put back.
 
 use std::sync::Arc;
 
@@ -7,7 +8,34 @@ use asof_expression::{Expression, type_name};
 use asof_window::IMAGE_VERSION;
 use twox_hash::XxHash3_64;
 
+use crate::stream::StreamPlan;
 use crate::view::ViewPlan;
+
+/// Hashed to know a secret by.
+const KNOWN_TEXT: &[u8] = b"asof: which secret is this?";
+
+/// What stored hashes of a stream's primary keys were made of. Hashes of different prints cannot be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPrint {
+    /// Of names and types of the key's columns, in order; of nothing where repeats are no duplicates.
+    pub columns: u64,
+    /// Of the secret, which does not follow from it.
+    pub secret: u64,
+}
+
+impl StreamPlan {
+    /// The print of the keys that are remembered for this stream.
+    pub fn key_print(&self) -> KeyPrint {
+        let stream = self.stream();
+        let key = if self.deduplicates() { &stream.primary_key[..] } else { &[] };
+        let columns = key.iter().map(|column| &stream.columns[*column]);
+        let columns = columns.map(|column| format!("{} {}", column.name, type_name(&column.data_type)));
+        KeyPrint {
+            columns: XxHash3_64::oneshot(columns.collect::<Vec<String>>().join(", ").as_bytes()),
+            secret: self.hash(KNOWN_TEXT).0 as u64,
+        }
+    }
+}
 
 impl ViewPlan {
     /// Equal for plans whose states hold the same bytes after the same events: a hash (XXH3-64) of the format of images,
@@ -80,6 +108,7 @@ fn column_text(stream: &Stream, column: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_secret::KeySecret;
     use asof_definition::{SourceFile, check};
 
     const STREAM: &str = "CREATE STREAM s (id BIGINT NOT NULL, k VARCHAR, a BIGINT, b DOUBLE, ts TIMESTAMP,
@@ -169,5 +198,29 @@ frame 0 sum(a + 1) FILTER (WHERE b > 0.5) OVER w of a BIGINT, b DOUBLE
 frame 0 last_value(b) OVER w of b DOUBLE
 Frame { extent: Range { preceding_us: Some(3600000000), lag_us: 0 }, calendar: None }";
         assert_eq!(plan(STREAM, &view).description(), expected);
+    }
+
+    #[test]
+    fn columns_and_secret_decide_the_print_of_keys() {
+        let plan = |stream: &str| {
+            let sources = [SourceFile { name: "s.sql".to_owned(), text: stream.to_owned() }];
+            StreamPlan::new(check(&sources).unwrap().streams[0].clone()).unwrap()
+        };
+        let columns = |from, to| plan(&STREAM.replace(from, to)).key_print().columns;
+        let own = plan(STREAM).key_print();
+        let others = [
+            columns("KEY (id)", "KEY (k)"),
+            columns("KEY (id)", "KEY (id, a)"),
+            columns("KEY (id)", "KEY (a, id)"),
+            columns("id BIGINT", "id INTEGER"),
+            columns("PRIMARY KEY (id),", ""),
+            columns("KEY (id)", "KEY (id) NOT ENFORCED"),
+        ];
+        assert!(!others.contains(&own.columns));
+        assert_eq!(others[4], others[5], "without an enforced key none is remembered");
+        assert_eq!(columns("b DOUBLE", "c DOUBLE"), own.columns);
+        let secret = |byte| plan(STREAM).with_key_secret(Some(KeySecret::new([byte; 192]))).key_print();
+        assert_eq!(secret(1), KeyPrint { secret: secret(1).secret, ..own });
+        assert!(secret(1) != secret(2) && secret(1) != own);
     }
 }

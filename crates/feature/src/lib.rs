@@ -14,6 +14,7 @@ mod derived;
 mod error;
 mod failure;
 mod fingerprint;
+mod key_secret;
 mod online_stream;
 mod online_view;
 mod prepared;
@@ -26,6 +27,8 @@ pub use asof_window::{Captured, Lateness};
 pub use derived::{Derived, DerivedPlan, Feed};
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
+pub use fingerprint::KeyPrint;
+pub use key_secret::{KEY_SECRET_BYTES, KeySecret};
 pub use online_stream::{
     Arrivals, ArrivedAt, DerivedCounts, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
 };

@@ -151,6 +151,8 @@ pub enum Judgement {
     Recalled,
     /// They know it, from a checkpoint.
     Known,
+    /// They know all of it but its primary keys, which were others when the checkpoint was taken.
+    KnownButKeys,
 }
 
 impl OnlineStream {
@@ -247,11 +249,13 @@ impl OnlineStream {
     /// version 0. Gives for each view the used rows set aside for it, counted among the used.
     pub fn recall(&mut self, stored: Recalled<'_>, settled: &[Settled]) -> Result<Vec<Vec<SetAside>>, FeatureError> {
         let Recalled { partition, used, offsets, primary_keys, counts, views, judgement } = stored;
-        if judgement == Judgement::Recalled {
-            let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
+        let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
+        if judgement != Judgement::Known {
             for (row, time_us) in times.iter().enumerate() {
                 self.judge.recall(partition, *time_us, self.plan.key_hash(primary_keys, row));
             }
+        }
+        if judgement == Judgement::Recalled {
             self.see(partition, times.iter().copied().max(), &counts);
         }
         let brought = self.bring(used, None, Tied { partition, offsets, primary_keys }, |view| views[view])?;

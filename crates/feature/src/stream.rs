@@ -11,6 +11,7 @@ use asof_definition::Stream;
 use asof_window::{Arrival, Judge, KeyHash, KeyHasher, Lateness, Rejection, Rules, Verdict};
 
 use crate::error::FeatureError;
+use crate::key_secret::KeySecret;
 
 /// A stream bound for judging batches of its events.
 #[derive(Debug, Clone)]
@@ -18,7 +19,9 @@ pub struct StreamPlan {
     stream: Arc<Stream>,
     /// The encoding of primary keys, in which bytes order as the values do.
     primary_key: Option<Arc<RowConverter>>,
-    hasher: KeyHasher,
+    /// Of the data folder where hashes are stored. Without one they do not outlive this process, or a data folder was made
+    /// before there were secrets: [`KeyHasher::FIXED`].
+    secret: Option<KeySecret>,
 }
 
 /// A batch of a stream, and what is known of its rows on their face.
@@ -60,12 +63,12 @@ impl StreamPlan {
         let fields: Vec<SortField> = fields.collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)) };
         let primary_key = converter.transpose().map_err(|source| refused(&stream, source))?.map(Arc::new);
-        Ok(StreamPlan { stream, primary_key, hasher: KeyHasher::FIXED })
+        Ok(StreamPlan { stream, primary_key, secret: None })
     }
 
-    /// The same with keys hashed by `hasher`: the one of a data folder, where hashes are stored.
-    pub fn with_hasher(self, hasher: KeyHasher) -> StreamPlan {
-        StreamPlan { hasher, ..self }
+    /// The same with keys hashed under the secret of a data folder; `None` is that of one that has none.
+    pub fn with_key_secret(self, secret: Option<KeySecret>) -> StreamPlan {
+        StreamPlan { secret, ..self }
     }
 
     /// The stream.
@@ -164,7 +167,11 @@ impl StreamPlan {
     /// How the judge knows the primary key of a row; `None` where keys are not remembered.
     pub fn key_hash(&self, primary_keys: Option<&Rows>, row: usize) -> Option<KeyHash> {
         let keys = primary_keys.filter(|_| self.deduplicates())?;
-        Some(self.hasher.hash(keys.row(row).data()))
+        Some(self.hash(keys.row(row).data()))
+    }
+
+    pub(crate) fn hash(&self, encoded: &[u8]) -> KeyHash {
+        self.secret.as_ref().map_or_else(|| KeyHasher::FIXED.hash(encoded), |secret| secret.hash(encoded))
     }
 
     /// Judges the rows of a batch, in order. `arrived_us` tells when a row arrived, given its place and its event time (NULL

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let claim = Claim::take(disk.clone(), &folder, TakeOver::Refuse)?;
     let partition = folder.join("log/records/0");
     let settings = LogSettings { segment_bytes: SEGMENT_BYTES_DEFAULT, generation: claim.generation() };
-    let (mut log, _repair) = PartitionLog::open(disk.clone(), &partition, settings)?;
+    let (mut log, _torn) = PartitionLog::open(disk.clone(), &partition, settings)?;
     let body = vec![7; ROWS as usize * 100];
     let begin = Instant::now();
     for number in 0..frames {

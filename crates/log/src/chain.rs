@@ -1,7 +1,9 @@
 //! Which segment files make up the log, and which were overtaken.
 //!
-//! A new writer begins a segment where it found the end of the log. What a writer of an older generation has put there since,
-//! or later, nobody acknowledged: a newer generation's first offset ends everything older.
+//! A new writer begins a segment where it found the end of the log, before it does anything else. What a writer of an older
+//! generation has put there since, or later, nobody acknowledged: a newer generation's first offset ends everything older.
+//! Files are never cut for that: who was overtaken may not know it yet, and a cut under its hands would leave a hole that looks
+//! like damage.
 //! ```text
 //!   generation 1   0────────300────────450          700: overtaken
 //!   generation 2                       450─────520────────
@@ -31,7 +33,7 @@ impl SegmentName {
 }
 
 /// Digits only, at least so many, so that one number has one name.
-fn number(digits: &str, width: usize) -> Option<u64> {
+pub(crate) fn number(digits: &str, width: usize) -> Option<u64> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = digits.parse().ok()?;
     (is_plain && format!("{number:0width$}") == digits).then_some(number)
@@ -78,6 +80,27 @@ impl Chain {
             names.push(SegmentName::parse(&entry.name).ok_or_else(not_a_name)?);
         }
         Ok(Chain::of(names))
+    }
+
+    /// The chain as it is with one more segment, which may be there already.
+    pub(crate) fn with(self, name: SegmentName) -> Chain {
+        let mut names = self.segments;
+        names.extend(self.overtaken);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        Chain::of(names)
+    }
+
+    /// [`LogError::Fenced`] if a writer of a greater generation has begun here.
+    pub(crate) fn check_none_newer(&self, folder: &Path, generation: u64) -> Result<(), LogError> {
+        match self.segments.iter().find(|name| name.generation > generation) {
+            Some(newer) => {
+                let path = folder.to_path_buf();
+                Err(LogError::Fenced { path, own: generation, found: newer.generation })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The first segment of the log that comes after this one, whether this one is still in the log or not.

@@ -45,6 +45,7 @@ pub struct Claim {
 
 impl Claim {
     /// Claims the data folder, which is made where it is missing. The generation is durable when this returns.
+    /// [`LogError::Locked`] while another process is just claiming it.
     pub fn take(disk: Arc<dyn Disk>, folder: &Path, how: TakeOver) -> Result<Claim, LogError> {
         disk.make_folder(folder, CLAIM_FOLDER).map_err(|source| LogError::io(folder, source))?;
         let lock = lock(&*disk, &folder.join("lock"))?;
@@ -74,6 +75,14 @@ impl Claim {
         self.take_lock_if_free()
     }
 
+    /// Holds other writers off for as long as the result lives: none can take over meanwhile, and none has before. For what is
+    /// written once for all generations. [`LogError::Locked`] while another one is taking over.
+    pub fn hold(&self) -> Result<Box<dyn FileLock>, LogError> {
+        let held = lock_raising(&*self.disk, &self.folder)?;
+        self.check()?;
+        Ok(held)
+    }
+
     /// Takes the lock once the process that was overtaken has ended, so that a third one is refused.
     fn take_lock_if_free(&self) -> Result<(), LogError> {
         let mut held = self.lock.lock().expect("no thread panics while it holds the lock");
@@ -88,11 +97,15 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn FileLock>>, LogEr
     disk.lock(path).map_err(|source| LogError::io(path, source))
 }
 
+/// The lock that whoever raises the generation holds.
+fn lock_raising(disk: &dyn Disk, folder: &Path) -> Result<Box<dyn FileLock>, LogError> {
+    let path = folder.join("generation.lock");
+    lock(disk, &path)?.ok_or(LogError::Locked { path })
+}
+
 /// Under a lock of its own: two processes that take over at once must not get the same number.
 fn raise_generation(disk: &dyn Disk, folder: &Path) -> Result<u64, LogError> {
-    let Some(_raising) = lock(disk, &folder.join("generation.lock"))? else {
-        return Err(LogError::Held { path: folder.to_path_buf() });
-    };
+    let _raising = lock_raising(disk, folder)?;
     let generation = read_generation(disk, folder)? + 1;
     let path = folder.join("generation");
     write_whole(disk, &path, &encode(generation), GENERATION).map_err(|source| LogError::io(&path, source))?;

@@ -62,6 +62,15 @@ pub enum LogError {
         /// The data folder.
         path: PathBuf,
     },
+    /// Another process holds what is held for a moment only, while one takes over or begins a segment.
+    #[error(
+        "another process holds `{path}`, and lets go of it within a moment unless it hangs: wait, or end it for good \
+         (`fuser {path}` names it, `kill -9` ends it), and start again"
+    )]
+    Locked {
+        /// The file that it holds.
+        path: PathBuf,
+    },
     /// An earlier write or sync failed.
     #[error("the log in `{path}` takes nothing more since a write or sync of it failed: start again")]
     Broken {
@@ -101,6 +110,12 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether the system refused to do something that it may do the next time: for want of descriptors, of memory, of room.
+    /// What was not done then tells nothing of what is on disk.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, LogError::Io { .. } | LogError::Full { .. })
+    }
+
     /// The error of the system about this path; a full disk or quota is [`LogError::Full`].
     pub(crate) fn io(path: &Path, source: io::Error) -> LogError {
         match source.kind() {
@@ -112,6 +127,16 @@ impl LogError {
     /// The error of the system about a write or sync that may have been done in part.
     pub(crate) fn failed(path: &Path, source: io::Error) -> LogError {
         LogError::Io { path: path.to_path_buf(), source }
+    }
+
+    /// Whether a file that was listed is no longer there.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+
+    /// Whether the reason may be what another writer is just doing.
+    pub(crate) fn may_be_of_another(&self) -> bool {
+        self.is_gone() || matches!(self, LogError::Damaged { .. } | LogError::Replaced { .. })
     }
 
     pub(crate) fn damaged(path: &Path, offset: u64, byte: u64, detail: impl Into<String>) -> LogError {

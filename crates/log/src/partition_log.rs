@@ -11,25 +11,23 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use asof_disk::{Disk, DiskFile};
+use asof_disk::Disk;
 
+use crate::active::Active;
+use crate::beginning::{Beginning, end_with, remove_older};
 use crate::chain::Chain;
 use crate::error::LogError;
-use crate::field::checksum;
-use crate::mark::{Durable, Mark, open_or_create};
-use crate::recovery::{Recovered, Repair, recover, remove_overtaken};
-use crate::scan::Scan;
-use crate::segment::{FOOTER_BYTES, FRAME_BODY_BYTES_MAX, FrameHead, SegmentName, frame_bytes};
+use crate::mark::{Durable, Mark};
+use crate::recovery::{Recovered, TornTail, recover};
+use crate::segment::{FOOTER_BYTES, FRAME_BODY_BYTES_MAX, Footer, SegmentName, frame_bytes};
 use crate::sites::{DROP, ENTRY, GROUP, SEAL};
 use crate::summary::SegmentSummary;
 
 /// How long a segment gets before the next one begins: 128 MiB.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 
-/// Room is reserved in steps as long as the segment is already, within these bounds: a stream with few events takes little,
-/// and one with many seldom changes the file's length, which every sync would have to write.
-const RESERVED_STEP_MIN_BYTES: u64 = 1 << 20;
-const RESERVED_STEP_MAX_BYTES: u64 = 16 << 20;
+/// How often a log is looked at that older writers go on changing.
+const OPENINGS_MAX: usize = 16;
 /// A reservation is for bodies in at most this many frames.
 const RESERVED_FRAMES_MAX: u64 = 64;
 
@@ -63,7 +61,10 @@ pub struct PartitionLog {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     settings: LogSettings,
+    /// Those before the active one; the last of them is not sealed yet while `before_first` has its footer.
     sealed: Vec<SegmentSummary>,
+    /// `None` once this writer's first segment was begun.
+    before_first: Option<BeforeFirst>,
     active: Option<Active>,
     next_offset: u64,
     mark: Mark,
@@ -72,38 +73,64 @@ pub struct PartitionLog {
     frame: Vec<u8>,
 }
 
-/// The segment that is being written.
+/// What is to be done when the first segment begins.
 #[derive(Debug)]
-struct Active {
-    name: SegmentName,
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    written: Scan,
-    durable_byte: u64,
-    reserved_bytes: u64,
+struct BeforeFirst {
+    /// What the last segment that was found lacks.
+    footer: Option<Footer>,
 }
 
 impl PartitionLog {
-    /// Opens the log in `folder`, which is made where it is missing. What is there is durable when this returns; a torn tail has
-    /// been cut off. The first record appended begins a new segment.
+    /// Opens the log in `folder`, which is made where it is missing. What is there is durable when this returns, and nobody but
+    /// this writer adds to it: its first segment is begun, unless the disk is full, and before its first record otherwise.
+    /// [`LogError::Locked`] while another writer begins one: to be opened again after some milliseconds.
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
         settings: LogSettings,
-    ) -> Result<(PartitionLog, Option<Repair>), LogError> {
-        let Recovered { segments, next_offset, repair } = recover(&disk, folder, settings.generation)?;
-        let log = PartitionLog {
-            mark: Mark::new(disk.clone(), folder),
-            disk,
+    ) -> Result<(PartitionLog, Option<TornTail>), LogError> {
+        let mut damage: Option<String> = None;
+        for _ in 0..OPENINGS_MAX {
+            let error = match PartitionLog::open_once(&disk, folder, settings) {
+                Err(error) if error.may_be_of_another() => error,
+                opened => return opened,
+            };
+            // What a writer that is overtaken is just doing looks otherwise the next time.
+            let found = matches!(error, LogError::Damaged { .. }).then(|| error.to_string());
+            if found.is_some() && found == damage {
+                return Err(error);
+            }
+            damage = found;
+        }
+        PartitionLog::open_once(&disk, folder, settings)
+    }
+
+    fn open_once(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        settings: LogSettings,
+    ) -> Result<(PartitionLog, Option<TornTail>), LogError> {
+        let Recovered { segments, footer, next_offset, torn } = recover(disk, folder, settings.generation)?;
+        let mut log = PartitionLog {
+            mark: Mark::new(disk.clone(), folder, settings.generation),
+            disk: disk.clone(),
             folder: folder.to_path_buf(),
             settings,
             sealed: segments,
+            before_first: Some(BeforeFirst { footer }),
             active: None,
             next_offset,
             is_broken: false,
             frame: Vec::new(),
         };
-        Ok((log, repair))
+        match log.begin_segment() {
+            // It serves what it has until there is room.
+            Err(LogError::Full { .. }) => {
+                disk.sync_folder(folder, ENTRY).map_err(|source| LogError::io(folder, source))?;
+            }
+            begun => begun?,
+        }
+        Ok((log, torn))
     }
 
     /// The offset that the next row gets.
@@ -167,10 +194,11 @@ impl PartitionLog {
     /// Removes the sealed segments that hold nothing from `offset` on, oldest first. The newest stays: its name keeps the
     /// offset. Returns how many were removed.
     pub fn drop_segments_before(&mut self, offset: u64) -> Result<usize, LogError> {
+        self.check_not_broken()?;
+        // What a newer writer needs is not ours to judge.
+        Chain::list(&*self.disk, &self.folder)?.check_none_newer(&self.folder, self.settings.generation)?;
         let mut dropped = 0;
         self.or_break(|log| {
-            // A segment that was overtaken would be the log again without the newer one in its place.
-            remove_overtaken(&*log.disk, &log.folder, &Chain::list(&*log.disk, &log.folder)?)?;
             while log.first_may_go(offset) {
                 log.drop_first()?;
                 dropped += 1;
@@ -212,28 +240,32 @@ impl PartitionLog {
         if self.active.as_ref().is_some_and(|active| active.is_long_with(bytes, segment_bytes)) {
             self.or_break(PartitionLog::seal_active)?;
         }
-        match &mut self.active {
-            Some(active) => active.reserve(bytes, segment_bytes),
-            None => self.begin_segment(bytes),
+        if self.active.is_none() {
+            self.begin_segment()?;
         }
+        let active = self.active.as_mut().expect("there is an active segment once one was begun");
+        active.reserve(bytes, segment_bytes)
     }
 
-    /// Begins a segment with room for so many bytes of frames. On a full disk an empty file may be left, which the next attempt
-    /// takes over.
-    fn begin_segment(&mut self, bytes: u64) -> Result<(), LogError> {
+    /// Begins a segment. By the first one whatever older writers still write is behind their end.
+    fn begin_segment(&mut self) -> Result<(), LogError> {
         let name = SegmentName { generation: self.settings.generation, first_offset: self.next_offset };
-        let path = name.path(&self.folder);
-        let file = open_or_create(&*self.disk, &path).map_err(|source| LogError::io(&path, source))?;
-        file.truncate(0).map_err(|source| LogError::io(&path, source))?;
-        let mut active = Active { name, path, file, written: Scan::begin(name), durable_byte: 0, reserved_bytes: 0 };
-        active.reserve(bytes, self.settings.segment_bytes)?;
+        let beginning = Beginning::take(&self.disk, &self.folder, name, &self.sealed)?;
+        let active = Active::create(&*self.disk, &self.folder, name)?;
         self.or_break(|log| {
-            let written = active.file.write_at(0, &name.encode_header());
-            written.map_err(|source| LogError::failed(&active.path, source))?;
-            log.disk.sync_folder(&log.folder, ENTRY).map_err(|source| LogError::failed(&log.folder, source))?;
+            active.begin(&*log.disk, &log.folder)?;
             log.active = Some(active);
-            Ok(())
+            drop(beginning);
+            log.before_first.take().map_or(Ok(()), |before| log.tidy_behind_first(before.footer))
         })
+    }
+
+    fn tidy_behind_first(&mut self, footer: Option<Footer>) -> Result<(), LogError> {
+        if let (Some(footer), Some(last)) = (footer, self.sealed.last_mut()) {
+            *last = SegmentSummary::of_footer(last.name(), &footer);
+            end_with(&*self.disk, &last.name().path(&self.folder), &footer)?;
+        }
+        remove_older(&*self.disk, &self.folder, self.settings.generation)
     }
 
     fn sync_active(&mut self) -> Result<(), LogError> {
@@ -247,55 +279,16 @@ impl PartitionLog {
     }
 
     fn seal_active(&mut self) -> Result<(), LogError> {
-        let Some(active) = self.active.take_if(|active| active.written.frames > 0) else { return Ok(()) };
-        let end_byte = active.written.end_byte;
+        let Some(active) = self.active.as_ref().filter(|active| active.written.frames > 0) else { return Ok(()) };
+        let (name, end_byte) = (active.name, active.written.end_byte);
         let failed = |source| LogError::failed(&active.path, source);
         active.file.write_at(end_byte, &active.written.footer().encode()).map_err(failed)?;
         active.file.truncate(end_byte + FOOTER_BYTES).map_err(failed)?;
         active.file.sync(SEAL).map_err(failed)?;
-        self.sealed.push(SegmentSummary::of_scan(active.name, &active.written, true));
-        self.mark.set(Durable { segment: active.name, bytes: end_byte })
-    }
-}
-
-impl Active {
-    /// Whether so many more bytes of frames belong into the next segment. Not if room for them was reserved in this one.
-    fn is_long_with(&self, bytes: u64, segment_bytes: u64) -> bool {
-        let needed = self.written.end_byte.saturating_add(bytes).saturating_add(FOOTER_BYTES);
-        self.written.frames > 0 && needed > segment_bytes.max(self.reserved_bytes)
-    }
-
-    /// Reserves room for so many more bytes of frames, and for the footer: a step more if there is room for it.
-    fn reserve(&mut self, bytes: u64, segment_bytes: u64) -> Result<(), LogError> {
-        let needed = self.written.end_byte.saturating_add(bytes).saturating_add(FOOTER_BYTES);
-        if needed <= self.reserved_bytes {
-            return Ok(());
-        }
-        let step = needed.clamp(RESERVED_STEP_MIN_BYTES, RESERVED_STEP_MAX_BYTES);
-        let generous = needed.saturating_add(step).min(segment_bytes).max(needed);
-        self.reserved_bytes = match self.file.reserve(generous) {
-            Ok(()) => generous,
-            Err(_perhaps_there_is_room_for_less) => {
-                self.file.reserve(needed).map_err(|source| LogError::io(&self.path, source))?;
-                needed
-            }
-        };
-        Ok(())
-    }
-
-    fn head(&self, frame: &NewFrame<'_>, first_offset: u64) -> FrameHead {
-        FrameHead {
-            first_offset,
-            rows: frame.rows,
-            arrived_us: frame.arrived_us,
-            dead: frame.dead,
-            newest_us: frame.newest_us,
-            body_bytes: frame.body.len() as u32,
-            durable_through: self.durable_byte,
-            body_checksum: checksum(frame.body),
-            byte: self.written.end_byte,
-            segment: self.name,
-        }
+        self.sealed.push(SegmentSummary::of_scan(name, &active.written, true));
+        // Until here: a log that broke on the way still tells what it has.
+        self.active = None;
+        self.mark.set(Durable { segment: name, bytes: end_byte })
     }
 }
 

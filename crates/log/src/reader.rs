@@ -10,7 +10,6 @@
 //! What is known about the writer must be older than the bytes it is held against: who learns something new reads again.
 //! Frames that no sync has covered yet are given out, too; after a crash of the machine they may be gone.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -107,6 +106,10 @@ impl LogReader {
         if head.fits(&body) {
             return Ok(body);
         }
+        self.list()?;
+        if let Some(next) = self.chain.after(head.segment).filter(|next| next.first_offset <= head.first_offset) {
+            return Err(LogError::Replaced { path: self.folder.clone(), offset: next.first_offset });
+        }
         let detail = "the frame's body does not match its checksum";
         Err(LogError::damaged(&path, head.first_offset, head.byte, detail))
     }
@@ -173,7 +176,7 @@ impl LogReader {
                 let offset = name.first_offset;
                 self.current = Some(Current { name, read, byte: 0, offset, durable_byte: 0, searched_at: None });
             }
-            Err(error) if is_gone(&error) => {
+            Err(error) if error.is_gone() => {
                 // Dropped since it was listed: what is asked for is to be found in a new list, or missing.
                 self.from = self.from.max(self.current.as_ref().map_or(0, |current| current.offset));
                 self.current = None;
@@ -227,7 +230,7 @@ impl LogReader {
             listings += 1;
             let chain = Chain::list(&*self.disk, &self.folder)?;
             match self.summarize(&chain) {
-                Err(error) if is_gone(&error) && listings < LISTINGS_MAX => {}
+                Err(error) if error.is_gone() && listings < LISTINGS_MAX => {}
                 summaries => {
                     self.summaries = summaries?;
                     self.chain = chain;
@@ -291,7 +294,7 @@ impl Current {
 
     /// How far a sync has covered this segment: by the mark, by a footer, by frames behind this place.
     fn learn(&mut self, disk: &dyn Disk, folder: &Path) -> Result<u64, LogError> {
-        let marked = Durable::read(disk, folder)?.filter(|durable| durable.segment == self.name);
+        let marked = Durable::of(disk, folder, self.name)?;
         let footer = read_footer(&mut self.read)?;
         let known = marked.map_or(0, |durable| durable.bytes).max(footer.map_or(0, |footer| footer.byte));
         // A writer that keeps its mark needs no witness: later frames need not be looked for at each new place.
@@ -303,8 +306,4 @@ impl Current {
         let behind = Behind::look(&mut self.read, self.name, self.byte)?;
         Ok(known.max(behind.durable_through.unwrap_or(0)))
     }
-}
-
-fn is_gone(error: &LogError) -> bool {
-    matches!(error, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }

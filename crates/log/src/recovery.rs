@@ -1,12 +1,16 @@
-//! Opening a log to write: what is there, made whole and durable.
+//! What a new writer finds in a log: checked, and made durable, before it begins a segment of its own behind it.
 //!
 //! ```text
 //!   segments that another follows   footer, or walked up to where the next begins; anything less is damage
-//!   the last one                    walked; torn tail cut off, damage refused; sealed
+//!   the last one                    walked; a torn tail is left behind, damage is refused
 //! ```
 //! What is found here is built upon at once, by checkpoints and by the next segment. So the part of it that no sync is known to
-//! have covered is written again and synced: after a failed sync the system may call pages clean that it never wrote.
+//! have covered is written again and synced: after a failed sync the system may call pages clean that it never wrote. The same
+//! bytes in the same place: a writer that was overtaken may still be writing behind them. Nothing else is changed; the new
+//! segment's name is what ends the older ones (see `chain.rs`).
 
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,68 +19,72 @@ use asof_disk::Disk;
 use crate::chain::Chain;
 use crate::error::LogError;
 use crate::look::Behind;
-use crate::mark::{Durable, Mark};
+use crate::mark::Durable;
 use crate::read_ahead::ReadAhead;
 use crate::scan::{Scan, Stop};
-use crate::segment::{BadHeader, FOOTER_BYTES, SegmentName};
-use crate::sites::{FOLDER, OVERTAKEN, REPAIR};
+use crate::segment::{BadHeader, FOOTER_BYTES, Footer, SegmentName};
+use crate::sites::{FOLDER, FOUND, OVERTAKEN};
 use crate::summary::{SegmentSummary, header_error, read_header};
 use crate::tail::{Tail, TailFacts};
 
-/// A torn tail that was cut off: what no sync had covered when the machine or the process ended.
+/// A torn tail that was left behind: what no sync had covered when the machine or the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair {
+pub struct TornTail {
     /// The segment.
     pub path: PathBuf,
-    /// Where it was cut.
+    /// Where it ends from now on.
     pub at_byte: u64,
     /// The offset that the next record gets.
     pub offset: u64,
-    /// How many bytes were cut off, without zeros at the end.
+    /// How many bytes are behind that, without zeros at the end.
     pub bytes: u64,
 }
 
-/// A log as it was found and repaired.
+/// A log as it was found.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// All of them sealed.
     pub(crate) segments: Vec<SegmentSummary>,
+    /// What the last of them lacks, if its writer did not come to seal it.
+    pub(crate) footer: Option<Footer>,
     pub(crate) next_offset: u64,
-    pub(crate) repair: Option<Repair>,
+    pub(crate) torn: Option<TornTail>,
 }
 
-/// Opens the log in this folder for a writer of this generation.
+/// Finds out what the log in this folder holds, for a writer of this generation, and makes it durable.
 pub(crate) fn recover(disk: &Arc<dyn Disk>, folder: &Path, generation: u64) -> Result<Recovered, LogError> {
     disk.make_folder(folder, FOLDER).map_err(|source| LogError::io(folder, source))?;
+    // Read before the segments are listed: then the one that it names is among them, though a writer goes on meanwhile.
+    let durable = Durable::newest(&**disk, folder)?;
     let chain = Chain::list(&**disk, folder)?;
-    if let Some(newer) = chain.segments.iter().find(|name| name.generation > generation) {
-        let path = folder.to_path_buf();
-        return Err(LogError::Fenced { path, own: generation, found: newer.generation });
-    }
-    let durable = Durable::read(&**disk, folder)?;
+    chain.check_none_newer(folder, generation)?;
     let mut segments = Vec::new();
     for (name, next) in chain.segments.iter().zip(chain.segments.iter().skip(1)) {
         segments.push(SegmentSummary::of_ended(&**disk, folder, *name, next.first_offset)?);
     }
-    let mut recovered = Recovered { segments, next_offset: 0, repair: None };
+    let mut recovered = Recovered { segments, footer: None, next_offset: 0, torn: None };
     if let Some(last) = chain.segments.last() {
         LastSegment { disk, folder, name: *last, durable }.recover(&mut recovered)?;
     }
     check_that_the_marked_one_is_there(durable, &chain, folder, recovered.next_offset)?;
-    remove_overtaken(&**disk, folder, &chain)?;
     Ok(recovered)
 }
 
-/// Removes the segments that were overtaken, durably.
-pub(crate) fn remove_overtaken(disk: &dyn Disk, folder: &Path, chain: &Chain) -> Result<(), LogError> {
+/// Removes the segments that were overtaken, durably, for a writer whose own first segment is durable. Not if a newer one has
+/// begun: it is not known whether that is durable, and what it overtook would be missing without it.
+pub(crate) fn remove_overtaken(disk: &dyn Disk, folder: &Path, generation: u64) -> Result<(), LogError> {
+    let chain = Chain::list(disk, folder)?;
+    chain.check_none_newer(folder, generation)?;
     for name in &chain.overtaken {
         let path = name.path(folder);
-        disk.remove(&path).map_err(|source| LogError::io(&path, source))?;
+        match disk.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(LogError::failed(&path, error)),
+            _removed_or_gone => {}
+        }
     }
     if chain.overtaken.is_empty() {
         return Ok(());
     }
-    disk.sync_folder(folder, OVERTAKEN).map_err(|source| LogError::io(folder, source))
+    disk.sync_folder(folder, OVERTAKEN).map_err(|source| LogError::failed(folder, source))
 }
 
 /// A mark of the newest generation names a segment behind the end of the log: the file was there, with synced records.
@@ -111,7 +119,8 @@ impl LastSegment<'_> {
         let (scan, detail) = self.scan(&mut read)?;
         let marked = self.durable.filter(|durable| durable.segment == self.name).map_or(0, |durable| durable.bytes);
         let durable_byte = scan.durable_through.max(marked);
-        let end_of_segment = scan.end_byte + if scan.stop == Stop::Footer { FOOTER_BYTES } else { 0 };
+        let is_sealed = scan.stop == Stop::Footer;
+        let end_of_segment = scan.end_byte + if is_sealed { FOOTER_BYTES } else { 0 };
         let behind = Behind::look(&mut read, self.name, end_of_segment)?;
         let tail = TailFacts { end_byte: scan.end_byte, durable_byte, behind }.decide();
         match tail {
@@ -121,21 +130,18 @@ impl LastSegment<'_> {
             }
             Tail::Torn { bytes } => {
                 let (at_byte, offset) = (scan.end_byte, scan.end_offset);
-                recovered.repair = Some(Repair { path: path.clone(), at_byte, offset, bytes });
+                recovered.torn = Some(TornTail { path, at_byte, offset, bytes });
             }
             Tail::Clean => {}
         }
         recovered.next_offset = scan.end_offset;
-        if scan.frames == 0 {
-            // Its name keeps the offset until the next segment begins there.
-            return self
-                .disk
-                .open(&path)
-                .and_then(|file| file.truncate(0))
-                .map_err(|source| LogError::io(&path, source));
+        // An empty one gives way to the segment that begins at the same offset.
+        if scan.frames > 0 {
+            recovered.segments.push(SegmentSummary::of_scan(self.name, &scan, is_sealed));
+            recovered.footer = (!is_sealed).then(|| scan.footer());
+            self.make_durable(&mut read, durable_byte..scan.end_byte)?;
         }
-        recovered.segments.push(SegmentSummary::of_scan(self.name, &scan, true));
-        self.seal(&mut read, &scan, durable_byte)
+        Ok(())
     }
 
     /// Walks it, and says what is wrong at the end.
@@ -151,26 +157,22 @@ impl LastSegment<'_> {
         }
     }
 
-    /// Writes again what no sync is known to have covered, closes it with a footer, and syncs.
-    fn seal(&self, read: &mut ReadAhead, scan: &Scan, durable_byte: u64) -> Result<(), LogError> {
-        let path = self.name.path(self.folder);
-        let io = |source| LogError::io(&path, source);
-        let is_sealed = scan.stop == Stop::Footer && read.file_bytes()? == scan.end_byte + FOOTER_BYTES;
-        if is_sealed && durable_byte == scan.end_byte {
+    /// Writes again what no sync is known to have covered, and syncs.
+    fn make_durable(&self, read: &mut ReadAhead, bytes: Range<u64>) -> Result<(), LogError> {
+        if bytes.is_empty() {
             return Ok(());
         }
+        let path = self.name.path(self.folder);
+        let io = |source| LogError::io(&path, source);
         let file = self.disk.open(&path).map_err(io)?;
-        let mut at = durable_byte;
+        let mut at = bytes.start;
         // The file may end within the padding of the last frame.
-        while at < scan.end_byte.min(read.file_bytes()?) {
+        while at < bytes.end.min(read.file_bytes()?) {
             let piece = read.piece(at)?;
-            let count = (piece.len() as u64).min(scan.end_byte - at);
+            let count = (piece.len() as u64).min(bytes.end - at);
             file.write_at(at, &piece[..count as usize]).map_err(io)?;
             at += count;
         }
-        file.write_at(scan.end_byte, &scan.footer().encode()).map_err(io)?;
-        file.truncate(scan.end_byte + FOOTER_BYTES).map_err(io)?;
-        file.sync(REPAIR).map_err(io)?;
-        Mark::new(self.disk.clone(), self.folder).set(Durable { segment: self.name, bytes: scan.end_byte })
+        file.sync(FOUND).map_err(io)
     }
 }

@@ -15,11 +15,11 @@ pub(crate) const GROUP: SyncSite = SyncSite("log.group");
 /// The frames of a segment that ends, before there is a next one.
 pub(crate) const SEAL: SyncSite = SyncSite("log.seal");
 /// What was found at opening, before anybody builds on it.
-pub(crate) const REPAIR: SyncSite = SyncSite("log.repair");
+pub(crate) const FOUND: SyncSite = SyncSite("log.found");
 /// The removal of an old segment, before the next newer one is removed: a gap would be damage.
 pub(crate) const DROP: SyncSite = SyncSite("log.drop");
 /// The removal of segments that were overtaken, before one that overtook them is removed: they would be the log again.
 pub(crate) const OVERTAKEN: SyncSite = SyncSite("log.overtaken");
 
 /// All sync sites of this crate.
-pub const SYNC_SITES: [SyncSite; 9] = [CLAIM_FOLDER, GENERATION, FOLDER, ENTRY, GROUP, SEAL, REPAIR, DROP, OVERTAKEN];
+pub const SYNC_SITES: [SyncSite; 9] = [CLAIM_FOLDER, GENERATION, FOLDER, ENTRY, GROUP, SEAL, FOUND, DROP, OVERTAKEN];

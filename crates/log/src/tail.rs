@@ -22,7 +22,7 @@ pub(crate) struct TailFacts {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
     Clean,
-    /// So many bytes are to be cut off.
+    /// So many bytes are to be left behind.
     Torn {
         bytes: u64,
     },

@@ -155,7 +155,11 @@ fn memory_bytes(what: &str) -> f64 {
 fn engine(folder: &Path) -> Engine {
     let sources = [SourceFile { name: "project.sql".to_owned(), text: PROJECT.to_owned() }];
     let project = asof_definition::check(&sources).expect("a sound project");
-    let storage = Storage::open(Arc::new(FolderDisk), folder, TakeOver::Refuse, StorageSettings::default());
+    let mut draw = |bytes: &mut [u8]| {
+        bytes.fill(1);
+        Ok(())
+    };
+    let storage = Storage::open(Arc::new(FolderDisk), folder, TakeOver::Refuse, StorageSettings::default(), &mut draw);
     let settings = EngineSettings { clock: Clock::Event, as_of_horizon_us: 0, state_bytes_max: usize::MAX };
     let began = Instant::now();
     // An hour after the first event: none is of the future.

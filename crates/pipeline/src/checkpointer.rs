@@ -334,6 +334,8 @@ impl<'e> Checkpointer<'e> {
         self.rows = Some(rows);
         self.is_unfinished = false;
         self.engine.checkpoint_measures().taken(&manifest, began_us, self.engine.wall_us());
+        // Whoever has taken over may be reading what this process would not keep.
+        self.engine.storage().expect("checkpoints are taken where there is a data folder").check()?;
         self.store.prune(KEPT)?;
         self.engine.tidy_keys(&self.store.manifests(KEPT)?)
     }
@@ -404,5 +406,7 @@ impl<'e> Checkpointer<'e> {
 pub(crate) struct Restored {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) streams: Vec<u64>,
+    /// The offset from which the log is asked for a stream's keys: an earlier one where its key was another then.
+    pub(crate) keys: Vec<u64>,
     pub(crate) views: Vec<bool>,
 }

@@ -8,18 +8,21 @@
 //! Rules kept here:
 //! - nothing is answered before it is durable (where the stream promises that) and visible;
 //! - a batch refused for want of room or memory has changed nothing;
-//! - after a sync the generation is looked at again: what another writer may not have seen is not acknowledged.
+//! - after a sync the generation is looked at again: what another writer may not have seen is not acknowledged. Where it
+//!   cannot be read, the group is held back (`settle.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use asof_connect::ProducerBatch;
 use asof_feature::{ArrivedAt, Lateness};
+use asof_log::LogError;
 
 use crate::distribution::Distribution;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::settle::Durable;
 use crate::storage::Storage;
-use crate::stream_log::FrameAbout;
+use crate::stream_log::{FrameAbout, StreamLog};
 use crate::submission::{IngestError, Manner, Receipt, Submission};
 use crate::unit::Unit;
 use crate::writer::{Judged, Writer};
@@ -44,7 +47,7 @@ pub struct RefusedBatches {
 }
 
 impl RefusedBatches {
-    const REASONS: [&'static str; 6] = ["queue", "state", "keys", "disk", "broken", "other"];
+    const REASONS: [&'static str; 7] = ["queue", "state", "keys", "disk", "broken", "generation", "other"];
 
     /// Counts one.
     pub fn add(&self, error: &IngestError) {
@@ -53,8 +56,9 @@ impl RefusedBatches {
             IngestError::StateFull { .. } => 1,
             IngestError::KeysFull { .. } => 2,
             IngestError::DiskFull { .. } => 3,
-            IngestError::Broken { .. } => 4,
-            _ => 5,
+            IngestError::Broken { .. } | IngestError::NoClaim { .. } => 4,
+            IngestError::NotSettled { .. } | IngestError::BehindNotSettled => 5,
+            _ => 6,
         };
         self.counts[place].fetch_add(1, Ordering::Relaxed);
     }
@@ -67,11 +71,11 @@ impl RefusedBatches {
 }
 
 /// A unit whose frame is in the log.
-struct Written {
-    unit: Unit,
-    judged: Judged,
+pub(crate) struct Written {
+    pub(crate) unit: Unit,
+    pub(crate) judged: Judged,
     /// Named batches in it, which are remembered once they are durable.
-    producers: Vec<ProducerBatch>,
+    pub(crate) producers: Vec<ProducerBatch>,
 }
 
 /// Submissions and what they are to be answered once no lock is held.
@@ -82,15 +86,7 @@ impl Engine {
     /// bear the same name.
     pub(crate) fn commit(&self, group: Vec<Submission>) -> Result<Vec<Submission>, PipelineError> {
         let mut answers = Answers::new();
-        let result = {
-            let mut writer = lock(self.writer());
-            let group = writer.without_repeats(group, &mut answers);
-            let (units, later) = Unit::of(group);
-            writer.is_torn = true;
-            let committed = self.commit_units(&mut writer, units, &mut answers);
-            writer.is_torn = committed.is_err();
-            committed.map(|()| later)
-        };
+        let result = self.commit_group(group, &mut answers);
         for (submission, outcome) in answers {
             if let Err(error) = &outcome {
                 self.ingest_measures().refused.add(error);
@@ -98,6 +94,22 @@ impl Engine {
             (submission.answer)(outcome);
         }
         result
+    }
+
+    fn commit_group(&self, group: Vec<Submission>, answers: &mut Answers) -> Result<Vec<Submission>, PipelineError> {
+        let mut writer = lock(self.writer());
+        if let Err(error) = self.settle(&mut writer) {
+            let may_pass = error.may_pass();
+            let told = if may_pass { IngestError::BehindNotSettled } else { told_at_the_end(&error) };
+            answers.extend(group.into_iter().map(|submission| (submission, Err(told.clone()))));
+            return if may_pass { Ok(Vec::new()) } else { Err(error) };
+        }
+        let group = writer.without_repeats(group, answers);
+        let (units, later) = Unit::of(group);
+        writer.is_torn = true;
+        let committed = self.commit_units(&mut writer, units, answers);
+        writer.is_torn = committed.is_err() || writer.unsettled.is_some();
+        committed.map(|()| later)
     }
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
@@ -115,11 +127,22 @@ impl Engine {
         }
         let written = self.sync(writer, written, answers);
         let storage = self.storage().expect("logs are open only where there is a data folder");
-        if let Err(error) = storage.check() {
-            written.into_iter().for_each(|one| refuse(one.unit, &IngestError::TakenOver, answers));
-            return Err(error);
+        let (units, durable) = Durable::of(written, arrived_us);
+        match storage.check() {
+            Ok(()) => self.make_visible(writer, units, durable, answers),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "events are held back: it is not known whether another writer has taken over");
+                let told = IngestError::NotSettled { detail: error.to_string() };
+                units.into_iter().for_each(|unit| refuse(unit, &told, answers));
+                writer.unsettled = Some(durable);
+                Ok(())
+            }
+            Err(error) => {
+                let told = told_at_the_end(&error);
+                units.into_iter().for_each(|unit| refuse(unit, &told, answers));
+                Err(error)
+            }
         }
-        self.make_visible(writer, written, arrived_us, answers)
     }
 
     /// Judges a unit and appends it to its log. The inner error is the producers', the outer one ends the job.
@@ -165,9 +188,7 @@ impl Engine {
         let mut failed: Vec<Option<IngestError>> = vec![None; writer.logs.len()];
         for (log, failed) in writer.logs.iter_mut().zip(&mut failed) {
             if let Some(log) = log.as_mut().filter(|log| log.waits_for_sync()) {
-                let began_us = self.wall_us();
-                *failed = log.sync().err();
-                self.ingest_measures().log_sync.add(self.wall_us() - began_us, 1);
+                *failed = self.sync_log(log).err();
             }
         }
         let mut durable = Vec::with_capacity(written.len());
@@ -180,26 +201,22 @@ impl Engine {
         durable
     }
 
+    /// Syncs one log, and takes the time.
+    pub(crate) fn sync_log(&self, log: &mut StreamLog) -> Result<(), IngestError> {
+        let began_us = self.wall_us();
+        let synced = log.sync();
+        self.ingest_measures().log_sync.add(self.wall_us() - began_us, 1);
+        synced
+    }
+
     fn make_visible(
         &self,
         writer: &mut Writer,
-        written: Vec<Written>,
-        arrived_us: i64,
+        units: Vec<Unit>,
+        durable: Durable,
         answers: &mut Answers,
     ) -> Result<(), PipelineError> {
-        if written.is_empty() {
-            return Ok(());
-        }
-        let (mut units, mut judged) = (Vec::new(), Vec::new());
-        for one in written {
-            if let Some(log) = &mut writer.logs[one.unit.stream] {
-                log.received_bytes += one.unit.bytes() as u64;
-                one.producers.into_iter().for_each(|batch| log.producers.remember(batch));
-            }
-            units.push(one.unit);
-            judged.push(one.judged);
-        }
-        self.publish_judged(writer, &judged, arrived_us)?;
+        let judged = self.publish_durable(writer, durable)?;
         let visible_us = self.wall_us();
         for (unit, judged) in units.into_iter().zip(&judged) {
             self.measure(&unit, judged, visible_us);
@@ -234,6 +251,15 @@ impl Engine {
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+}
+
+/// What producers are told of an error that ends the job.
+fn told_at_the_end(error: &PipelineError) -> IngestError {
+    match error {
+        PipelineError::Log(LogError::Fenced { .. }) => IngestError::TakenOver,
+        PipelineError::Log(error) => IngestError::NoClaim { detail: error.to_string() },
+        error => IngestError::Internal { detail: error.to_string() },
     }
 }
 

@@ -5,7 +5,7 @@
 
 use asof_connect::{DeadLetter, StoredHead, stream_folder};
 use asof_definition::Connector;
-use asof_log::LogReader;
+use asof_log::{LogError, LogReader};
 
 use crate::engine::Engine;
 use crate::error::PipelineError;
@@ -67,10 +67,13 @@ impl Engine {
         };
         let end_offset = self.published().streams[stream].next_offsets.first().copied().unwrap_or(0);
         let folder = stream_folder(storage.folder(), &definition.name, 0);
-        // Retention may have taken the first ones.
-        let stored = self.storage_statistics().into_iter().find(|stored| stored.stream == definition.name);
-        let from_offset = query.from_offset.max(stored.map_or(0, |stored| stored.first_offset));
-        let mut reader = LogReader::open(storage.disk().clone(), &folder, from_offset)?;
+        let mut reader = match LogReader::open(storage.disk().clone(), &folder, query.from_offset) {
+            // Retention has taken the first ones.
+            Err(LogError::Missing { first_offset, .. }) => {
+                LogReader::open(storage.disk().clone(), &folder, first_offset)?
+            }
+            opened => opened?,
+        };
         let mut bytes = 0;
         let limit = query.limit.clamp(1, DEAD_LETTERS_PAGE_MAX);
         let mut page = DeadLetterPage::default();
@@ -96,7 +99,9 @@ impl Engine {
                 if offset < query.from_offset || !is_asked || !is_of_reader {
                     continue;
                 }
-                if page.letters.len() == limit {
+                // Letters of one event, by several views, are on one page: the next one begins at an offset.
+                let is_of_last = page.letters.last().is_some_and(|last| last.offset == offset);
+                if page.letters.len() >= limit && !is_of_last {
                     page.next_offset = Some(offset);
                     return Ok(Ok(page));
                 }

@@ -10,8 +10,8 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::row::Rows;
 use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Rate, Stream};
 use asof_feature::{
-    Arrivals, ArrivedAt, Faced, Lateness, OnlineStream, OnlineView, Rejected, ServicePlan, Settled, StreamPlan,
-    ViewPlan,
+    Arrivals, ArrivedAt, Faced, KeySecret, Lateness, OnlineStream, OnlineView, Rejected, ServicePlan, Settled,
+    StreamPlan, ViewPlan,
 };
 use asof_window::Version;
 
@@ -146,7 +146,8 @@ impl Engine {
         storage: Option<Storage>,
     ) -> Result<Engine, PipelineError> {
         let views = bind_views(&project)?;
-        let streams = bind_streams(&project, &views)?;
+        let secret = storage.as_ref().and_then(Storage::key_secret);
+        let streams = bind_streams(&project, &views, secret)?;
         let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; streams.len()];
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
         let unpaced = project.streams.iter().map(|stream| match &stream.connector {
@@ -467,10 +468,14 @@ fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineError> {
     project.views.iter().map(bind).collect()
 }
 
-fn bind_streams(project: &Project, views: &[BoundView]) -> Result<Vec<OnlineStream>, PipelineError> {
+fn bind_streams(
+    project: &Project,
+    views: &[BoundView],
+    secret: Option<&KeySecret>,
+) -> Result<Vec<OnlineStream>, PipelineError> {
     let bind = |(place, stream): (usize, &Arc<Stream>)| {
         let own = views.iter().filter(|view| view.streams.contains(&place)).map(|view| view.online.clone()).collect();
-        let plan = StreamPlan::new(stream.clone())?;
+        let plan = StreamPlan::new(stream.clone())?.with_key_secret(secret.cloned());
         let rules = match stream.connector {
             Connector::File(_) => plan.file_rules(),
             Connector::Log(_) | Connector::Derived(_) => plan.rules(),

@@ -62,6 +62,17 @@ pub enum PipelineError {
         /// What is wrong.
         detail: String,
     },
+    /// The secret that primary keys are hashed with.
+    #[error(
+        "the secret of primary keys, `{}`, cannot be used: {detail}; hint: bring it back from a copy of the data folder",
+        path.display()
+    )]
+    KeySecret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// A column operation failed: a defect of ours.
     #[error("internal: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -71,6 +82,11 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// Whether the system refused to do something that it may do the next time.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, PipelineError::Log(error) if error.may_pass())
+    }
+
     /// Whether the user's input is at fault, rather than the world outside.
     pub fn is_input(&self) -> bool {
         match self {

@@ -1,5 +1,8 @@
 //! What becomes of sealed segments: they are written as Parquet, for training and for other tools, and go when the
 //! stream's retention lets them go.
+//!
+//! Before each file that is written or removed it is asked whether another writer has taken over. A segment that was sealed
+//! before this process was asked has its offsets for good: its Parquet file is the same whoever writes it.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -45,6 +48,7 @@ impl Engine {
         for segment in &sealed {
             let offsets = segment.first_offset..segment.end_offset;
             if !kept.iter().any(|(kept, _)| *kept == offsets) && !offsets.is_empty() {
+                storage.check()?;
                 write_history_file(storage.disk(), storage.folder(), &self.project().streams[place], 0, offsets)?;
             }
         }
@@ -57,12 +61,14 @@ impl Engine {
         let stream = &self.project().streams[place];
         let mut writer = lock(self.writer());
         let Some(log) = &mut writer.logs[place] else { return Ok(()) };
+        storage.check()?;
         let dropped = log.log_mut().drop_segments_before(before)?;
         drop(writer);
         // Oldest first, and each durably before the next one: a crash that brings an old one back must leave no gap behind it.
         let folder = history_folder(storage.folder(), &stream.name, 0);
         for (offsets, path) in self.history_files(place)? {
             if offsets.end <= before {
+                storage.check()?;
                 let disk = storage.disk();
                 let removed = disk.remove(&path).and_then(|()| disk.sync_folder(&folder, DROP));
                 removed.map_err(|source| PipelineError::Data { path, source })?;

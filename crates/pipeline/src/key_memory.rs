@@ -10,11 +10,14 @@
 //!   ([`IngestError::KeysFull`]), so that memory is bounded whatever the disk does;
 //! - a checkpoint detaches all keys: what it names are the runs of then and the one made of that table, and nothing that
 //!   was used later. A run with later keys would make a duplicate of an event that a crash takes out of the log;
-//! - the writer waits for a lookup's reads, and for no write.
+//! - the writer waits for a lookup's reads, and for no write;
+//! - keys of other columns than the PRIMARY KEY has now are never compared with its keys: their runs are left out, and the log
+//!   is asked for the keys of the events that it still has (`recovery.rs`).
 
 use std::sync::{Arc, OnceLock};
 
 use asof_connect::folder_name;
+use asof_feature::StreamPlan;
 use asof_state::{KeyEntry, KeyRuns, Manifest, NewRun, StateError, WrittenRun};
 use asof_window::{DetachedKeys, Judge, KeyHash};
 
@@ -224,7 +227,8 @@ impl Engine {
         for (place, stream) in self.project().streams.iter().enumerate() {
             if self.keeps_keys(writer, place) {
                 let storage = self.storage().expect("a log is open only where there is a data folder");
-                let names = restored.map_or_else(Vec::new, |manifest| run_names(manifest, &stream.name));
+                let plan = writer.streams[place].plan();
+                let names = restored.map_or_else(Vec::new, |manifest| usable_run_names(manifest, plan));
                 writer.keys[place] = Some(KeyMemory::open(storage, &stream.name, &names)?);
             }
         }
@@ -236,7 +240,7 @@ impl Engine {
         let storage = self.storage().expect("a checkpoint is in a data folder");
         let mut streams = self.project().streams.iter().enumerate();
         streams.all(|(place, stream)| {
-            let names = run_names(manifest, &stream.name);
+            let names = usable_run_names(manifest, writer.streams[place].plan());
             let opened = self.keeps_keys(writer, place).then(|| KeyMemory::open(storage, &stream.name, &names));
             let error = opened.and_then(Result::err);
             if let Some(error) = &error {
@@ -308,6 +312,16 @@ impl Engine {
 
 /// The runs that a checkpoint names for a stream.
 fn run_names(manifest: &Manifest, stream: &str) -> Vec<String> {
-    let about = manifest.about.streams.iter().find(|about| about.name == stream);
-    about.and_then(|about| StreamImage::read(&about.image)).map_or_else(Vec::new, |image| image.key_runs)
+    image_of(manifest, stream).map_or_else(Vec::new, |image| image.key_runs)
+}
+
+/// Those with keys of the columns that are its key now.
+fn usable_run_names(manifest: &Manifest, plan: &StreamPlan) -> Vec<String> {
+    let image = image_of(manifest, &plan.stream().name).filter(|image| image.has_key_columns_of(plan));
+    image.map_or_else(Vec::new, |image| image.key_runs)
+}
+
+fn image_of(manifest: &Manifest, stream: &str) -> Option<StreamImage> {
+    let about = manifest.about.streams.iter().find(|about| about.name == stream)?;
+    StreamImage::read(&about.image)
 }

@@ -4,7 +4,8 @@
 //!   checkpoint   views as of offset 7,000, judge, named batches
 //!   log          …… 6,999 │ 7,000 7,001 …… 9,999       frames from 7,000 on are recalled: judged once, never again
 //! ```
-//! A view whose definition changed has no use for the images of the old one: it takes in the whole log.
+//! A view whose definition changed has no use for the images of the old one: it takes in the whole log. A stream whose key
+//! changed has no use for the keys of the old one: it takes those of all events that the log has.
 
 use asof_connect::{StoredBatch, StoredFrame, StoredStream, StoredVerdict};
 use asof_definition::Connector;
@@ -26,8 +27,21 @@ const SWEEP_ROWS: usize = 65_536;
 struct RecallFrom {
     /// For the judge, the counts and the named batches.
     judge: u64,
+    /// For the keys that the judge remembers; at most `judge`.
+    keys: u64,
     /// For each view of the stream.
     views: Vec<u64>,
+}
+
+impl RecallFrom {
+    /// What a stream learns from the frame at this offset.
+    fn judgement(&self, first_offset: u64) -> Judgement {
+        match first_offset {
+            offset if offset >= self.judge => Judgement::Recalled,
+            offset if offset >= self.keys => Judgement::KnownButKeys,
+            _ => Judgement::Known,
+        }
+    }
 }
 
 impl Engine {
@@ -41,12 +55,16 @@ impl Engine {
         self.project().streams.iter().any(|stream| matches!(stream.connector, Connector::File(_)))
     }
 
-    /// Opens the logs and brings back what they know. Ends early when a stop is asked for.
+    /// Opens the logs and brings back what they know. Ends early when a stop is asked for. [`LogError::Locked`]: nothing was
+    /// brought back yet, and it may be asked for again.
+    ///
+    /// [`LogError::Locked`]: asof_log::LogError::Locked
     pub(crate) fn recover(&self, stop: &Stop) -> Result<Option<Manifest>, PipelineError> {
         let began_us = self.wall_us();
         let mut writer = lock(self.writer());
         self.open_logs(&mut writer)?;
         let restored = self.restore_checkpoint(&mut writer)?;
+        self.tell_of_no_key_secret();
         self.open_keys(&mut writer, restored.manifest.as_ref())?;
         for stream in 0..self.project().streams.len() {
             if writer.logs[stream].is_some() {
@@ -54,6 +72,7 @@ impl Engine {
                 let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
                 let from = RecallFrom {
                     judge: restored.streams[stream],
+                    keys: restored.keys[stream].max(oldest).min(restored.streams[stream]),
                     views: self
                         .views_of(stream)
                         .into_iter()
@@ -79,19 +98,20 @@ impl Engine {
         Ok(restored.manifest)
     }
 
+    /// Opens the logs that are not open yet.
     fn open_logs(&self, writer: &mut Writer) -> Result<(), PipelineError> {
         let Some(storage) = self.storage() else { return Ok(()) };
         for (place, stream) in self.project().streams.iter().enumerate() {
-            let Connector::Log(_) = &stream.connector else { continue };
+            let (Connector::Log(_), None) = (&stream.connector, &writer.logs[place]) else { continue };
             let (disk, settings) = (storage.disk().clone(), storage.log_settings());
             let set_aside_max = writer.streams[place].set_aside_max();
-            let (log, repair) = StreamLog::open(disk, storage.folder(), stream, set_aside_max, settings)?;
-            if let Some(repair) = repair {
+            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, set_aside_max, settings)?;
+            if let Some(torn) = torn {
                 tracing::warn!(
                     stream = stream.name,
-                    path = %repair.path.display(),
-                    offset = repair.offset,
-                    bytes = repair.bytes,
+                    path = %torn.path.display(),
+                    offset = torn.offset,
+                    bytes = torn.bytes,
                     "the log's last write was cut off when its writer ended; what was not acknowledged is gone"
                 );
             }
@@ -108,7 +128,7 @@ impl Engine {
         stop: &Stop,
     ) -> Result<(), PipelineError> {
         let storage = self.storage().expect("a log is open only where there is a data folder");
-        let first = from.views.iter().copied().chain([from.judge]).min().unwrap_or(0);
+        let first = from.views.iter().copied().fold(from.keys, u64::min);
         let definition = &self.project().streams[stream];
         let mut stored = StoredStream::open(storage.disk().clone(), storage.folder(), definition, 0, first)?;
         // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
@@ -153,7 +173,7 @@ impl Engine {
             primary_keys: primary_keys.as_ref(),
             counts,
             views: &views,
-            judgement: if is_new { Judgement::Recalled } else { Judgement::Known },
+            judgement: from.judgement(first_offset),
         };
         let oldest = self.visibility().oldest();
         let settled = self.settled(&oldest, stream).into_iter();

@@ -14,6 +14,7 @@ impl Engine {
         let nothing = Restored {
             manifest: None,
             streams: vec![0; self.project().streams.len()],
+            keys: vec![0; self.project().streams.len()],
             views: vec![false; self.project().views.len()],
         };
         let Some(storage) = self.storage() else { return Ok(nothing) };
@@ -48,10 +49,12 @@ impl Engine {
         manifest: Manifest,
     ) -> Result<Restored, PipelineError> {
         let mut streams = vec![0; self.project().streams.len()];
+        let mut keys = streams.clone();
         for about in &manifest.about.streams {
             let Some(stream) = self.stored_stream(writer, &about.name) else { continue };
             let Some(image) = StreamImage::read(&about.image) else { continue };
             streams[stream] = about.next_offset;
+            keys[stream] = self.keys_from(writer, stream, &image)?;
             lock(self.told()).restore(stream, &image.reasons);
             writer.streams[stream].set_counts(&image.counts);
             writer.positions[stream].watermark_us = image.watermark_us;
@@ -64,7 +67,38 @@ impl Engine {
         for stream in 0..streams.len() {
             writer.note_position(stream);
         }
-        Ok(Restored { manifest: Some(manifest), streams, views })
+        Ok(Restored { manifest: Some(manifest), streams, keys, views })
+    }
+
+    /// The offset from which the log is asked for a stream's keys: from its beginning if those of the checkpoint are of no use,
+    /// from where it is read anyway if there are none to remember.
+    fn keys_from(&self, writer: &Writer, stream: usize, image: &StreamImage) -> Result<u64, PipelineError> {
+        let plan = writer.streams[stream].plan();
+        if !plan.deduplicates() {
+            return Ok(image.next_offset());
+        }
+        if !image.has_key_columns_of(plan) {
+            tracing::warn!(
+                stream = plan.stream().name,
+                "the PRIMARY KEY is another one than before: repeats of earlier events are known as far back as the log reaches"
+            );
+            return Ok(0);
+        }
+        if !image.has_key_secret_of(plan) {
+            return Err(self.storage().expect("a checkpoint is in a data folder").wrong_key_secret());
+        }
+        Ok(image.next_offset())
+    }
+
+    /// Warns where keys are hashed without a secret. Not before the checkpoints were asked: theirs may be lost.
+    pub(crate) fn tell_of_no_key_secret(&self) {
+        if let Some(storage) = self.storage().filter(|storage| storage.key_secret().is_none()) {
+            tracing::warn!(
+                folder = %storage.folder().display(),
+                "the data folder was made before primary keys had a secret: who knows the program could choose keys that are \
+                 taken for one; hint: streams that strangers write to belong into a new data folder"
+            );
+        }
     }
 
     fn restore_part(
@@ -87,8 +121,6 @@ impl Engine {
                 online.restore(&store.read_part(part)?)?;
                 views[view] = true;
             }
-            // Keys are in runs, which the stream's image names.
-            PartKind::Keys => return Err(unreadable(part)),
             PartKind::Batches => {
                 let batches = read_batches(&store.read_part(part)?).ok_or_else(|| unreadable(part))?;
                 let log = writer.logs[stream].as_mut().expect("the stream is stored");

@@ -11,6 +11,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use asof_log::LogError;
+use asof_state::Manifest;
 use tempfile::TempDir;
 
 use crate::checkpointer::Checkpointer;
@@ -20,9 +22,15 @@ use crate::progress::Phase;
 use crate::replay::{open, replay};
 use crate::steps::seal;
 use crate::stop::Stop;
+use crate::storage::Storage;
 
 /// How often the state is put in order though no event comes.
 pub(crate) const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it is waited before a log is opened again in which another writer begins a segment, and how often: three seconds
+/// in all, after which that writer is one that hangs.
+const LOCKED_WAIT: Duration = Duration::from_millis(100);
+const LOCKED_WAITS_MAX: usize = 30;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -46,7 +54,7 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
         return run_files(engine, job, stop);
     }
     engine.progress().enter(Phase::Recovering);
-    let restored = engine.recover(stop)?;
+    let restored = recover(engine, stop)?;
     if stop.is_asked() {
         return Ok(());
     }
@@ -71,6 +79,21 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
     });
     ended?;
     finish(engine, &mut checkpointer)
+}
+
+/// Brings the state back. Where another writer is just beginning a segment, which takes it a sync or two, it is waited for.
+fn recover(engine: &Engine, stop: &Stop) -> Result<Option<Manifest>, PipelineError> {
+    for _ in 0..LOCKED_WAITS_MAX {
+        match engine.recover(stop) {
+            Err(PipelineError::Log(LogError::Locked { .. })) => {
+                if stop.wait(LOCKED_WAIT) {
+                    return Ok(None);
+                }
+            }
+            recovered => return recovered,
+        }
+    }
+    engine.recover(stop)
 }
 
 /// An error of one thread ends the others, and so does a panic.
@@ -116,6 +139,7 @@ fn replay_files(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineE
 fn ingest(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let mut later = Vec::new();
     loop {
+        engine.tend_logs()?;
         let mut group = std::mem::take(&mut later);
         if group.is_empty() {
             group = engine.intake().next_group(MAINTAIN_EVERY);
@@ -150,8 +174,9 @@ fn spill_keys(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
 fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("checkpoints are taken where there is a data folder");
     while !stop.wait(storage.settings().checkpoint_every) {
-        storage.check()?;
-        if let Err(error) = checkpointer.take() {
+        if is_known_as_ours(storage)?
+            && let Err(error) = checkpointer.take()
+        {
             tracing::warn!(%error, "a checkpoint failed; the next one is tried in time");
         }
     }
@@ -162,18 +187,32 @@ fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: 
 fn keep_history(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("history is kept where there is a data folder");
     while !stop.wait(storage.settings().checkpoint_every) {
-        storage.check()?;
-        if let Err(error) = engine.keep_history() {
+        if is_known_as_ours(storage)?
+            && let Err(error) = engine.keep_history()
+        {
             tracing::warn!(%error, "sealed segments could not be kept as Parquet, or old ones not be dropped");
         }
     }
     Ok(())
 }
 
+/// Whether no other writer has taken over, as far as can be read now; an error if one has.
+fn is_known_as_ours(storage: &Storage) -> Result<bool, PipelineError> {
+    match storage.check() {
+        Ok(()) => Ok(true),
+        Err(error) if error.may_pass() => {
+            tracing::warn!(%error, "it is not known whether another writer has taken over; it is asked again in time");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The orderly end: all that is known is in a checkpoint, and the logs end whole.
 fn finish(engine: &Engine, checkpointer: &mut Checkpointer<'_>) -> Result<(), PipelineError> {
-    engine.storage().expect("there is a log").check()?;
-    if let Err(error) = checkpointer.take() {
+    if is_known_as_ours(engine.storage().expect("there is a log"))?
+        && let Err(error) = checkpointer.take()
+    {
         tracing::warn!(%error, "the last checkpoint failed; the next start reads more of the log");
     }
     seal(engine)

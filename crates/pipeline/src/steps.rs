@@ -30,7 +30,7 @@ impl<'e> Steps<'e> {
         Ok(Steps { engine, checkpointer, checkpoint: None, later: Vec::new() })
     }
 
-    /// Commits what waits at the door, if anything does.
+    /// Commits what waits at the door, if anything does, and sees to the logs.
     pub fn commit(&mut self) -> Result<(), PipelineError> {
         let mut group = std::mem::take(&mut self.later);
         if group.is_empty() {
@@ -39,7 +39,7 @@ impl<'e> Steps<'e> {
         if !group.is_empty() {
             self.later = self.engine.commit(group)?;
         }
-        Ok(())
+        self.engine.tend_logs()
     }
 
     /// Takes the next step of a checkpoint: its cut, some images, its end. Returns whether a checkpoint is in progress.

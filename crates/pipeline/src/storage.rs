@@ -1,14 +1,17 @@
-//! A project's data folder, claimed by this process: where its logs, its checkpoints and its history lie.
+//! A project's data folder, claimed by this process: where its logs, its checkpoints and its history lie, and the secret that
+//! its primary keys are hashed with.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use asof_disk::Disk;
+use asof_feature::KeySecret;
 use asof_log::{Claim, LogSettings, TakeOver};
 use asof_state::{CheckpointStore, DiskStore};
 
 use crate::error::PipelineError;
+use crate::key_secret_file::{Draw, key_secret, not_that_of_checkpoints};
 
 /// How a project is stored.
 #[derive(Debug, Clone, Copy)]
@@ -43,19 +46,33 @@ pub struct Storage {
     folder: PathBuf,
     claim: Claim,
     settings: StorageSettings,
+    key_secret: Option<KeySecret>,
 }
 
 impl Storage {
     /// Claims a data folder, which is made if it is not there. Refused while another process holds it, unless it is taken
-    /// over.
+    /// over. `draw` fills bytes by chance, for the secret of a new data folder.
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
         take_over: TakeOver,
         settings: StorageSettings,
+        draw: Draw<'_>,
     ) -> Result<Storage, PipelineError> {
         let claim = Claim::take(disk.clone(), folder, take_over)?;
-        Ok(Storage { disk, folder: folder.to_owned(), claim, settings })
+        let checkpoints = checkpoints(&disk, folder, claim.generation());
+        let key_secret = key_secret(&*disk, folder, &claim, &checkpoints, draw)?;
+        Ok(Storage { disk, folder: folder.to_owned(), claim, settings, key_secret })
+    }
+
+    /// What primary keys are hashed with; `None` for a data folder of before there were secrets.
+    pub(crate) fn key_secret(&self) -> Option<&KeySecret> {
+        self.key_secret.as_ref()
+    }
+
+    /// The error where the checkpoints were written with another one.
+    pub(crate) fn wrong_key_secret(&self) -> PipelineError {
+        not_that_of_checkpoints(&self.folder, self.key_secret())
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
@@ -83,11 +100,14 @@ impl Storage {
 
     /// Where checkpoints lie.
     pub(crate) fn checkpoints(&self) -> CheckpointStore {
-        let store = Arc::new(DiskStore::new(self.disk.clone(), self.folder.clone()));
-        CheckpointStore::new(store, self.generation())
+        checkpoints(&self.disk, &self.folder, self.generation())
     }
 
     pub(crate) fn log_settings(&self) -> LogSettings {
         LogSettings { segment_bytes: self.settings.segment_bytes, generation: self.generation() }
     }
+}
+
+fn checkpoints(disk: &Arc<dyn Disk>, folder: &Path, generation: u64) -> CheckpointStore {
+    CheckpointStore::new(Arc::new(DiskStore::new(disk.clone(), folder)), generation)
 }

@@ -1,7 +1,7 @@
 //! What a checkpoint keeps of a stream beside its views: how far it has come, where its keys are, the batches named.
 
 use asof_connect::ProducerBatch;
-use asof_feature::{DerivedCounts, PartitionCounts, StreamCounts};
+use asof_feature::{DerivedCounts, KeyPrint, PartitionCounts, StreamCounts, StreamPlan};
 use asof_window::Accounting;
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ pub(crate) struct StreamImage {
     pub(crate) reasons: Vec<Reason>,
     /// The files that hold its primary keys.
     pub(crate) key_runs: Vec<String>,
+    /// What the keys in them were hashed from; `None` where a checkpoint does not tell it yet: from today's columns without a
+    /// secret.
+    pub(crate) key_print: Option<KeyPrint>,
 }
 
 impl StreamImage {
@@ -30,7 +33,19 @@ impl StreamImage {
             watermark_us: writer.positions[stream].watermark_us,
             reasons: reasons.to_vec(),
             key_runs: Vec::new(),
+            key_print: Some(writer.streams[stream].plan().key_print()),
         }
+    }
+
+    /// Whether its keys are of the columns that are the stream's key now.
+    pub(crate) fn has_key_columns_of(&self, plan: &StreamPlan) -> bool {
+        self.key_print.is_none_or(|print| print.columns == plan.key_print().columns)
+    }
+
+    /// Whether its keys were hashed under the secret of today.
+    pub(crate) fn has_key_secret_of(&self, plan: &StreamPlan) -> bool {
+        let without_one = plan.clone().with_key_secret(None).key_print();
+        self.key_print.unwrap_or(without_one).secret == plan.key_print().secret
     }
 
     /// The offset from which the log goes on.
@@ -54,6 +69,7 @@ impl StreamImage {
             "counts": [unreadable, not_null, check, future, duplicate, late, used],
             "reasons": reasons.collect::<Vec<_>>(),
             "key_runs": self.key_runs,
+            "key_print": self.key_print.map(|print| json!({"columns": print.columns, "secret": print.secret})),
         })
     }
 
@@ -83,11 +99,16 @@ impl StreamImage {
             derived: derived_counts(&json["derived"]),
         };
         let key_runs = json["key_runs"].as_array()?.iter().map(|name| Some(name.as_str()?.to_owned()));
+        let key_print = match &json["key_print"] {
+            Value::Null => None,
+            print => Some(KeyPrint { columns: print["columns"].as_u64()?, secret: print["secret"].as_u64()? }),
+        };
         Some(StreamImage {
             counts,
             watermark_us: json["watermark_us"].as_i64(),
             reasons: reasons.collect::<Option<_>>()?,
             key_runs: key_runs.collect::<Option<_>>()?,
+            key_print,
         })
     }
 }
@@ -151,8 +172,16 @@ mod tests {
             watermark_us: Some(-9),
             reasons: vec![Reason { name: "late".into(), count: 6, offset: 2, detail: "behind".into() }],
             key_runs: vec!["0000000007-0123456789abcdef.keys".into()],
+            key_print: Some(KeyPrint { columns: u64::MAX, secret: 1 }),
         };
-        assert_eq!(StreamImage::read(&image.json()), Some(image));
+        let json = image.json();
+        assert_eq!(StreamImage::read(&json), Some(image.clone()));
+        let mut before = json.clone();
+        before.as_object_mut().unwrap().remove("key_print");
+        assert_eq!(StreamImage::read(&before), Some(StreamImage { key_print: None, ..image }));
+        let mut wrong = json;
+        wrong["key_print"]["secret"] = json!(-1);
+        assert_eq!(StreamImage::read(&wrong), None);
         assert_eq!(StreamImage::read(&json!({"next_offset": 9})), None);
         let batch = ProducerBatch {
             key: "a \"b\"".into(),

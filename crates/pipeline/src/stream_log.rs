@@ -9,7 +9,7 @@ use std::sync::Arc;
 use asof_connect::{StoredBatch, stream_folder};
 use asof_definition::{Ack, Connector, LogConnector, Stream};
 use asof_disk::Disk;
-use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, Repair};
+use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, TornTail};
 
 use crate::error::PipelineError;
 use crate::producers::Producers;
@@ -22,6 +22,10 @@ const ROW_BYTES: u64 = 1_024;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
 
+/// How long events lie in the log before a sync of `ack = 'os'` begins. It is looked at ten times a second: they are durable
+/// after about a second, plus that sync, which the thread that takes events in waits for, and everybody's next batch with it.
+const UNSYNCED_MAX_US: i64 = 900_000;
+
 /// A stream's log, open for writing.
 #[derive(Debug)]
 pub(crate) struct StreamLog {
@@ -31,8 +35,8 @@ pub(crate) struct StreamLog {
     set_aside_max: usize,
     log: PartitionLog,
     pub(crate) producers: Producers,
-    /// Whether frames were appended that are not known to be durable.
-    is_dirty: bool,
+    /// When the first frame arrived that is not known to be durable, by the wall clock in microseconds.
+    dirty_since_us: Option<i64>,
     broken: Option<String>,
     /// Bytes of events that came in.
     pub(crate) received_bytes: u64,
@@ -49,16 +53,16 @@ pub(crate) struct FrameAbout {
 }
 
 impl StreamLog {
-    /// Opens the log of a stream, and mends its end if the last writer was cut off.
+    /// Opens the log of a stream; tells what is left behind of its end if the last writer was cut off.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         data_folder: &Path,
         stream: &Arc<Stream>,
         set_aside_max: usize,
         settings: LogSettings,
-    ) -> Result<(StreamLog, Option<Repair>), PipelineError> {
+    ) -> Result<(StreamLog, Option<TornTail>), PipelineError> {
         let folder = stream_folder(data_folder, &stream.name, 0);
-        let (log, repair) = PartitionLog::open(disk, &folder, settings)?;
+        let (log, torn) = PartitionLog::open(disk, &folder, settings)?;
         let opened = StreamLog {
             connector: match stream.connector {
                 Connector::Log(connector) => connector,
@@ -68,12 +72,12 @@ impl StreamLog {
             set_aside_max,
             log,
             producers: Producers::default(),
-            is_dirty: false,
+            dirty_since_us: None,
             broken: None,
             received_bytes: 0,
             body: Vec::new(),
         };
-        Ok((opened, repair))
+        Ok((opened, torn))
     }
 
     pub(crate) fn statistics(&self) -> StorageStatistics {
@@ -132,7 +136,7 @@ impl StreamLog {
         };
         match self.log.append(frame) {
             Ok(_) => {
-                self.is_dirty = true;
+                self.dirty_since_us.get_or_insert(about.arrived_us);
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error.to_string())),
@@ -141,17 +145,23 @@ impl StreamLog {
 
     /// Whether an acknowledgement has to wait for a sync.
     pub(crate) fn waits_for_sync(&self) -> bool {
-        self.is_dirty && self.connector.ack == Ack::Durable
+        self.dirty_since_us.is_some() && self.connector.ack == Ack::Durable
+    }
+
+    /// Whether something was acknowledged so long ago that it has to become durable. Also where the clock went back.
+    pub(crate) fn is_overdue(&self, now_us: i64) -> bool {
+        let waited_us = self.dirty_since_us.map(|since_us| now_us.saturating_sub(since_us));
+        self.broken.is_none() && waited_us.is_some_and(|waited_us| !(0..UNSYNCED_MAX_US).contains(&waited_us))
     }
 
     /// Makes all that was appended durable.
     pub(crate) fn sync(&mut self) -> Result<(), IngestError> {
-        if !self.is_dirty {
+        if self.dirty_since_us.is_none() {
             return Ok(());
         }
         match self.log.sync() {
             Ok(()) => {
-                self.is_dirty = false;
+                self.dirty_since_us = None;
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error.to_string())),

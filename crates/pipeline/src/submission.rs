@@ -90,7 +90,7 @@ pub struct RefusedRow {
     pub detail: String,
 }
 
-/// Why a batch was not taken in. Nothing of it was.
+/// Why a batch was not taken in. Nothing of it is stored, unless the reason says that it may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
     /// More waits than memory allows.
@@ -125,7 +125,7 @@ pub enum IngestError {
         /// What the system says.
         detail: String,
     },
-    /// The log cannot be written any more.
+    /// The log cannot be written any more. The batch may be found in it at the next start.
     #[error("the log of `{stream}` cannot be written: {detail}")]
     Broken {
         /// The stream.
@@ -139,9 +139,28 @@ pub enum IngestError {
         /// The name.
         key: String,
     },
-    /// Another process writes to the data folder.
+    /// The batch is in the log, and it could not be read whether the log is still ours. It becomes visible once that can be
+    /// read; who sends it again under the same name, or with a primary key, is told what became of it.
+    #[error("it is not known whether another writer has taken over the data folder: {detail}; the batch may be stored")]
+    NotSettled {
+        /// What the system says.
+        detail: String,
+    },
+    /// A batch before it is not settled.
+    #[error(
+        "it is not known whether another writer has taken over the data folder, and earlier events wait for that: nothing \
+         of the batch was looked at"
+    )]
+    BehindNotSettled,
+    /// Another process writes to the data folder. The batch may be found there at its next start.
     #[error("another writer has taken over the data folder")]
     TakenOver,
+    /// What says whose the data folder is can be read, and is not what was written. The batch may be stored.
+    #[error("it cannot be told any more whose the data folder is: {detail}")]
+    NoClaim {
+        /// What is wrong, and with which file.
+        detail: String,
+    },
     /// State is being recovered, or the process stops.
     #[error("events are not taken in at the moment: {reason}")]
     NotNow {

@@ -8,6 +8,7 @@ use asof_window::{Captured, Verdict, Version};
 
 use crate::engine::StreamBatch;
 use crate::key_memory::KeyMemory;
+use crate::settle::Durable;
 use crate::stream_log::StreamLog;
 use crate::visibility::{Published, StreamPosition};
 
@@ -26,6 +27,8 @@ pub(crate) struct Writer {
     pub(crate) keys: Vec<Option<KeyMemory>>,
     /// Whether a batch is judged and not yet in the views; left set by a commit that did not come to its end.
     pub(crate) is_torn: bool,
+    /// A group that is durable and may be seen once it is known that no other writer has taken over.
+    pub(crate) unsettled: Option<Durable>,
     version: Version,
     rows_since_sweep: usize,
 }
@@ -47,6 +50,7 @@ impl Writer {
             positions,
             arrived_us: i64::MIN,
             is_torn: false,
+            unsettled: None,
             version: Version(0),
             rows_since_sweep: 0,
         }

@@ -226,6 +226,13 @@ pub(crate) fn problem_of(error: IngestError) -> Problem {
         IngestError::Broken { .. } => {
             problem(Kind::Unavailable).hint("look at the disk, then start the server again; reads go on meanwhile")
         }
+        IngestError::NotSettled { .. } => problem(Kind::Unavailable).hint(
+            "send it again with the same Idempotency-Key or primary key, which tells; without either it may count twice",
+        ),
+        IngestError::BehindNotSettled => problem(Kind::Unavailable).hint("come again in a second"),
+        IngestError::NoClaim { .. } => {
+            problem(Kind::Unavailable).hint("the server ends; look at the disk, then start it again")
+        }
         IngestError::TakenOver => problem(Kind::Unavailable).hint("send events to the one that took over"),
         IngestError::NotNow { .. } => problem(Kind::Unavailable).hint("come again in a second"),
         IngestError::KeyOfAnother { .. } => {

@@ -36,7 +36,7 @@ const DESCRIBED: [(&str, &str); 28] = [
     ("asof_derived_set_aside_total", "Events set aside because an expression of the derived stream failed on them."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
     ("asof_ingest_queue_bytes", "Bytes of events that wait to be taken in."),
-    ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, other."),
+    ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, generation, other."),
     ("asof_state_bytes", "Memory of all views and of the keys remembered for duplicates."),
     ("asof_state_limit_bytes", "What they may take."),
     ("asof_checkpoint_bytes", "Bytes of the newest checkpoint, with what it builds on."),

@@ -61,6 +61,11 @@ impl CheckpointStore {
         Ok(Opened { manifest: None, passed_over })
     }
 
+    /// Whether there is no checkpoint at all, not even a damaged one.
+    pub fn is_empty(&self) -> Result<bool, StateError> {
+        Ok(self.manifest_names()?.is_empty())
+    }
+
     /// The newest whole checkpoints, newest first, at most so many: those that [`prune`](Self::prune) keeps.
     pub fn manifests(&self, kept: usize) -> Result<Vec<Manifest>, StateError> {
         let mut found = Vec::new();

@@ -23,6 +23,8 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct KeyRun {
     name: String,
+    /// Its whole path, as errors name it.
+    object: String,
     file: Arc<dyn DiskFile>,
     header: Header,
     filter: KeyFilter,
@@ -34,31 +36,33 @@ impl KeyRun {
     /// A run that was just written to this file.
     pub(crate) fn written(
         name: String,
+        path: &Path,
         file: Arc<dyn DiskFile>,
         header: Header,
         filter: KeyFilter,
         index: Vec<u64>,
     ) -> KeyRun {
-        KeyRun { name, file, header, filter, index }
+        KeyRun { name, object: path.display().to_string(), file, header, filter, index }
     }
 
     /// Opens a run: its header, filter and index are checked here, each page when it is read.
     pub(crate) fn open(disk: &dyn Disk, folder: &Path, name: &str) -> Result<KeyRun, StateError> {
         let path = folder.join(name);
+        let object = path.display().to_string();
         let file = open_named(disk, &path)?;
         let mut page = [0; PAGE_BYTES];
-        read_exactly(&*file, name, 0, &mut page)?;
-        let header = Header::decode(name, &page)?;
+        read_exactly(&*file, &object, 0, &mut page)?;
+        let header = Header::decode(&object, &page)?;
         if !name.ends_with(&format!("-{:016x}.keys", header.entries_checksum)) {
-            return Err(StateError::damaged(name, "it holds other entries than its name says"));
+            return Err(StateError::damaged(object, "it holds other entries than its name says"));
         }
         let found = file.bytes().map_err(StateError::disk(&path))?;
         // Memory is taken below for as much as the file is long, not for as much as it claims.
         if header.keys == 0 || header.filter_lines == 0 || header.file_bytes() != Some(found) {
-            return Err(StateError::damaged(name, format!("it has {found} bytes, which its header contradicts")));
+            return Err(StateError::damaged(object, format!("it has {found} bytes, which its header contradicts")));
         }
-        let (filter, index) = read_tail(&*file, name, &header)?;
-        Ok(KeyRun { name: name.to_owned(), file, header, filter, index })
+        let (filter, index) = read_tail(&*file, &object, &header)?;
+        Ok(KeyRun { name: name.to_owned(), object, file, header, filter, index })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -74,7 +78,11 @@ impl KeyRun {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<KeyRun>() + self.name.capacity() + self.filter.memory_bytes() + self.index.capacity() * 8
+        size_of::<KeyRun>()
+            + self.name.capacity()
+            + self.object.capacity()
+            + self.filter.memory_bytes()
+            + self.index.capacity() * 8
     }
 
     /// Adds the number and event time of each of the hashes that is here.
@@ -117,7 +125,7 @@ impl KeyRun {
             return Ok(());
         }
         let detail = format!("page {page_number} holds {} entries, not {expected}", entries.len());
-        Err(StateError::damaged(&self.name, detail))
+        Err(StateError::damaged(&self.object, detail))
     }
 }
 
@@ -137,11 +145,11 @@ impl<'a> PageReader<'a> {
     fn page(&mut self, number: u64) -> Result<Entries<'_>, StateError> {
         if number != self.number {
             self.number = 0;
-            read_exactly(&*self.run.file, &self.run.name, number * PAGE_BYTES as u64, &mut *self.page)?;
-            self.run.check_count(&Entries::decode(&self.run.name, &self.page, number)?, number)?;
+            read_exactly(&*self.run.file, &self.run.object, number * PAGE_BYTES as u64, &mut *self.page)?;
+            self.run.check_count(&Entries::decode(&self.run.object, &self.page, number)?, number)?;
             self.number = number;
         }
-        Entries::decode(&self.run.name, &self.page, number)
+        Entries::decode(&self.run.object, &self.page, number)
     }
 }
 
@@ -170,10 +178,10 @@ impl RunEntries {
         let left = self.run.header.pages() + 1 - self.next_page;
         let pages = left.min((READ_BYTES / PAGE_BYTES) as u64);
         self.buffer.resize(pages as usize * PAGE_BYTES, 0);
-        read_exactly(&*self.run.file, &self.run.name, self.next_page * PAGE_BYTES as u64, &mut self.buffer)?;
+        read_exactly(&*self.run.file, &self.run.object, self.next_page * PAGE_BYTES as u64, &mut self.buffer)?;
         let mut read = Vec::with_capacity(pages as usize * PAGE_ENTRIES);
         for page in self.buffer.as_chunks::<PAGE_BYTES>().0 {
-            let entries = Entries::decode(&self.run.name, page, self.next_page)?;
+            let entries = Entries::decode(&self.run.object, page, self.next_page)?;
             self.run.check_count(&entries, self.next_page)?;
             read.extend(entries.iter());
             self.next_page += 1;
@@ -193,23 +201,23 @@ fn open_named(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>, StateEr
     })
 }
 
-fn read_tail(file: &dyn DiskFile, name: &str, header: &Header) -> Result<(KeyFilter, Vec<u64>), StateError> {
+fn read_tail(file: &dyn DiskFile, object: &str, header: &Header) -> Result<(KeyFilter, Vec<u64>), StateError> {
     let mut checksum = XxHash3_64::new();
     let filter_at = header.filter_at().expect("the file has this length");
     let mut filter = KeyFilter::with_room(header.filter_lines);
-    read_through(file, name, filter_at, header.filter_lines * LINE_BYTES as u64, &mut |bytes| {
+    read_through(file, object, filter_at, header.filter_lines * LINE_BYTES as u64, &mut |bytes| {
         checksum.write(bytes);
         filter.push_lines(bytes);
     })?;
     let index_at = header.index_at().expect("the file has this length");
     let mut index = Vec::with_capacity(header.pages() as usize);
-    read_through(file, name, index_at, header.pages() * 8, &mut |bytes| {
+    read_through(file, object, index_at, header.pages() * 8, &mut |bytes| {
         checksum.write(bytes);
         index.extend(bytes.as_chunks::<8>().0.iter().map(|&first| u64::from_le_bytes(first)));
     })?;
     if checksum.finish() != header.tail_checksum {
         let detail = format!("filter and index, from byte {filter_at} on, have not the checksum that the header names");
-        return Err(StateError::damaged(name, detail));
+        return Err(StateError::damaged(object, detail));
     }
     Ok((filter, index))
 }
@@ -217,7 +225,7 @@ fn read_tail(file: &dyn DiskFile, name: &str, header: &Header) -> Result<(KeyFil
 /// Gives `take` these bytes of the file, in pieces of whole filter lines.
 fn read_through(
     file: &dyn DiskFile,
-    name: &str,
+    object: &str,
     from: u64,
     bytes: u64,
     take: &mut dyn FnMut(&[u8]),
@@ -226,17 +234,17 @@ fn read_through(
     let mut done = 0;
     while done < bytes {
         let count = (bytes - done).min(READ_BYTES as u64) as usize;
-        read_exactly(file, name, from + done, &mut buffer[..count])?;
+        read_exactly(file, object, from + done, &mut buffer[..count])?;
         take(&buffer[..count]);
         done += count as u64;
     }
     Ok(())
 }
 
-fn read_exactly(file: &dyn DiskFile, name: &str, from: u64, buffer: &mut [u8]) -> Result<(), StateError> {
-    let read = file.read_at(from, buffer).map_err(StateError::disk(Path::new(name)))?;
+fn read_exactly(file: &dyn DiskFile, object: &str, from: u64, buffer: &mut [u8]) -> Result<(), StateError> {
+    let read = file.read_at(from, buffer).map_err(StateError::disk(Path::new(object)))?;
     if read == buffer.len() {
         return Ok(());
     }
-    Err(StateError::damaged(name, format!("it ends at byte {}, before its end", from + read as u64)))
+    Err(StateError::damaged(object, format!("it ends at byte {}, before its end", from + read as u64)))
 }

@@ -139,7 +139,7 @@ impl KeyRunWriter {
         let path = self.place.folder.join(&name);
         self.place.disk.rename(&self.path, &path).map_err(StateError::disk(&path))?;
         self.place.disk.sync_folder(&self.place.folder, NAME).map_err(StateError::disk(&path))?;
-        Ok(Some(KeyRun::written(name, self.file, self.header, self.filter, self.index)))
+        Ok(Some(KeyRun::written(name, &path, self.file, self.header, self.filter, self.index)))
     }
 
     fn end_page(&mut self) -> Result<(), StateError> {

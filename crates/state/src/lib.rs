@@ -1,12 +1,12 @@
 //! Durable state: checkpoints of a running project, and primary keys beyond memory.
 //!
-//! A checkpoint is a cut: the images of all entities, the keys that deduplicate, the counters, and the offset from which the log
-//! goes on. It is there as a whole or not at all. What the bytes inside of a part mean is the business of those who write them.
+//! A checkpoint is a cut: the images of all entities, the batches that producers have named, the counters, and the offset from
+//! which the log goes on. It is there as a whole or not at all. What the bytes inside of a part mean is the business of those who write them.
 //!
 //! ```text
-//!   images ─▶ CheckpointWriter::put ─▶ part ┐
-//!   keys   ─▶ CheckpointWriter::put ─▶ part ├─ all durable ─▶ finish: the manifest names them = the checkpoint exists
-//!   parts of an earlier checkpoint ─▶ keep ─┘
+//!   images  ─▶ CheckpointWriter::put ─▶ part ┐
+//!   batches ─▶ CheckpointWriter::put ─▶ part ├─ all durable ─▶ finish: the manifest names them = the checkpoint exists
+//!   parts of an earlier checkpoint ─▶ keep ──┘
 //!
 //!   keys ─▶ KeyRuns::add ─▶ run file; the manifest's `about` names it
 //! ```

@@ -59,7 +59,6 @@ pub(crate) fn part_path(scope: &PartScope, generation: u64, epoch: u64, sequence
     let (stream, partition) = (encoded(&scope.stream), scope.partition);
     let kind = match &scope.kind {
         PartKind::View { name, .. } => format!("view-{}", encoded(name)),
-        PartKind::Keys => "keys".to_owned(),
         PartKind::Batches => "batches".to_owned(),
     };
     format!("{CHECKPOINTS}/{stream}/{partition}/{generation:010}/{epoch:010}/{kind}-{sequence:06}.part")
@@ -113,9 +112,9 @@ mod tests {
         let part = part_path(&view("Card ../x", "ä.b"), 4, 5, 6);
         assert_eq!(part, "checkpoints/%43ard%20%2E%2E%2Fx/3/0000000004/0000000005/view-%C3%A4%2Eb-000006.part");
         assert_eq!(ObjectName::read(&part), Some(ObjectName::Part { generation: 4, epoch: 5 }));
-        let keys = PartScope { kind: PartKind::Keys, ..view("manifests", "") };
-        let part = part_path(&keys, 4, 5, 0);
-        assert_eq!(part, "checkpoints/manifests/3/0000000004/0000000005/keys-000000.part");
+        let batches = PartScope { kind: PartKind::Batches, ..view("manifests", "") };
+        let part = part_path(&batches, 4, 5, 0);
+        assert_eq!(part, "checkpoints/manifests/3/0000000004/0000000005/batches-000000.part");
         assert_eq!(ObjectName::read(&part), Some(ObjectName::Part { generation: 4, epoch: 5 }));
     }
 

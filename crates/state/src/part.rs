@@ -3,7 +3,7 @@
 //! ```text
 //!   byte 0  magic `asof-prt`      8
 //!        8  format version        4
-//!       12  kind                  4   1 view, whole · 2 view, what was touched · 3 keys · 4 batches
+//!       12  kind                  4   1 view, whole · 2 view, what was touched · 4 batches; 3 is used no more
 //!       16  length of the bytes   8
 //!       24  their XXH3-64         8
 //!       32  the bytes
@@ -38,8 +38,6 @@ pub enum PartKind {
         /// Whether the parts of this kind hold all entities, or those touched since the checkpoint before.
         is_base: bool,
     },
-    /// Primary keys of used events.
-    Keys,
     /// Producers' batches that were taken in.
     Batches,
 }
@@ -49,7 +47,6 @@ impl PartKind {
         match self {
             PartKind::View { is_base: true, .. } => 1,
             PartKind::View { is_base: false, .. } => 2,
-            PartKind::Keys => 3,
             PartKind::Batches => 4,
         }
     }

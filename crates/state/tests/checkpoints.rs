@@ -36,7 +36,7 @@ fn about(next_offset: u64) -> About {
 fn take(store: &CheckpointStore, epoch: u64) -> Result<Manifest, StateError> {
     let mut writer = store.begin(epoch);
     writer.put(scope(view(true)), format!("images of epoch {epoch}").into_bytes())?;
-    writer.put(scope(PartKind::Keys), format!("keys of epoch {epoch}").into_bytes())?;
+    writer.put(scope(PartKind::Batches), format!("batches of epoch {epoch}").into_bytes())?;
     writer.finish(about(10 * epoch))
 }
 
@@ -59,16 +59,16 @@ fn what_was_written_is_read_back() {
     assert_eq!(newest(&store), (None, vec![]));
     let mut writer = store.begin(7);
     let base = writer.put(scope(view(true)), vec![1; 100]).unwrap();
-    let keys = writer.put(scope(PartKind::Keys), Vec::new()).unwrap();
+    let batches = writer.put(scope(PartKind::Batches), Vec::new()).unwrap();
     let written = writer.finish(about(40)).unwrap();
-    assert_eq!(written.parts, [base.clone(), keys.clone()]);
+    assert_eq!(written.parts, [base.clone(), batches.clone()]);
     assert_eq!(store.newest(&|_| true).unwrap().manifest, Some(written));
     assert_eq!(store.read_part(&base).unwrap(), vec![1; 100]);
-    assert_eq!(store.read_part(&keys).unwrap(), Vec::<u8>::new());
+    assert_eq!(store.read_part(&batches).unwrap(), Vec::<u8>::new());
     assert_eq!(
         files(&disk),
         [
-            "checkpoints/card/0/0000000003/0000000007/keys-000001.part",
+            "checkpoints/card/0/0000000003/0000000007/batches-000001.part",
             "checkpoints/card/0/0000000003/0000000007/view-spending-000000.part",
             "checkpoints/manifests/0000000003-0000000007.json",
         ]
@@ -110,11 +110,11 @@ fn an_epoch_is_written_once() {
     let disk = SimulatedDisk::new(1);
     let store = store(&disk, 1);
     let mut late = store.begin(1);
-    late.put(scope(PartKind::Keys), vec![1]).unwrap();
+    late.put(scope(PartKind::Batches), vec![1]).unwrap();
     store.begin(1).finish(about(1)).unwrap();
     let expected = "the checkpoint `checkpoints/manifests/0000000001-0000000001.json` exists already: an epoch is written once; \
                     begin a greater one";
-    assert_eq!(store.begin(1).put(scope(PartKind::Keys), vec![]).unwrap_err().to_string(), expected);
+    assert_eq!(store.begin(1).put(scope(PartKind::Batches), vec![]).unwrap_err().to_string(), expected);
     assert_eq!(late.finish(about(1)).unwrap_err().to_string(), expected);
 }
 
@@ -154,12 +154,11 @@ fn an_incomplete_checkpoint_is_passed_over_and_what_is_missing_is_named() {
     let second = take(&store, 2).unwrap();
     let part = Path::new(FOLDER).join(&second.parts[1].path);
     disk.remove(&part).unwrap();
-    let missing = "`checkpoints/card/0/0000000001/0000000002/keys-000001.part` is missing, though \
+    let missing = "`checkpoints/card/0/0000000001/0000000002/batches-000001.part` is missing, though \
                    checkpoints/manifests/0000000001-0000000002.json names it";
     assert_eq!(newest(&store), (Some((1, 1)), vec![missing.to_owned()]));
     write_whole(&disk, &part, b"short", SITE).unwrap();
-    let short =
-        "`checkpoints/card/0/0000000001/0000000002/keys-000001.part` is damaged: it has 5 bytes, its manifest names 47";
+    let short = "`checkpoints/card/0/0000000001/0000000002/batches-000001.part` is damaged: it has 5 bytes, its manifest names 50";
     assert_eq!(newest(&store), (Some((1, 1)), vec![short.to_owned()]));
 }
 
@@ -222,7 +221,7 @@ fn prune_keeps_what_is_named_and_what_is_in_progress() {
     assert_eq!(
         files(&disk),
         [
-            "checkpoints/card/0/0000000001/0000000001/keys-000001.part",
+            "checkpoints/card/0/0000000001/0000000001/batches-000001.part",
             "checkpoints/card/0/0000000001/0000000003/view-spending-000000.part",
             "checkpoints/manifests/0000000001-0000000003.json",
         ]
@@ -333,6 +332,23 @@ fn another_version_of_a_manifest_is_named() {
     let expected = "`checkpoints/manifests/0000000001-0000000001.json` has format version 2, this program reads version 1; use \
                     the program that wrote it";
     assert_eq!(newest(&store), (None, vec![expected.to_owned()]));
+}
+
+/// Keys were parts of checkpoints before they were runs.
+#[test]
+fn a_kind_that_is_used_no_more_is_named() {
+    let disk = SimulatedDisk::new(1);
+    let store = store(&disk, 1);
+    take(&store, 1).unwrap();
+    let path = Path::new(FOLDER).join("checkpoints/manifests/0000000001-0000000001.json");
+    let text = String::from_utf8(read_whole(&disk, &path, 10_000).unwrap()).unwrap();
+    let body = text.split_once('\n').unwrap().1.replacen("\"kind\":\"batches\"", "\"kind\":\"keys\"", 1);
+    let checksum = twox_hash::XxHash3_64::oneshot(body.as_bytes());
+    let text = format!("{{\"magic\":\"asof-mft\",\"version\":1,\"checksum\":\"{checksum:016x}\"}}\n{body}");
+    write_whole(&disk, &path, text.as_bytes(), SITE).unwrap();
+    let (found, passed_over) = newest(&store);
+    assert_eq!((found, passed_over.len()), (None, 1));
+    assert!(passed_over[0].contains("0000000001-0000000001.json") && passed_over[0].contains("unknown variant `keys`"));
 }
 
 /// Any bytes as a manifest, with a first line that is right for them or not, and any bytes as a part.

@@ -284,7 +284,7 @@ fn damage_is_told_with_its_place() {
     let path = Path::new(FOLDER).join(&names[0]);
     disk.flip(&path, 8000).unwrap();
     let error = runs.look_up(&(0..400).map(hash).collect::<Vec<_>>()).unwrap_err();
-    let expected = format!("`{}` is damaged: the page at byte 4096 has not the checksum that it names", names[0]);
+    let expected = format!("`{}` is damaged: the page at byte 4096 has not the checksum that it names", path.display());
     assert_eq!(error.to_string(), expected);
     disk.remove(&path).unwrap();
     let error = open(&disk, &names).unwrap_err();

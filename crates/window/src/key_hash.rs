@@ -1,8 +1,8 @@
 //! Primary keys as the judge knows them: by a hash of 128 bits, so that a key takes 16 bytes whatever its columns are.
 //!
 //! Two different keys of one hash would make an event a duplicate that is none. Among n keys that are remembered together
-//! this happens with probability n² ÷ 2¹²⁹: for 10¹² keys, 10⁻¹⁵. Who could choose keys *and* knows the seed could make
-//! such pairs; so a seed is drawn once for each data folder and kept there.
+//! this happens with probability n² ÷ 2¹²⁹: for 10¹² keys, 10⁻¹⁵. Who may choose keys *and* knows how they are hashed could
+//! make such pairs; so what is stored is hashed with a secret of its data folder (`feature/src/key_secret.rs`).
 
 use twox_hash::XxHash3_128;
 
@@ -17,7 +17,7 @@ pub struct KeyHasher {
 }
 
 impl KeyHasher {
-    /// For what is judged within one run and never stored.
+    /// For what is judged within one run and never stored, and for data folders that were made before there were secrets.
     pub const FIXED: KeyHasher = KeyHasher { seed: 0x6173_6f66_2d64_7570 };
 
     /// Hashes of different seeds have nothing to do with each other.

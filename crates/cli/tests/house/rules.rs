@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("asof-pipeline", 3),
     ("asof-server", 4),
     ("asof-cli", 5),
+    ("asof-fuzz", 5),
 ];
 
 /// Who may name a heavy library: the start of its crates' names, the crates of ours.
@@ -113,7 +114,7 @@ fn heavy_libraries_have_one_owner() {
 
 #[test]
 fn only_expression_and_definition_read_syntax_trees() {
-    for file in rust_files("crates").filter(|file| file.contains("/src/")) {
+    for file in our_files().filter(|file| file.contains("/src/") || file.contains("/targets/")) {
         let is_owner = ["crates/expression/", "crates/definition/"].iter().any(|owner| file.starts_with(owner));
         for (number, line) in lines_before_tests(&file) {
             assert!(is_owner || !line.contains("sqlparser"), "{file}:{number}: only `definition` knows the SQL parser");
@@ -220,9 +221,14 @@ fn everything_third_party_comes_from_crates_io() {
     }
 }
 
+/// The Rust files of all crates.
+fn our_files() -> impl Iterator<Item = String> {
+    ["crates", "fuzz"].into_iter().flat_map(rust_files)
+}
+
 #[test]
 fn files_are_short() {
-    for file in rust_files("crates").filter(|file| file.contains("/src/")) {
+    for file in our_files().filter(|file| file.contains("/src/") || file.contains("/targets/")) {
         let lines = lines_before_tests(&file).len();
         assert!(
             lines <= FILE_LINES_MAX,
@@ -233,7 +239,7 @@ fn files_are_short() {
 
 #[test]
 fn files_open_with_what_they_are() {
-    for file in rust_files("crates") {
+    for file in our_files() {
         let lines = lines_before_tests(&file);
         let first = lines.first().map(|(_, line)| line.as_str());
         assert!(
@@ -246,7 +252,7 @@ fn files_open_with_what_they_are() {
 #[test]
 fn no_file_is_named_for_nothing() {
     const NOTHING: &[&str] = &["utils", "util", "common", "helpers", "misc", "types", "core", "shared", "models"];
-    for file in rust_files("crates") {
+    for file in our_files() {
         for part in file.trim_end_matches(".rs").split('/') {
             assert!(!NOTHING.contains(&part), "{file}: `{part}` says nothing: name it for the noun it holds");
         }

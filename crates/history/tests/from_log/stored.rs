@@ -34,8 +34,8 @@ impl StoredLog {
         let disk: Arc<dyn Disk> = Arc::new(FolderDisk);
         let settings = LogSettings { segment_bytes: 1 << 20, generation: 1 };
         let folder = stream_folder(data_folder, &stream.name, 0);
-        let (log, repair) = PartitionLog::open(disk.clone(), &folder, settings).unwrap();
-        assert!(repair.is_none());
+        let (log, torn) = PartitionLog::open(disk.clone(), &folder, settings).unwrap();
+        assert!(torn.is_none());
         StoredLog { stream: stream.clone(), disk, log }
     }
 

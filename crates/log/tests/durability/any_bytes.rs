@@ -58,7 +58,7 @@ fn use_it(disk: &SimulatedDisk) -> Result<(), TestCaseError> {
     }
     let Ok(claim) = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse) else { return Ok(()) };
     let settings = LogSettings { segment_bytes: 2000, generation: claim.generation().max(5) };
-    let Ok((mut log, _repair)) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings) else {
+    let Ok((mut log, _torn)) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings) else {
         return Ok(());
     };
     let offset = append(&mut log, 1, 10).unwrap();
@@ -86,7 +86,7 @@ proptest! {
             put(&disk, &folder.join("00000000000000000006-0000000002.segment"), &second);
         }
         if let Some(mark) = mark {
-            put(&disk, &folder.join("durable"), &mark);
+            put(&disk, &folder.join("0000000001.durable"), &mark);
         }
         if let Some(generation) = generation {
             put(&disk, Path::new("/data/generation"), &generation);

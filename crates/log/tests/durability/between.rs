@@ -6,18 +6,27 @@ use std::sync::{Arc, Mutex};
 
 use asof_disk::simulated::SimulatedDisk;
 use asof_disk::{Disk, DiskFile, Entry, FileLock, SyncSite};
-use asof_log::{LogReader, PartitionLog};
+use asof_log::{Claim, LogReader, LogSettings, PartitionLog, TakeOver};
 
-use crate::story::{PARTITION, append, body_of, open};
+use crate::story::{PARTITION, ROOT, append, body_of, open};
 
 type Act = Box<dyn FnOnce() + Send>;
 
-/// A disk on which something happens just before a folder is listed, or before the writer's mark is read.
+/// A disk on which something happens just before a folder is listed, the writer's mark is read, or a lock is
+/// taken.
 #[derive(Clone)]
 struct Interrupted {
     disk: SimulatedDisk,
     before_list: Arc<Mutex<Option<Act>>>,
     before_mark: Arc<Mutex<Option<Act>>>,
+    before_lock: Arc<Mutex<Option<Act>>>,
+}
+
+impl Interrupted {
+    fn of(disk: SimulatedDisk) -> Interrupted {
+        let (before_list, before_mark, before_lock) = Default::default();
+        Interrupted { disk, before_list, before_mark, before_lock }
+    }
 }
 
 fn act_once(act: &Mutex<Option<Act>>) {
@@ -44,7 +53,7 @@ impl Disk for Interrupted {
         self.disk.create(path)
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        if path.ends_with("durable") {
+        if path.extension().is_some_and(|ending| ending == "durable") {
             act_once(&self.before_mark);
         }
         self.disk.open(path)
@@ -59,6 +68,7 @@ impl Disk for Interrupted {
         self.disk.sync_folder(folder, site)
     }
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
+        act_once(&self.before_lock);
         self.disk.lock(path)
     }
 }
@@ -73,7 +83,7 @@ fn half_written() -> (Interrupted, PartitionLog, Arc<dyn DiskFile>) {
         disk.files().into_iter().find(|path| path.extension().is_some_and(|ending| ending == "segment")).unwrap();
     let file = disk.open(&path).unwrap();
     file.write_at(BODY_BYTE, &[0; 100]).unwrap();
-    (Interrupted { disk, before_list: Arc::default(), before_mark: Arc::default() }, log, file)
+    (Interrupted::of(disk), log, file)
 }
 
 /// Header, first frame, head of the second.
@@ -109,4 +119,37 @@ fn a_frame_that_is_synced_while_it_is_read_is_read_again() {
         log.sync().unwrap();
     }));
     check_read(&mut reader, &[(0, 100), (1, 100)]);
+}
+
+/// The old writer goes on after the new one has looked where the log ends, and a reader reads that before the new one begins.
+#[test]
+fn a_reader_that_went_too_far_is_told() {
+    let simulated = SimulatedDisk::new(1);
+    let (_claim, mut old) = open(&simulated, 10_000);
+    append(&mut old, 3, 500).unwrap();
+    old.sync().unwrap();
+    let claim = Claim::take(simulated.shared(), Path::new(ROOT), TakeOver::TakeOver).unwrap();
+    let disk = Interrupted::of(simulated.clone());
+    let reader = LogReader::open(simulated.shared(), Path::new(PARTITION), 0).unwrap();
+    let reader = Arc::new(Mutex::new(reader));
+    let (reads, head) = (reader.clone(), Arc::new(Mutex::new(None)));
+    let last_head = head.clone();
+    *disk.before_lock.lock().unwrap() = Some(Box::new(move || {
+        append(&mut old, 2, 500).unwrap();
+        let mut reader = reads.lock().unwrap();
+        assert_eq!(reader.next_frame().unwrap().unwrap().head.first_offset, 0);
+        let head = reader.next_head().unwrap().unwrap();
+        assert_eq!(head.first_offset, 3, "the new writer has not begun");
+        *last_head.lock().unwrap() = Some(head);
+    }));
+    let settings = LogSettings { segment_bytes: 10_000, generation: claim.generation() };
+    let (mut new, _torn) = PartitionLog::open(Arc::new(disk), Path::new(PARTITION), settings).unwrap();
+    assert_eq!(new.next_offset(), 3);
+    let expected = "another writer took over `/data/log/clicks/0` and wrote offset 3 anew: read again from there";
+    let head = head.lock().unwrap().take().unwrap();
+    append(&mut new, 4, 200).unwrap();
+    assert_eq!(reader.lock().unwrap().next_frame().unwrap_err().to_string(), expected);
+    let mut reader = LogReader::open(simulated.shared(), Path::new(PARTITION), 3).unwrap();
+    assert_eq!(reader.body(&head).unwrap_err().to_string(), expected, "its bytes are gone");
+    assert_eq!(reader.next_frame().unwrap().unwrap().head.rows, 4);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use asof_disk::Disk;
 use asof_disk::simulated::SimulatedDisk;
-use asof_log::{Claim, LogError, LogReader, LogSettings, PartitionLog, TakeOver};
+use asof_log::{Claim, LogError, LogSettings, PartitionLog, TakeOver};
 
 use crate::story::{PARTITION, ROOT, append, open, read_all};
 
@@ -46,6 +46,23 @@ fn who_takes_over_fences_the_other_and_keeps_out_a_third() {
     new.check().unwrap();
 }
 
+#[test]
+fn nobody_takes_over_from_who_holds_others_off() {
+    let disk = SimulatedDisk::new(1);
+    let old = take(&disk, TakeOver::Refuse).unwrap();
+    let held = old.hold().unwrap();
+    assert_eq!(
+        take(&disk, TakeOver::TakeOver).unwrap_err().to_string(),
+        "another process holds `/data/generation.lock`, and lets go of it within a moment unless it hangs: wait, or end \
+         it for good (`fuser /data/generation.lock` names it, `kill -9` ends it), and start again"
+    );
+    old.check().unwrap();
+    drop(held);
+    let new = take(&disk, TakeOver::TakeOver).unwrap();
+    assert!(matches!(old.hold(), Err(LogError::Fenced { own: 1, found: 2, .. })));
+    drop(new.hold().unwrap());
+}
+
 /// What the old writer acknowledged before it was fenced is in the log of the new one; what it wrote after is not.
 #[test]
 fn a_writer_that_was_overtaken_changes_nothing() {
@@ -57,11 +74,11 @@ fn a_writer_that_was_overtaken_changes_nothing() {
         old_claim.check().unwrap();
         let (new_claim, mut new) = open(&disk, 2000);
         assert_eq!(new.next_offset(), 3);
-        // It writes behind its end, over the footer that the new writer put there, and rolls.
-        for _ in 0..4 {
-            append(&mut old, 1, 700).unwrap();
-        }
+        // It writes behind its end, over the footer that the new writer put there, and can begin no segment.
+        append(&mut old, 1, 700).unwrap();
         old.sync().unwrap();
+        let fenced = (0..3).find_map(|_| append(&mut old, 1, 700).err());
+        assert!(matches!(fenced, Some(LogError::Fenced { own: 1, found: 2, .. })), "{fenced:?}");
         assert!(matches!(old_claim.check(), Err(LogError::Fenced { .. })));
         append(&mut new, 1, 300).unwrap();
         new.sync().unwrap();
@@ -93,28 +110,6 @@ fn a_log_of_a_newer_generation_is_not_opened() {
     let settings = LogSettings { segment_bytes: 2000, generation: 1 };
     let refused = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap_err();
     assert!(matches!(refused, LogError::Fenced { own: 1, found: 2, .. }), "{refused}");
-}
-
-/// A reader went on to what the old writer wrote after it was fenced.
-#[test]
-fn a_reader_that_went_too_far_is_told() {
-    let disk = SimulatedDisk::new(1);
-    let (_claim, mut old) = open(&disk, 10_000);
-    append(&mut old, 3, 500).unwrap();
-    old.sync().unwrap();
-    let (_claim, mut new) = open(&disk, 10_000);
-    append(&mut old, 2, 500).unwrap();
-    let mut reader = LogReader::open(disk.shared(), Path::new(PARTITION), 0).unwrap();
-    assert_eq!(reader.next_frame().unwrap().unwrap().head.first_offset, 0);
-    assert_eq!(reader.next_frame().unwrap().unwrap().head.first_offset, 3, "the new writer has written nothing yet");
-    append(&mut new, 4, 200).unwrap();
-    let told = reader.next_frame().unwrap_err();
-    assert_eq!(
-        told.to_string(),
-        "another writer took over `/data/log/clicks/0` and wrote offset 3 anew: read again from there"
-    );
-    let mut reader = LogReader::open(disk.shared(), Path::new(PARTITION), 3).unwrap();
-    assert_eq!(reader.next_frame().unwrap().unwrap().head.rows, 4);
 }
 
 /// A generation that went back, or is unreadable, acknowledges nothing.

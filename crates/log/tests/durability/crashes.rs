@@ -116,7 +116,7 @@ fn a_log_that_failed_takes_nothing_until_it_is_opened_anew() {
         assert!(log.drop_segments_before(1).is_err());
         // By the same writer, under the same generation.
         let settings = LogSettings { segment_bytes: 3000, generation: claim.generation() };
-        let (mut log, _repair) = PartitionLog::open(disk.shared(), PARTITION.as_ref(), settings).unwrap();
+        let (mut log, _torn) = PartitionLog::open(disk.shared(), PARTITION.as_ref(), settings).unwrap();
         let offset = append(&mut log, 1, 100).unwrap();
         assert!([1, 2].contains(&offset), "what failed may be there");
         log.sync().unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use asof_disk::Disk;
 use asof_disk::simulated::SimulatedDisk;
-use asof_log::{Claim, LogError, LogSettings, PartitionLog, Repair, TakeOver};
+use asof_log::{Claim, LogError, LogSettings, PartitionLog, TakeOver, TornTail};
 
 use crate::story::{Appended, PARTITION, ROOT, append, open, read_all};
 
@@ -40,11 +40,11 @@ fn is_covered(byte: u64) -> bool {
     byte < HEADER || (in_frames < 4 * FRAME && in_frames % FRAME < HEAD + BODY)
 }
 
-fn open_and_read(disk: &SimulatedDisk) -> Result<(Vec<Appended>, Option<Repair>), LogError> {
+fn open_and_read(disk: &SimulatedDisk) -> Result<(Vec<Appended>, Option<TornTail>), LogError> {
     let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse)?;
     let settings = LogSettings { segment_bytes: 800, generation: claim.generation() };
-    let (_log, repair) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)?;
-    Ok((read_all(&disk.shared(), 0)?, repair))
+    let (_log, torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)?;
+    Ok((read_all(&disk.shared(), 0)?, torn))
 }
 
 fn check_named(error: &LogError, path: &Path, byte: u64) {
@@ -86,7 +86,7 @@ fn without_the_mark_only_the_last_group_can_pass_for_a_torn_tail() {
     let path = segments(&small_log(false)).pop().unwrap();
     for byte in (0..HEADER + 4 * FRAME).filter(|byte| is_covered(*byte)) {
         let disk = small_log(false);
-        disk.remove(&Path::new(PARTITION).join("durable")).unwrap();
+        disk.remove(&Path::new(PARTITION).join("0000000001.durable")).unwrap();
         disk.flip(&path, byte).unwrap();
         let read = read_all(&disk.shared(), 0);
         let opened = open_and_read(&disk);
@@ -96,11 +96,11 @@ fn without_the_mark_only_the_last_group_can_pass_for_a_torn_tail() {
             continue;
         }
         assert_eq!(read.unwrap(), expected[..7]);
-        let (frames, repair) = opened.unwrap();
+        let (frames, torn) = opened.unwrap();
         assert_eq!(frames, expected[..7]);
-        let repair = repair.unwrap();
-        assert_eq!((&repair.path, repair.at_byte, repair.offset), (&path, HEADER + 3 * FRAME, 14));
-        assert!(repair.bytes > HEAD && repair.bytes <= FRAME, "{repair:?}");
+        let torn = torn.unwrap();
+        assert_eq!((&torn.path, torn.at_byte, torn.offset), (&path, HEADER + 3 * FRAME, 14));
+        assert!(torn.bytes > HEAD && torn.bytes <= FRAME, "{torn:?}");
     }
 }
 
@@ -109,7 +109,7 @@ fn a_flip_in_the_mark_is_harmless_and_in_the_generation_is_named() {
     let expected = read_all(&small_log(false).shared(), 0).unwrap();
     for byte in 0..48 {
         let disk = small_log(false);
-        disk.flip(&Path::new(PARTITION).join("durable"), byte).unwrap();
+        disk.flip(&Path::new(PARTITION).join("0000000001.durable"), byte).unwrap();
         assert_eq!(open_and_read(&disk).unwrap(), (expected.clone(), None));
     }
     for byte in 0..32 {
@@ -126,13 +126,13 @@ fn a_flip_in_the_mark_is_harmless_and_in_the_generation_is_named() {
 
 /// A lost bit in the room behind the frames is told, and nothing else.
 #[test]
-fn garbage_behind_the_frames_is_cut_off_and_told() {
+fn garbage_behind_the_frames_is_left_behind_and_told() {
     let disk = small_log(false);
     let path = segments(&disk).pop().unwrap();
     disk.flip(&path, HEADER + 4 * FRAME + 9).unwrap();
-    let (frames, repair) = open_and_read(&disk).unwrap();
+    let (frames, torn) = open_and_read(&disk).unwrap();
     assert_eq!(frames.len(), 8);
-    assert_eq!(repair, Some(Repair { path, at_byte: HEADER + 4 * FRAME, offset: 16, bytes: 10 }));
+    assert_eq!(torn, Some(TornTail { path, at_byte: HEADER + 4 * FRAME, offset: 16, bytes: 10 }));
     disk.kill();
     assert_eq!(open_and_read(&disk).unwrap().1, None, "once");
 }

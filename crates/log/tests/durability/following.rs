@@ -100,7 +100,7 @@ fn a_torn_tail_becomes_damage_when_the_writer_says_it_was_durable() {
     log.sync().unwrap();
     let told = following.next_frame().unwrap_err();
     assert!(matches!(told, LogError::Damaged { offset: 1, byte: 160, .. }), "{told}");
-    disk.remove(&Path::new(PARTITION).join("durable")).unwrap();
+    disk.remove(&Path::new(PARTITION).join("0000000001.durable")).unwrap();
     let mut without_mark = reader(&disk, 1);
     assert_eq!(without_mark.next_head().unwrap(), None);
     append(&mut log, 1, 50).unwrap();
@@ -121,7 +121,7 @@ fn a_reader_follows_a_writer_in_another_thread() {
     let partition = folder.path().join("log/clicks/0");
     let claim = Claim::take(disk.clone(), folder.path(), TakeOver::Refuse).unwrap();
     let settings = LogSettings { segment_bytes: 50_000, generation: claim.generation() };
-    let (mut log, _repair) = PartitionLog::open(disk.clone(), &partition, settings).unwrap();
+    let (mut log, _torn) = PartitionLog::open(disk.clone(), &partition, settings).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut following = LogReader::open(disk.clone(), &partition, 0).unwrap();

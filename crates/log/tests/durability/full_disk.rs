@@ -72,7 +72,7 @@ fn a_log_is_opened_on_a_full_disk() {
         let claim = asof_log::Claim::take(disk.shared(), "/data".as_ref(), asof_log::TakeOver::Refuse).unwrap();
         disk.set_room(0);
         let settings = asof_log::LogSettings { segment_bytes: 5000, generation: claim.generation() };
-        let (mut log, _repair) =
+        let (mut log, _torn) =
             asof_log::PartitionLog::open(disk.shared(), crate::story::PARTITION.as_ref(), settings).unwrap();
         assert!(log.next_offset() >= 1);
         assert!(matches!(append(&mut log, 1, 10), Err(LogError::Full { .. })));

@@ -12,3 +12,5 @@ mod retention;
 mod samples;
 mod story;
 mod sync_sites;
+mod take_overs;
+mod turns;

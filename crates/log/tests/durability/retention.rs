@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use asof_disk::SyncSite;
 use asof_disk::simulated::SimulatedDisk;
-use asof_log::{LogError, LogReader, SegmentSummary};
+use asof_disk::{Disk, SyncSite};
+use asof_log::{Claim, LogError, LogReader, LogSettings, PartitionLog, SegmentSummary, TakeOver};
 
-use crate::story::{PARTITION, append, open, read_all};
+use crate::story::{PARTITION, ROOT, append, open, read_all};
 
 #[test]
 fn whole_segments_are_dropped_and_the_newest_stays() {
@@ -32,6 +32,22 @@ fn whole_segments_are_dropped_and_the_newest_stays() {
     log.sync().unwrap();
     assert_eq!(log.drop_segments_before(20).unwrap(), 1);
     assert_eq!((log.first_offset(), log.next_offset()), (20, 21));
+}
+
+#[test]
+fn regression_a_listing_that_fails_does_not_break_the_log() {
+    let disk = SimulatedDisk::new(1);
+    let (_claim, mut log) = open(&disk, 1000);
+    append(&mut log, 1, 700).unwrap();
+    append(&mut log, 1, 700).unwrap();
+    let strange = Path::new(PARTITION).join("strange.segment");
+    disk.create(&strange).unwrap();
+    let refused = log.drop_segments_before(1).unwrap_err();
+    assert!(refused.to_string().contains("its name is not one of a segment"), "{refused}");
+    append(&mut log, 1, 10).unwrap();
+    log.sync().unwrap();
+    disk.remove(&strange).unwrap();
+    assert_eq!(log.drop_segments_before(1).unwrap(), 1);
 }
 
 #[test]
@@ -75,34 +91,60 @@ fn a_reader_behind_retention_is_told() {
     assert!(matches!(told, LogError::Missing { first_offset: 3, .. }), "{told}");
 }
 
-/// A writer that was overtaken leaves segments behind the end of the log. The new one drops old segments, and the power is cut
-/// at this operation of it. Whether anything that was overtaken is the log again.
+/// A writer that was overtaken has left a segment behind the end that the second one found, and the second one was killed before
+/// it could remove it. The third one removes it and drops old segments, and the power is cut at this operation of it. Whether
+/// what was overtaken is the log again.
 pub(crate) fn overtaken_segments_come_back(seed: u64, point: u64, ignored: Option<SyncSite>) -> bool {
     let disk = SimulatedDisk::new(seed);
     if let Some(site) = ignored {
         disk.ignore_site(site);
     }
-    let (old_claim, mut old) = open(&disk, 1000);
-    append(&mut old, 1, 700).unwrap();
-    old.sync().unwrap();
+    drop(log_of_two_segments(&disk));
     let (_claim, mut new) = open(&disk, 1000);
     append(&mut new, 1, 800).unwrap();
-    assert_eq!(new.drop_segments_before(1).unwrap(), 1);
-    for _ in 0..3 {
-        append(&mut old, 1, 600).unwrap();
-    }
-    old.sync().unwrap();
-    assert!(matches!(old_claim.check(), Err(LogError::Fenced { own: 1, found: 2, .. })));
-    for _ in 0..6 {
-        append(&mut new, 1, 800).unwrap();
-        new.sync().unwrap();
-    }
-    let expected = read_all(&disk.shared(), 6).unwrap();
+    new.seal().unwrap();
+    // What overtook it is the next to be dropped: every sync of the folder in between would make its removal durable.
+    assert_eq!(new.drop_segments_before(2).unwrap(), 2);
+    disk.kill();
+    let overtaken = Path::new(PARTITION).join("00000000000000000002-0000000001.segment");
+    put_durably(&disk, &overtaken, &left_behind());
     disk.crash_at(disk.operations() + point);
-    let dropped = new.drop_segments_before(6);
+    let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse);
+    let dropped = claim.and_then(|claim| {
+        let settings = LogSettings { segment_bytes: 1000, generation: claim.generation() };
+        let (mut third, _torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)?;
+        third.drop_segments_before(3)
+    });
     assert!(dropped.is_err() || point > 0, "the crash point is one of its operations");
     disk.crash();
-    let Ok(reader) = LogReader::open(disk.shared(), Path::new(PARTITION), 6) else { return true };
-    let is_overtaken = |segment: &SegmentSummary| segment.generation == 1 && segment.first_offset > 0;
-    reader.segments().iter().any(is_overtaken) || read_all(&disk.shared(), 6).ok() != Some(expected)
+    let Ok(reader) = LogReader::open(disk.shared(), Path::new(PARTITION), 3) else { return true };
+    let is_overtaken = |segment: &SegmentSummary| (segment.generation, segment.first_offset) == (1, 2);
+    reader.segments().iter().any(is_overtaken)
+}
+
+fn log_of_two_segments(disk: &SimulatedDisk) -> PartitionLog {
+    let (_claim, mut log) = open(disk, 1000);
+    for _ in 0..2 {
+        append(&mut log, 1, 700).unwrap();
+        log.sync().unwrap();
+    }
+    log
+}
+
+/// The third segment of a writer that goes on where [`log_of_two_segments`] ends.
+fn left_behind() -> Vec<u8> {
+    let disk = SimulatedDisk::new(0);
+    let mut log = log_of_two_segments(&disk);
+    append(&mut log, 1, 600).unwrap();
+    log.sync().unwrap();
+    let path =
+        disk.files().into_iter().rfind(|path| path.extension().is_some_and(|ending| ending == "segment")).unwrap();
+    asof_disk::read_whole(&disk, &path, 2000).unwrap()
+}
+
+fn put_durably(disk: &SimulatedDisk, path: &Path, bytes: &[u8]) {
+    let file = disk.create(path).unwrap();
+    file.write_at(0, bytes).unwrap();
+    file.sync(SyncSite("test")).unwrap();
+    disk.sync_folder(Path::new(PARTITION), SyncSite("test")).unwrap();
 }

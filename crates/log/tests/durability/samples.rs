@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use asof_disk::Disk;
 use asof_disk::simulated::SimulatedDisk;
-use asof_log::{Claim, LogReader, LogSettings, NewFrame, PartitionLog, TakeOver};
+use asof_log::{Claim, LogError, LogReader, LogSettings, NewFrame, PartitionLog, TakeOver};
 
 use crate::story::{PARTITION, ROOT};
 
 /// The files of a small log: each sample with its place in the data folder.
 const SAMPLES: [(&str, &str); 4] = [
     ("generation-1", "/data/generation"),
-    ("mark-1", "/data/log/clicks/0/durable"),
+    ("mark-1", "/data/log/clicks/0/0000000001.durable"),
     ("sealed-1.segment", "/data/log/clicks/0/00000000000000000000-0000000001.segment"),
     ("unsealed-1.segment", "/data/log/clicks/0/00000000000000000005-0000000001.segment"),
 ];
@@ -28,7 +28,7 @@ fn written() -> SimulatedDisk {
     let disk = SimulatedDisk::new(1);
     let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse).unwrap();
     let settings = LogSettings { segment_bytes: 400, generation: claim.generation() };
-    let (mut log, _repair) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
+    let (mut log, _torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
     log.append(FRAMES[0]).unwrap();
     log.sync().unwrap();
     log.append(FRAMES[1]).unwrap();
@@ -87,10 +87,48 @@ fn samples_of_version_1_load() {
     let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::Refuse).unwrap();
     assert_eq!(claim.generation(), 2);
     let settings = LogSettings { segment_bytes: 400, generation: 2 };
-    let (log, repair) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
-    assert_eq!((log.next_offset(), repair), (6, None));
+    let (log, torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
+    assert_eq!((log.next_offset(), torn), (6, None));
     let newest: Vec<_> = log.segments().iter().map(|segment| (segment.newest_arrived_us, segment.newest_us)).collect();
     assert_eq!(newest, [(1_700_000_000_000_002, 1_699_999_999_000_000), (1_700_000_000_000_003, -5)]);
+}
+
+/// The mark that all generations shared, once. Nothing but it knows that the last frame was durable.
+#[test]
+fn the_shared_mark_of_before_is_read_and_then_removed() {
+    let (own, shared) = (Path::new(SAMPLES[1].1), &Path::new(PARTITION).join("durable"));
+    let last = Path::new(SAMPLES[3].1);
+    let open = |disk: &SimulatedDisk| {
+        let settings = LogSettings { segment_bytes: 400, generation: 2 };
+        PartitionLog::open(disk.shared(), Path::new(PARTITION), settings)
+    };
+    let disk = samples();
+    disk.rename(own, shared).unwrap();
+    let (log, torn) = open(&disk).unwrap();
+    assert_eq!((log.next_offset(), torn), (6, None));
+    assert!(!disk.files().contains(shared), "{:?}", disk.files());
+
+    // A byte in the body of the last frame: behind the header of the segment and the head of the frame.
+    for (is_shared, is_damaged) in [(true, true), (false, false)] {
+        let disk = samples();
+        disk.flip(last, 40 + 64).unwrap();
+        if is_shared {
+            disk.rename(own, shared).unwrap()
+        } else {
+            disk.remove(own).unwrap()
+        }
+        let mut reader = LogReader::open(disk.shared(), Path::new(PARTITION), 5).unwrap();
+        let read = reader.next_frame();
+        let opened = open(&disk);
+        if is_damaged {
+            assert!(matches!(read, Err(LogError::Damaged { offset: 5, .. })), "{read:?}");
+            assert!(matches!(opened, Err(LogError::Damaged { offset: 5, .. })), "{opened:?}");
+            assert!(disk.files().contains(shared), "a start that is refused changes nothing");
+        } else {
+            assert_eq!(read.unwrap(), None);
+            assert_eq!(opened.unwrap().1.map(|torn| torn.offset), Some(5));
+        }
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(crate) struct Model {
 }
 
 /// SplitMix64.
+#[derive(Debug)]
 pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
@@ -78,7 +79,7 @@ impl Model {
     fn open(&mut self, disk: &SimulatedDisk) -> Result<PartitionLog, End> {
         let settings = LogSettings { segment_bytes: 3000, generation: self.generation };
         let opened = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings);
-        let (log, _repair) = opened.map_err(failed_or_broken)?;
+        let (log, _torn) = opened.map_err(failed_or_broken)?;
         let found = read_all(&disk.shared(), log.first_offset()).map_err(failed_or_broken)?;
         self.check(&found, &log)?;
         Ok(log)
@@ -145,7 +146,7 @@ fn failed_or_broken(error: LogError) -> End {
 }
 
 /// A crash point, or a sync that was to fail (`EIO`).
-fn is_asked_for(error: &std::io::Error) -> bool {
+pub(crate) fn is_asked_for(error: &std::io::Error) -> bool {
     error.to_string().contains("the disk crashed") || error.raw_os_error() == Some(5)
 }
 
@@ -173,7 +174,7 @@ pub(crate) fn read_folder(disk: &Arc<dyn Disk>, folder: &Path, from: u64) -> Res
 pub(crate) fn open(disk: &SimulatedDisk, segment_bytes: u64) -> (Claim, PartitionLog) {
     let claim = Claim::take(disk.shared(), Path::new(ROOT), TakeOver::TakeOver).unwrap();
     let settings = LogSettings { segment_bytes, generation: claim.generation() };
-    let (log, _repair) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
+    let (log, _torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
     (claim, log)
 }
 

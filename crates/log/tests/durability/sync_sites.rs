@@ -66,7 +66,7 @@ fn every_sync_that_is_left_out_loses_something() {
 #[test]
 fn without_its_sync_a_segment_that_was_overtaken_comes_back() {
     let site = *SYNC_SITES.iter().find(|site| site.0 == "log.overtaken").unwrap();
-    let comes_back = |seed, ignored| (0..12).any(|point| overtaken_segments_come_back(seed, point, ignored));
+    let comes_back = |seed, ignored| (0..60).any(|point| overtaken_segments_come_back(seed, point, ignored));
     let broken = |ignored: Option<SyncSite>| (0..100).any(|seed| comes_back(seed, ignored));
     assert!(broken(Some(site)), "left out, and nothing came back");
     assert!(!broken(None));

@@ -157,13 +157,18 @@ impl World {
         Ok(End::TurnsAreOver)
     }
 
-    fn open(&self) -> Result<Engine, PipelineError> {
+    fn open(&mut self) -> Result<Engine, PipelineError> {
         let settings = StorageSettings {
             segment_bytes: 8 << 10,
             keys_in_memory_max: KEYS_IN_MEMORY_MAX,
             ..StorageSettings::default()
         };
-        let storage = Storage::open(self.disk.shared(), Path::new(DATA), TakeOver::Refuse, settings)?;
+        let mut draw = |bytes: &mut [u8]| {
+            bytes.iter_mut().for_each(|byte| *byte = self.chance.below(256) as u8);
+            Ok(())
+        };
+        let disk = self.disk.shared();
+        let storage = Storage::open(disk, Path::new(DATA), TakeOver::Refuse, settings, &mut draw)?;
         let clock = self.clock.clone();
         let settings = EngineSettings { clock: Clock::Event, as_of_horizon_us: 0, state_bytes_max: usize::MAX };
         Engine::with_storage(PROJECT.clone(), settings, Arc::new(move || clock.load(Ordering::Relaxed)), Some(storage))

@@ -1,10 +1,18 @@
 //! The shipped pipeline in a simulated world: clock, disk, crashes, producers and the order of all steps come from a seed.
 //!
+//! ```text
+//!   chance ─▶ world ─▶ steps of asof_pipeline, on a simulated disk
+//!               ├─ producers, batch, event      what is sent, in which form, arriving how
+//!               ├─ model                        what must be true of it
+//!               └─ stored                       what is on the disk
+//! ```
 //! `ASOF_SIMULATION_SEEDS` says how many seeds are run, `ASOF_SIMULATION_SEED` runs one and prints what happens.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![allow(clippy::print_stdout, reason = "a seed that was asked for tells what happens")]
 
+mod batch;
 mod chance;
+mod event;
 mod hooked_disk;
 mod model;
 mod producers;

@@ -1,20 +1,45 @@
 //! What must be true: the simplest judge, the simplest features, and what was promised.
+//!
+//! ```text
+//!   acknowledged batch ─▶ judged here too ─▶ used events, letters, counts ─▶ what reads and pages must show
+//!   start ─▶ what the log has ─▶ must hold all of it, and is gone on from
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
 
 use asof_pipeline::Receipt;
 
-use crate::producers::{Batch, Event, Fault};
-use crate::project::{AHEAD_MAX_US, BEATS, HOUR_US, LATENESS_US, PAYMENTS, RETENTION_US, STREAMS, Variant, range_us};
+use crate::batch::Batch;
+use crate::event::{Event, Fault};
+use crate::project::{
+    AHEAD_MAX_US, BEATS, HOUR_US, IDLE_US, LATENESS_US, PAYMENTS, RETENTION_US, STREAMS, Variant, range_us,
+};
 
 /// A violation of a promise, in words.
 pub(crate) type Checked<T> = Result<T, String>;
 
+/// A used event and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) offset: u64,
+    pub(crate) event: Event,
+    /// When it arrived: exactly known once it was read from the log. A clock that goes back leaves some doubt before.
+    pub(crate) arrived_us: RangeInclusive<i64>,
+}
+
+/// A dead letter: whose, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub(crate) serial: i64,
+    pub(crate) reason: String,
+}
+
 /// What is known of one stream.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct StreamModel {
-    /// Used events with their offsets, as reads have seen them.
-    pub(crate) used: Vec<(u64, Event)>,
+    /// Used events, as reads have seen them.
+    pub(crate) used: Vec<Used>,
     /// The offset behind what reads have seen.
     pub(crate) next_offset: u64,
     /// Serials of used events that another writer has acknowledged.
@@ -23,8 +48,13 @@ pub(crate) struct StreamModel {
     pub(crate) named: BTreeMap<String, [u64; 4]>,
     /// Serials of events that may be in the log though nobody was told.
     pub(crate) unsure: BTreeSet<i64>,
-    /// Refused rows that were acknowledged: line and reason.
-    pub(crate) letters: BTreeMap<(String, String), u64>,
+    /// Rows that were set aside, by offset: refused by the stream, or used and without a value in a view.
+    pub(crate) letters: BTreeMap<u64, Letter>,
+    pub(crate) watermark_us: Option<i64>,
+    /// The greatest that reads have ever seen: so far old events may be gone.
+    pub(crate) watermark_highest_us: Option<i64>,
+    /// When arrivals last came, or the present life began.
+    last_arrival_us: i64,
     newest_us: Option<i64>,
     serials: BTreeSet<i64>,
 }
@@ -40,21 +70,32 @@ pub(crate) fn counts(receipt: &Receipt) -> [u64; 4] {
 }
 
 impl StreamModel {
-    /// Takes in a batch that was acknowledged as arrived at `arrived_us`, and compares what its producer was told.
-    pub(crate) fn acknowledge(&mut self, batch: &Batch, arrived_us: i64, receipt: &Receipt) -> Checked<()> {
+    /// Takes in a batch that was acknowledged in a group that arrived at `group_us`, and compares what its producer was told.
+    pub(crate) fn acknowledge(
+        &mut self,
+        batch: &Batch,
+        group_us: &RangeInclusive<i64>,
+        receipt: &Receipt,
+    ) -> Checked<()> {
         let (mut expected, mut refused) = ([0; 4], Vec::new());
         for (row, event) in batch.events.iter().enumerate() {
             let offset = self.next_offset + row as u64;
-            let (place, reason) = self.judge(batch.stream, event, arrived_us);
+            let arrived = |now_us: &i64| batch.arriving.arrived_us(row, event, *now_us);
+            let arrived_us = arrived(group_us.start())..=arrived(group_us.end());
+            let (place, reason) = self.judge(batch, event, *arrived_us.end());
             expected[place] += 1;
             if place == 0 {
-                self.take(offset, event.clone());
+                self.take(Used { offset, event: event.clone(), arrived_us });
             } else if place >= 2 {
                 refused.push((row as u64, reason.to_owned()));
-                *self.letters.entry((event.line(), reason.to_owned())).or_default() += 1;
+            }
+            if let Some(reason) = letter_of(batch.stream, event, place, reason) {
+                self.letters.insert(offset, Letter { serial: event.serial, reason: reason.to_owned() });
             }
         }
         self.next_offset += batch.events.len() as u64;
+        self.last_arrival_us = *group_us.end();
+        self.watermark_us = self.watermark_us.max(self.watermark_of_used(batch.stream));
         let told: Vec<(u64, String)> = receipt.refused.iter().map(|row| (row.row, row.reason.clone())).collect();
         if counts(receipt) != expected || told != refused {
             return Err(format!("a batch was answered {receipt:?}, expected {expected:?} with {refused:?}: {batch:?}"));
@@ -65,46 +106,68 @@ impl StreamModel {
         Ok(())
     }
 
-    fn judge(&self, stream: usize, event: &Event, arrived_us: i64) -> (usize, &'static str) {
-        let watermark_us = self.newest_us.map_or(i64::MIN, |newest_us| newest_us - LATENESS_US[stream]);
+    fn judge(&self, batch: &Batch, event: &Event, arrived_us: i64) -> (usize, &'static str) {
+        let watermark_us = self.watermark_of_used(batch.stream);
         match event.fault {
             Fault::Unreadable => (3, "unreadable"),
             Fault::NotNull => (3, "not_null"),
             Fault::Check => (3, "check"),
             Fault::None | Fault::Future if event.time_us > arrived_us + AHEAD_MAX_US => (3, "future"),
-            _ if stream == PAYMENTS && self.serials.contains(&event.serial) => (1, "duplicate"),
-            _ if event.time_us < watermark_us => (2, "late"),
+            _ if batch.stream == PAYMENTS && self.serials.contains(&event.serial) => (1, "duplicate"),
+            _ if Some(event.time_us) < watermark_us && batch.arriving.can_be_late() => (2, "late"),
             Fault::None | Fault::Future => (0, ""),
         }
     }
 
-    fn take(&mut self, offset: u64, event: Event) {
-        self.newest_us = self.newest_us.max(Some(event.time_us));
-        self.serials.insert(event.serial);
-        self.used.push((offset, event));
+    /// The watermark by which events are judged; an idle stream's own goes on.
+    pub(crate) fn watermark_of_used(&self, stream: usize) -> Option<i64> {
+        self.newest_us.map(|newest_us| newest_us - LATENESS_US[stream])
     }
 
-    /// Goes on from what a log holds: `stored` are its used events, from `first_offset` up to `next_offset`.
-    pub(crate) fn recover(&mut self, stored: Vec<(u64, Event)>, offsets: std::ops::Range<u64>) {
+    /// An idle stream's watermark follows the clock.
+    pub(crate) fn follow_clock(&mut self, stream: usize, now_us: i64) {
+        if self.last_arrival_us + IDLE_US <= now_us {
+            self.watermark_us = self.watermark_us.max(Some(now_us - LATENESS_US[stream]));
+        }
+    }
+
+    fn take(&mut self, used: Used) {
+        self.newest_us = self.newest_us.max(Some(used.event.time_us));
+        self.serials.insert(used.event.serial);
+        self.used.push(used);
+    }
+
+    /// Goes on from what a log holds at a start: `stored` are its used events of `offsets`.
+    pub(crate) fn recover(&mut self, stored: Vec<Used>, offsets: Range<u64>, now_us: i64) {
         let mut used = std::mem::take(&mut self.used);
-        used.retain(|(offset, _)| *offset < offsets.start);
+        used.retain(|one| one.offset < offsets.start);
         used.extend(stored);
         self.serials.clear();
         self.newest_us = None;
-        used.into_iter().for_each(|(offset, event)| self.take(offset, event));
+        used.into_iter().for_each(|one| self.take(one));
         self.next_offset = offsets.end;
+        self.last_arrival_us = now_us;
     }
 
     /// Whether an event may have gone with an old segment.
     pub(crate) fn may_be_dropped(&self, event: &Event) -> bool {
-        self.newest_us.is_some_and(|newest_us| event.time_us < newest_us - RETENTION_US)
+        self.watermark_highest_us.is_some_and(|watermark_us| event.time_us < watermark_us - RETENTION_US)
     }
 
     fn of_entity(&self, entity: i64, from_us: i64, to_us: i64) -> Vec<&Event> {
         let is_in = |event: &&Event| event.entity == entity && (from_us..=to_us).contains(&event.time_us);
-        let mut events: Vec<&Event> = self.used.iter().map(|(_, event)| event).filter(is_in).collect();
+        let mut events: Vec<&Event> = self.used.iter().map(|one| &one.event).filter(is_in).collect();
         events.sort_by_key(|event| (event.time_us, event.serial));
         events
+    }
+}
+
+/// Why a row is set aside, if it is: refused by its stream, or used and divided by in the view `shares`.
+fn letter_of(stream: usize, event: &Event, place: usize, reason: &'static str) -> Option<&'static str> {
+    match place {
+        0 if stream == PAYMENTS && event.amount == 0 => Some("set_aside"),
+        0 | 1 => None,
+        _ => Some(reason),
     }
 }
 
@@ -142,7 +205,7 @@ impl Model {
         let beats = &mut self.streams[BEATS];
         beats.promised.clear();
         beats.letters.clear();
-        beats.unsure.extend(beats.used.iter().map(|(_, event)| event.serial));
+        beats.unsure.extend(beats.used.iter().map(|one| one.event.serial));
         beats.named.clear();
     }
 }

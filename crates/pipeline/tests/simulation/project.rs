@@ -20,6 +20,8 @@ pub(crate) const HOUR_US: i64 = 3_600 * SECOND_US;
 pub(crate) const LATENESS_US: [i64; STREAMS] = [30 * SECOND_US, 10 * SECOND_US, 10 * SECOND_US];
 /// How far an event may lie beyond its arrival: the default of the language.
 pub(crate) const AHEAD_MAX_US: i64 = 60 * SECOND_US;
+/// So long without arrivals a stream is idle: the default of the language.
+pub(crate) const IDLE_US: i64 = 60 * SECOND_US;
 /// What the log of `beats` keeps where its retention is bounded.
 pub(crate) const RETENTION_US: i64 = 60 * SECOND_US;
 

@@ -1,31 +1,51 @@
 //! What lies on the disk, read with the crate's own readers and put beside what was sent.
+//! ```text
+//!   log      [ frame ][ frame ][ frame ]   each row's verdict, used events, letters, named batches    ─▶ `stored`
+//!   history  [    Parquet     ]            used events, and how many rows were judged how             ─▶ `history`
+//! ```
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use asof_connect::{StoredEvents, StoredStream, StoredVerdict, stream_folder};
+use asof_connect::{
+    DeadLetter, StoredEvents, StoredFrame, StoredStream, StoredVerdict, VerdictCounts, history_files, stream_folder,
+};
 use asof_definition::Stream;
 use asof_disk::Disk;
 use asof_disk::simulated::SimulatedDisk;
 use asof_log::LogReader;
 
-use crate::model::Checked;
-use crate::producers::{Event, Fault, Producers};
+use crate::event::{Event, Fault};
+use crate::model::{Checked, Letter, Used};
+use crate::producers::Producers;
 
-/// One stream as its log and its history have it.
+/// One stream as its log has it.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// Used events with their offsets.
-    pub(crate) used: Vec<(u64, Event)>,
+    pub(crate) used: Vec<Used>,
     /// The offsets that the log has.
-    pub(crate) offsets: std::ops::Range<u64>,
+    pub(crate) offsets: Range<u64>,
+    /// How the rows of these were judged.
+    pub(crate) verdicts: VerdictCounts,
+    /// When the last of them arrived.
+    pub(crate) arrived_us: i64,
     /// Named batches: used, duplicates, late, rejected.
     pub(crate) named: BTreeMap<String, [u64; 4]>,
-    /// Refused rows by line and reason, without those that single views set aside.
-    pub(crate) letters: BTreeMap<(String, String), u64>,
+    /// By offset.
+    pub(crate) letters: BTreeMap<u64, Letter>,
+}
+
+/// One stream as training reads it.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) used: Vec<Used>,
+    pub(crate) verdicts: VerdictCounts,
+    /// The offsets that Parquet has.
+    pub(crate) files: Vec<Range<u64>>,
 }
 
 fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
@@ -52,35 +72,58 @@ pub(crate) fn stored(
     let mut stored = Stored {
         used: Vec::new(),
         offsets: first_offset..first_offset,
+        verdicts: VerdictCounts::default(),
+        arrived_us: i64::MIN,
         named: BTreeMap::new(),
         letters: BTreeMap::new(),
     };
-    let mut arrived_us = i64::MIN;
     while let Some(frame) = frames.next_frame().map_err(|error| failed("the log cannot be read")(&error))? {
-        if frame.first_offset != stored.offsets.end {
-            return Err(format!("a frame begins at {}, expected {}", frame.first_offset, stored.offsets.end));
-        }
-        if frame.arrived_us <= arrived_us {
-            return Err(format!(
-                "arrival times do not increase at {}: {arrived_us}, then {}",
-                frame.first_offset, frame.arrived_us
-            ));
-        }
-        arrived_us = frame.arrived_us;
-        stored.offsets.end = frame.end_offset();
-        let verdicts = frame.batch.verdicts.iter().enumerate();
-        let used = verdicts.filter(|(_, verdict)| **verdict == StoredVerdict::Used);
-        let offsets: Vec<u64> = used.map(|(row, _)| frame.first_offset + row as u64).collect();
-        stored.used.extend(offsets.into_iter().zip(events(&frame.batch.used, producers)?));
-        for one in frame.batch.producers {
-            let counts = [one.accepted, one.duplicates, one.late, one.rejected].map(u64::from);
-            stored.named.insert(one.key, counts);
-        }
-        for letter in frame.batch.dead.into_iter().filter(|letter| letter.view.is_none()) {
-            *stored.letters.entry((letter.raw, letter.reason)).or_default() += 1;
-        }
+        stored.add(frame, producers)?;
     }
     Ok(stored)
+}
+
+impl Stored {
+    fn add(&mut self, frame: StoredFrame, producers: &Producers) -> Checked<()> {
+        let (first_offset, arrived_us) = (frame.first_offset, frame.arrived_us);
+        if first_offset != self.offsets.end {
+            return Err(format!("a frame begins at {first_offset}, expected {}", self.offsets.end));
+        }
+        // Frames of one group have one arrival time. That groups differ is seen where their events were acknowledged.
+        if arrived_us < self.arrived_us {
+            return Err(format!("arrival times go back at {first_offset}: {}, then {arrived_us}", self.arrived_us));
+        }
+        self.arrived_us = arrived_us;
+        self.offsets.end = frame.end_offset();
+        self.verdicts.add(VerdictCounts::of(&frame.batch));
+        let verdicts = frame.batch.verdicts.iter().enumerate();
+        let rows = verdicts.filter(|(_, verdict)| **verdict == StoredVerdict::Used).map(|(row, _)| row);
+        for (row, event) in rows.zip(events(&frame.batch.used, producers)?) {
+            let arrived_us = frame.batch.arrived.as_ref().map_or(arrived_us, |arrived| arrived.value(row));
+            self.used.push(Used { offset: first_offset + row as u64, event, arrived_us: arrived_us..=arrived_us });
+        }
+        for one in frame.batch.producers {
+            let counts = [one.accepted, one.duplicates, one.late, one.rejected].map(u64::from);
+            self.named.insert(one.key, counts);
+        }
+        for dead in frame.batch.dead {
+            let offset = first_offset + u64::from(dead.row);
+            if self.letters.insert(offset, letter(&dead, producers)?).is_some() {
+                return Err(format!("two dead letters are at {offset}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A dead letter, whose text must be the event that its producer made.
+pub(crate) fn letter(dead: &DeadLetter, producers: &Producers) -> Checked<Letter> {
+    let serial = Event::serial_in(&dead.raw).ok_or_else(|| format!("a dead letter has no serial: {dead:?}"))?;
+    let made = producers.event_of(serial).ok_or_else(|| format!("nobody made event {serial}"))?;
+    if !made.is_told_by(&dead.raw) {
+        return Err(format!("a dead letter says {:?}: made as {made:?}", dead.raw));
+    }
+    Ok(Letter { serial, reason: dead.reason.clone() })
 }
 
 /// Used events as training reads them: from Parquet where there is some, else from the log.
@@ -89,19 +132,32 @@ pub(crate) fn history(
     data: &Path,
     stream: &Arc<Stream>,
     producers: &Producers,
-) -> Checked<Vec<(u64, Event)>> {
-    let mut events_read = StoredEvents::open(disk.shared(), data, stream, 0)
-        .map_err(|error| failed("the history cannot be opened")(&error))?;
-    let mut all = Vec::new();
-    while let Some(some) = events_read.next_events().map_err(|error| failed("the history cannot be read")(&error))? {
-        all.extend(some.offsets.iter().copied().zip(events(&some.events, producers)?));
+) -> Checked<History> {
+    let unreadable = failed("the history cannot be read");
+    let files = history_files(disk, data, &stream.name, 0).map_err(|error| unreadable(&error))?;
+    let mut read = StoredEvents::open(disk.shared(), data, stream, 0).map_err(|error| unreadable(&error))?;
+    let mut history = History {
+        used: Vec::new(),
+        verdicts: VerdictCounts::default(),
+        files: files.iter().map(|file| file.first_offset..file.end_offset).collect(),
+    };
+    while let Some(some) = read.next_events().map_err(|error| unreadable(&error))? {
+        history.verdicts.add(some.verdicts);
+        let events = events(&some.events, producers)?;
+        if events.len() != some.offsets.len() {
+            return Err(format!("{} events at {} offsets", events.len(), some.offsets.len()));
+        }
+        for ((offset, event), arrived_us) in some.offsets.iter().zip(events).zip(some.arrived_us.values()) {
+            history.used.push(Used { offset: *offset, event, arrived_us: *arrived_us..=*arrived_us });
+        }
     }
-    Ok(all)
+    Ok(history)
 }
 
 /// The events of a batch, which must be what their producers made.
 fn events(batch: &RecordBatch, producers: &Producers) -> Checked<Vec<Event>> {
     let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+    let notes = batch.column(4).as_string::<i32>();
     let times = batch.column(5).as_primitive::<TimestampMicrosecondType>();
     let mut found = Vec::new();
     for row in 0..batch.num_rows() {
@@ -109,7 +165,7 @@ fn events(batch: &RecordBatch, producers: &Producers) -> Checked<Vec<Event>> {
         let (entity, amount, time_us) = (integers(1).value(row), integers(2).value(row), times.value(row));
         let made = producers.event_of(serial).ok_or_else(|| format!("nobody made event {serial}"))?;
         let is_same = (made.entity, made.amount, made.time_us) == (entity, amount, time_us);
-        if !is_same || !matches!(made.fault, Fault::None) {
+        if !is_same || notes.value(row) != made.note() || !matches!(made.fault, Fault::None) {
             return Err(format!("event {serial} is stored as {entity}, {amount}, {time_us}: made as {made:?}"));
         }
         found.push(made.clone());

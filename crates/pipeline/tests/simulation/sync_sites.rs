@@ -33,13 +33,14 @@ without! {
     without_claim_generation_name: "claim.generation", Folder;
     without_history_drop: "history.drop", Folder;
     without_history_file: "history.file", File;
+    without_key_secret: "key.secret", File;
     without_keys_folder: "keys.folder", Folder;
     without_keys_name: "keys.name", Folder;
     without_keys_run: "keys.run", File;
     without_log_drop: "log.drop", Folder;
     without_log_folder: "log.folder", Folder;
     without_log_group: "log.group", File;
-    without_log_repair: "log.repair", File;
+    without_log_found: "log.found", File;
     without_log_seal: "log.seal", File;
     without_log_segment_entry: "log.segment.entry", Folder;
     without_store_folder: "store.folder", Folder;
@@ -52,6 +53,8 @@ const ELSEWHERE: &[(SyncSite, Synced)] = &[
     // The first log's own folder brings the data folder's name with it. Who only claims the folder loses the generation: the
     // tests of the log crate show it.
     (SyncSite("claim.folder"), Synced::Folder),
+    // Whatever is hashed with the secret comes to lie in a folder that is made after it and brings the name of its file with it.
+    (SyncSite("key.secret"), Synced::Folder),
     // An overtaken segment that comes back does harm only when the one that overtook it was dropped since: the same tests.
     (SyncSite("log.overtaken"), Synced::Folder),
     // A file of the history whose name is lost is written anew, since its segments are there as long as it is.

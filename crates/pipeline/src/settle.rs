@@ -1,0 +1,99 @@
+//! A group that is durable and of which it is not known whether it may be acknowledged: the generation could not be read.
+//!
+//! ```text
+//!   judged, appended, synced ─▶ generation? ─ ours ──────────────────▶ visible, answered
+//!                                   │  └───── another's ─────────────▶ refused, the job ends
+//!                                   └ cannot be read ─▶ refused (503), held back ─▶ generation? ─ ours ─▶ visible
+//!                                                                          ▲ ── cannot be read ──┘ asked again before
+//!                                                                                              anything else is judged
+//! ```
+//! Why this is sound: judges and logs know the group and views do not, so until it is settled no batch is judged and no
+//! checkpoint is cut (`Writer::is_torn`). What its producers were told is what a broken connection tells them too: they send
+//! it again, and its keys and names are known as soon as it is visible. If the process ends first, its next start finds the
+//! group in the log, as one that took over does.
+
+use asof_connect::ProducerBatch;
+
+use crate::commit::Written;
+use crate::engine::{Engine, lock};
+use crate::error::PipelineError;
+use crate::unit::Unit;
+use crate::writer::{Judged, Writer};
+
+/// A group that is durable, and not visible yet.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    judged: Vec<Judged>,
+    taken: Vec<Taken>,
+    arrived_us: i64,
+}
+
+/// What a log takes note of.
+#[derive(Debug)]
+struct Taken {
+    stream: usize,
+    bytes: u64,
+    /// The batches that producers have named.
+    named: Vec<ProducerBatch>,
+}
+
+impl Durable {
+    /// Parts a group from those who wait for it.
+    pub(crate) fn of(written: Vec<Written>, arrived_us: i64) -> (Vec<Unit>, Durable) {
+        let mut durable = Durable { judged: Vec::new(), taken: Vec::new(), arrived_us };
+        let mut units = Vec::with_capacity(written.len());
+        for Written { unit, judged, producers } in written {
+            durable.taken.push(Taken { stream: unit.stream, bytes: unit.bytes() as u64, named: producers });
+            durable.judged.push(judged);
+            units.push(unit);
+        }
+        (units, durable)
+    }
+}
+
+impl Engine {
+    /// Lets reads see a group. Gives back what its producers are to be told of.
+    pub(crate) fn publish_durable(&self, writer: &mut Writer, durable: Durable) -> Result<Vec<Judged>, PipelineError> {
+        let Durable { judged, taken, arrived_us } = durable;
+        for Taken { stream, bytes, named } in taken {
+            let log = writer.logs[stream].as_mut().expect("what is durable is in a log");
+            log.received_bytes += bytes;
+            named.into_iter().for_each(|batch| log.producers.remember(batch));
+        }
+        if !judged.is_empty() {
+            self.publish_judged(writer, &judged, arrived_us)?;
+        }
+        Ok(judged)
+    }
+
+    /// Lets the group be seen that was held back, if there is one.
+    pub(crate) fn settle(&self, writer: &mut Writer) -> Result<(), PipelineError> {
+        if writer.unsettled.is_none() {
+            return Ok(());
+        }
+        self.storage().expect("logs are open only where there is a data folder").check()?;
+        if let Some(durable) = writer.unsettled.take() {
+            self.publish_durable(writer, durable)?;
+        }
+        writer.is_torn = false;
+        Ok(())
+    }
+
+    /// What has to be done for the logs from time to time though no batch comes: a group that was held back is settled, and
+    /// what was acknowledged before it was durable becomes so.
+    pub(crate) fn tend_logs(&self) -> Result<(), PipelineError> {
+        let mut writer = lock(self.writer());
+        if let Err(error) = self.settle(&mut writer)
+            && !error.may_pass()
+        {
+            return Err(error);
+        }
+        let now_us = self.wall_us();
+        for log in writer.logs.iter_mut().flatten().filter(|log| log.is_overdue(now_us)) {
+            if let Err(error) = self.sync_log(log) {
+                tracing::warn!(%error, "events that were acknowledged with `ack = 'os'` may not be on disk");
+            }
+        }
+        Ok(())
+    }
+}
