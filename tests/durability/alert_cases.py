@@ -18,6 +18,7 @@ class Case:
 
     fires: dict
     quiet: list  # of dicts
+    also: dict | None = None  # fires by itself, too
 
 
 def events(verdict, rate):
@@ -68,7 +69,11 @@ CASES = {
     ),
     "AsofEventsSetAside": Case({SET_ASIDE: "0+1x90"}, [{SET_ASIDE: "7x90"}]),
     "AsofIngestStopped": Case(refused("disk", "0+1x90"), [refused("disk", "9x90"), refused("queue", "0+100x90")]),
-    "AsofIngestRefused": Case(refused("state", "0+1x90"), [refused("queue", "9x90"), refused("broken", "0+1x90")]),
+    "AsofIngestRefused": Case(
+        refused("state", "0+1x90"),
+        [refused("queue", "9x90"), refused("broken", "0+1x90")],
+        also=refused("generation", "0+1x90"),
+    ),
     "AsofVisibilityDelay": Case(durations(DELAY, "", 900, 100), [durations(DELAY, "", 1000, 1)]),
     "AsofLogSyncSlow": Case(durations(SYNC, "", 900, 100), [durations(SYNC, "", 1000, 1)]),
     "AsofStateNearLimit": Case(
@@ -93,7 +98,8 @@ def unit_tests(rules):
     """What `promtool test rules` reads; JSON is YAML."""
     tests = []
     for alert, case in CASES.items():
-        tests.append(unit_test(alert, case.fires, [{"labels": "{}", "value": 1}]))
+        for fires in filter(None, [case.fires, case.also]):
+            tests.append(unit_test(alert, fires, [{"labels": "{}", "value": 1}]))
         tests.extend(unit_test(alert, quiet, []) for quiet in case.quiet)
     return {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": tests}
 

@@ -28,7 +28,7 @@ pub(crate) struct Configuration {
     pub(crate) data_folder: Option<PathBuf>,
     /// `[storage] segment_size`: the size at which a segment of a log is sealed.
     pub(crate) segment_bytes: Option<usize>,
-    /// `[checkpoint] interval`: how long after a checkpoint the next one begins.
+    /// `[checkpoint] interval`: how often a checkpoint begins.
     pub(crate) checkpoint_every: Option<Duration>,
     /// The rest of `[server]`.
     pub(crate) limits: Limits,

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the user's input is wrong, 2 something outside failed.
 
 mod accounts;
+mod allocator;
 mod arguments;
 mod check;
 mod client;
@@ -41,11 +42,8 @@ use clap::error::ErrorKind;
 
 use crate::arguments::{Arguments, Command};
 
-/// Threads allocate and free batches all the time; mimalloc halves what that costs beside the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_freed();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

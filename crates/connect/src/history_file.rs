@@ -62,13 +62,15 @@ pub struct WrittenHistory {
 }
 
 /// Writes the used events of `offsets`, which are whole sealed segments of a stream's log. A file that is there already is
-/// replaced by the same. The file is in memory while it is written: about as much as its segments.
+/// replaced by the same. The file is in memory while it is written: about as much as its segments. `between` is called
+/// between two frames with the offset that comes next: who is in no hurry waits there.
 pub fn write_history_file(
     disk: &Arc<dyn Disk>,
     data_folder: &Path,
     stream: &Stream,
     partition: u32,
     offsets: Range<u64>,
+    between: &mut dyn FnMut(u64),
 ) -> Result<WrittenHistory, ConnectError> {
     let folder = history_folder(data_folder, &stream.name, partition);
     let path = folder.join(history_name(&offsets));
@@ -89,6 +91,7 @@ pub fn write_history_file(
         };
         position = frame.end_offset();
         writer.write(&UsedEvents::of_frame(&frame)).map_err(encode_error)?;
+        between(position);
     }
     let (bytes, events) = writer.finish().map_err(encode_error)?;
     let write_error = |source| ConnectError::Write { path: path.clone(), source };

@@ -86,7 +86,7 @@ fn write_log(disk: &Arc<dyn Disk>, segments: &[u64]) -> PartitionLog {
 }
 
 fn write_history(disk: &Arc<dyn Disk>, offsets: std::ops::Range<u64>) -> Result<u64, ConnectError> {
-    write_history_file(disk, Path::new(DATA), &stream(), 0, offsets).map(|written| written.events)
+    write_history_file(disk, Path::new(DATA), &stream(), 0, offsets, &mut |_| ()).map(|written| written.events)
 }
 
 fn read_events(disk: &Arc<dyn Disk>) -> Result<Vec<UsedEvents>, ConnectError> {

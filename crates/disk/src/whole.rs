@@ -26,19 +26,29 @@ pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Ve
 /// Puts `bytes` at `path`, atomically and durably: into a file beside it, which is synced and then takes the name, which is
 /// synced too. Both syncs have the same site. One writer per path: the file beside it, `NAME.new`, is overwritten.
 pub fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8], site: SyncSite) -> io::Result<()> {
+    write_parts(disk, path, &[bytes], site)
+}
+
+/// The same of bytes that lie in several places, one after the other.
+pub fn write_parts(disk: &dyn Disk, path: &Path, parts: &[&[u8]], site: SyncSite) -> io::Result<()> {
     let beside = name_beside(path);
     match disk.remove(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _removed_or_never_there => {}
     }
     let file = disk.create(&beside)?;
-    let mut written = 0;
-    while written < bytes.len() || written == 0 {
-        let piece = &bytes[written..bytes.len().min(written + PIECE_BYTES)];
+    let (mut written, mut synced) = (0, 0);
+    for piece in parts.iter().flat_map(|part| part.chunks(PIECE_BYTES)) {
+        if written - synced >= PIECE_BYTES {
+            file.sync(site)?;
+            file.let_go();
+            synced = written;
+        }
         file.write_at(written as u64, piece)?;
-        file.sync(site)?;
-        written += piece.len().max(1);
+        written += piece.len();
     }
+    file.sync(site)?;
+    file.let_go();
     disk.rename(&beside, path)?;
     disk.sync_folder(path.parent().unwrap_or(Path::new("")), site)
 }

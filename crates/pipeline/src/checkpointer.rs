@@ -7,135 +7,25 @@
 //! A view's parts are a base and the entities touched since, checkpoint by checkpoint; when those outgrow the base, all is
 //! written anew. Primary keys leave memory at the cut and become a run file, which the checkpoint names with those before. A checkpoint that fails costs nothing but replay: the log is the truth.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
-
 use asof_connect::ProducerBatch;
 use asof_state::{About, CheckpointStore, CheckpointWriter, Manifest, Part, PartKind, PartScope, StreamAbout};
 use asof_window::Captured;
+use bytes::Bytes;
 
-use crate::distribution::Distribution;
+use crate::checkpoint_chain::Chain;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
 use crate::key_memory::KeysAtCut;
+use crate::spread::Spread;
 use crate::stream_image::{StreamImage, batches_pieces};
 use crate::writer::Writer;
 
 /// Images gathered before they are written: a part.
-const PART_BYTES: usize = 32 << 20;
+const PART_BYTES: usize = 8 << 20;
 /// Images taken while a shard is locked: a tenth of a millisecond.
 const LOCKED_BYTES: usize = 32 << 10;
-/// Checkpoints in a chain before all is written anew, however small they are.
-const CHAIN_MAX: usize = 16;
 /// Checkpoints that are kept.
-const KEPT: usize = 2;
-
-/// What checkpoints measure of themselves.
-#[derive(Debug, Default)]
-pub struct CheckpointMeasures {
-    /// From its cut to its end.
-    pub duration: Distribution,
-    /// How long the writer stood still for the cut.
-    pub pause: Distribution,
-    last: Mutex<LastCheckpoint>,
-    /// For the checkpoints that are kept, oldest first, how far each stream had come.
-    covered: Mutex<VecDeque<Vec<(String, u64)>>>,
-}
-
-/// The newest checkpoint, and how many failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LastCheckpoint {
-    /// When it was cut, by the wall clock in microseconds; `None` before the first.
-    pub cut_us: Option<i64>,
-    /// Its number.
-    pub epoch: u64,
-    /// Bytes of all its parts, those of earlier checkpoints that it builds on included.
-    pub bytes: u64,
-    /// Attempts that failed since the start.
-    pub failures: u64,
-}
-
-impl CheckpointMeasures {
-    /// The newest checkpoint.
-    pub fn last(&self) -> LastCheckpoint {
-        *lock(&self.last)
-    }
-
-    pub(crate) fn begin_from(&self, manifest: &Manifest) {
-        let cut_us = manifest.about.arrived_us;
-        let last = LastCheckpoint {
-            cut_us: Some(cut_us),
-            epoch: manifest.epoch,
-            bytes: bytes_of(&manifest.parts),
-            failures: 0,
-        };
-        *lock(&self.last) = last;
-        self.cover(&manifest.about);
-    }
-
-    /// The offset up to which every kept checkpoint has a stream's events: the next start needs those from there on.
-    pub(crate) fn covered(&self, stream: &str) -> u64 {
-        let covered = lock(&self.covered);
-        if covered.len() < KEPT {
-            return 0;
-        }
-        let of =
-            |offsets: &Vec<(String, u64)>| offsets.iter().find(|(name, _)| name == stream).map_or(0, |(_, to)| *to);
-        covered.iter().map(of).min().unwrap_or(0)
-    }
-
-    fn taken(&self, manifest: &Manifest, began_us: i64, ended_us: i64) {
-        self.duration.add(ended_us - began_us, 1);
-        self.cover(&manifest.about);
-        let mut last = lock(&self.last);
-        let bytes = bytes_of(&manifest.parts);
-        *last = LastCheckpoint { cut_us: Some(began_us), epoch: manifest.epoch, bytes, ..*last };
-    }
-
-    fn failed(&self) {
-        lock(&self.last).failures += 1;
-    }
-
-    fn cover(&self, about: &About) {
-        let mut covered = lock(&self.covered);
-        covered.push_back(about.streams.iter().map(|stream| (stream.name.clone(), stream.next_offset)).collect());
-        while covered.len() > KEPT {
-            covered.pop_front();
-        }
-    }
-}
-
-fn bytes_of(parts: &[Part]) -> u64 {
-    parts.iter().map(|part| part.bytes).sum()
-}
-
-/// The parts of one thing, from its base on.
-#[derive(Debug, Default)]
-struct Chain {
-    parts: Vec<Part>,
-    base_bytes: u64,
-    /// Checkpoints since the base.
-    deltas: usize,
-}
-
-impl Chain {
-    /// What the next checkpoint writes of it.
-    fn next(&self) -> Captured {
-        let delta_bytes = bytes_of(&self.parts) - self.base_bytes;
-        let is_worth = !self.parts.is_empty() && delta_bytes <= self.base_bytes && self.deltas < CHAIN_MAX;
-        if is_worth { Captured::Touched } else { Captured::Whole }
-    }
-
-    /// Adds what was written; a base takes the place of all before.
-    fn extend(&mut self, what: Captured, written: Vec<Part>) {
-        if what == Captured::Whole {
-            *self = Chain { base_bytes: bytes_of(&written), parts: written, deltas: 0 };
-        } else {
-            self.deltas += 1;
-            self.parts.extend(written);
-        }
-    }
-}
+pub(crate) const KEPT: usize = 2;
 
 /// Takes a project's checkpoints, one after the other.
 #[derive(Debug)]
@@ -186,6 +76,8 @@ pub(crate) struct InProgress {
     shard: usize,
     parts: Vec<Part>,
     images: Vec<u8>,
+    /// The memory that each view takes: its share of the work.
+    weights: Vec<usize>,
 }
 
 impl StreamAtCut {
@@ -213,11 +105,11 @@ impl<'e> Checkpointer<'e> {
     }
 
     /// Takes a checkpoint if anything came since the last one. Returns whether it did.
-    pub(crate) fn take(&mut self) -> Result<bool, PipelineError> {
+    pub(crate) fn take(&mut self, spread: Spread<'_>) -> Result<bool, PipelineError> {
         let Some(mut checkpoint) = self.begin()? else { return Ok(false) };
         while !self.step(&mut checkpoint)? {
-            // Not with a lock in its hands: who waits for the core goes first.
-            std::thread::yield_now();
+            // Not with a lock in its hands.
+            spread.wait(self.share_done(&checkpoint), self.engine.wall_us() - checkpoint.cut.began_us);
         }
         self.finish(checkpoint)?;
         Ok(true)
@@ -240,8 +132,24 @@ impl<'e> Checkpointer<'e> {
         };
         self.epoch += 1;
         let checkpoint = self.store.begin(self.epoch);
-        let (written, parts, images) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Some(InProgress { cut, checkpoint, has_keys: false, written, shard: 0, parts, images }))
+        let (written, parts, images) = (Vec::new(), Vec::new(), Vec::with_capacity(PART_BYTES + 2 * LOCKED_BYTES));
+        let weights = (0..self.views.len()).map(|view| self.weight(view)).collect();
+        Ok(Some(InProgress { cut, checkpoint, has_keys: false, written, shard: 0, parts, images, weights }))
+    }
+
+    fn weight(&self, view: usize) -> usize {
+        if self.is_stored(view) { self.engine.view(view).online.held().bytes } else { 0 }
+    }
+
+    /// The share of the images that are taken, from 0 to 1.
+    fn share_done(&self, checkpoint: &InProgress) -> f64 {
+        let InProgress { weights, written, shard, .. } = checkpoint;
+        let (through, left) = weights.split_at(written.len());
+        let Some(in_work) = left.first() else { return 1.0 };
+        let shards = self.engine.view(written.len()).online.shards();
+        let of_it = *in_work as f64 * *shard as f64 / shards as f64;
+        let all = weights.iter().sum::<usize>().max(1);
+        (through.iter().sum::<usize>() as f64 + of_it) / all as f64
     }
 
     /// Cuts when no keys wait for the disk: those that are in memory have to take their place.
@@ -250,8 +158,8 @@ impl<'e> Checkpointer<'e> {
         loop {
             let spilled = self.engine.spill_keys();
             spilled.inspect_err(|_| self.engine.checkpoint_measures().failed())?;
-            let began_us = self.engine.wall_us();
             let mut writer = lock(self.engine.writer());
+            let began_us = self.engine.wall_us();
             if !writer.is_whole() {
                 return Ok(None);
             }
@@ -316,9 +224,12 @@ impl<'e> Checkpointer<'e> {
         // Also if it is empty: that there is a base says that the view was captured.
         if !checkpoint.images.is_empty() || (is_last && checkpoint.parts.is_empty()) {
             let scope = self.view_scope(view, checkpoint.cut.views[view]);
-            let images = std::mem::take(&mut checkpoint.images);
-            let part = checkpoint.checkpoint.put(scope, images).inspect_err(|_| self.give_up())?;
+            let images = Bytes::from(std::mem::take(&mut checkpoint.images));
+            let part = checkpoint.checkpoint.put(scope, images.clone()).inspect_err(|_| self.give_up())?;
             checkpoint.parts.push(part);
+            // The same memory again: fresh pages cost more than all images.
+            checkpoint.images = images.into();
+            checkpoint.images.clear();
         }
         if is_last {
             checkpoint.written.push(std::mem::take(&mut checkpoint.parts));

@@ -15,7 +15,7 @@ use asof_feature::{
 };
 use asof_window::Version;
 
-use crate::checkpointer::CheckpointMeasures;
+use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
 use crate::commit::IngestMeasures;
 use crate::error::PipelineError;

@@ -14,6 +14,7 @@ use asof_log::SegmentSummary;
 
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::spread::Spread;
 
 /// The removal of an old Parquet file, before the next newer one is removed.
 const DROP: SyncSite = SyncSite("history.drop");
@@ -32,25 +33,36 @@ struct Needs {
 impl Engine {
     /// Writes sealed segments as Parquet, and drops those that nobody needs. What goes wrong with one stream does not keep
     /// the others; the first error is told.
-    pub(crate) fn keep_history(&self) -> Result<(), PipelineError> {
+    pub(crate) fn keep_history(&self, spread: Spread<'_>) -> Result<(), PipelineError> {
         let streams = self.project().streams.iter().enumerate();
         let stored = streams.filter(|(_, stream)| matches!(stream.connector, Connector::Log(_)));
-        let kept: Vec<Result<(), PipelineError>> = stored.map(|(place, _)| self.keep_history_of(place)).collect();
+        let stored: Vec<usize> = stored.map(|(place, _)| place).collect();
+        let spread = spread.divided_by(stored.len());
+        let kept: Vec<Result<(), PipelineError>> =
+            stored.into_iter().map(|place| self.keep_history_of(place, spread)).collect();
         kept.into_iter().collect()
     }
 
-    fn keep_history_of(&self, place: usize) -> Result<(), PipelineError> {
+    fn keep_history_of(&self, place: usize, spread: Spread<'_>) -> Result<(), PipelineError> {
         let Some(storage) = self.storage() else { return Ok(()) };
         let segments = lock(self.writer()).logs[place].as_ref().map(|log| log.log().segments());
         let sealed: Vec<SegmentSummary> =
             segments.unwrap_or_default().into_iter().filter(|segment| segment.is_sealed).collect();
         let kept = self.history_files(place)?;
-        for segment in &sealed {
-            let offsets = segment.first_offset..segment.end_offset;
-            if !kept.iter().any(|(kept, _)| *kept == offsets) && !offsets.is_empty() {
-                storage.check()?;
-                write_history_file(storage.disk(), storage.folder(), &self.project().streams[place], 0, offsets)?;
-            }
+        let offsets = sealed.iter().map(|segment| segment.first_offset..segment.end_offset);
+        let is_new = |offsets: &Range<u64>| !offsets.is_empty() && !kept.iter().any(|(kept, _)| kept == offsets);
+        let new: Vec<Range<u64>> = offsets.filter(is_new).collect();
+        let (began_us, events) = (self.wall_us(), new.iter().map(|offsets| offsets.end - offsets.start).sum::<u64>());
+        let mut events_before = 0;
+        for offsets in new {
+            storage.check()?;
+            let between = &mut |next: u64| {
+                let done = (events_before + next - offsets.start) as f64 / events as f64;
+                spread.wait(done, self.wall_us() - began_us);
+            };
+            let stream = &self.project().streams[place];
+            write_history_file(storage.disk(), storage.folder(), stream, 0, offsets.clone(), between)?;
+            events_before += offsets.end - offsets.start;
         }
         self.drop_segments(place, &sealed)
     }

@@ -20,6 +20,8 @@
 //! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, `replay.rs` for files, and
 //! `run.rs`, `commit.rs`, `recovery.rs` for what is stored.
 
+mod checkpoint_chain;
+mod checkpoint_measures;
 mod checkpointer;
 mod clock;
 mod commit;
@@ -45,6 +47,7 @@ mod run;
 mod settle;
 mod slices;
 mod sorted_rows;
+mod spread;
 mod statistics;
 mod steps;
 mod stop;
@@ -57,7 +60,7 @@ mod unit;
 mod visibility;
 mod writer;
 
-pub use checkpointer::{CheckpointMeasures, LastCheckpoint};
+pub use checkpoint_measures::{CheckpointMeasures, LastCheckpoint};
 pub use clock::{Clock, WallClock};
 pub use commit::{IngestMeasures, RefusedBatches};
 pub use dead_letters::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, PlacedDeadLetter};

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::PipelineError;
 use crate::progress::Phase;
 use crate::replay::{open, replay};
+use crate::spread::Spread;
 use crate::steps::seal;
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -173,12 +174,17 @@ fn spill_keys(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
 /// Takes a checkpoint now and then. One that fails is told and tried again: events are safe in the log.
 fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("checkpoints are taken where there is a data folder");
-    while !stop.wait(storage.settings().checkpoint_every) {
+    let every = storage.settings().checkpoint_every;
+    let mut left = every;
+    while !stop.wait(left) {
+        let began_us = engine.wall_us();
         if is_known_as_ours(storage)?
-            && let Err(error) = checkpointer.take()
+            && let Err(error) = checkpointer.take(Spread::within(every, stop))
         {
             tracing::warn!(%error, "a checkpoint failed; the next one is tried in time");
         }
+        let took_us = (engine.wall_us() - began_us).max(0).unsigned_abs();
+        left = every.saturating_sub(Duration::from_micros(took_us));
     }
     Ok(())
 }
@@ -186,9 +192,10 @@ fn take_checkpoints(engine: &Engine, checkpointer: &mut Checkpointer<'_>, stop: 
 /// Keeps sealed segments as Parquet and lets old ones go, as often as checkpoints are taken.
 fn keep_history(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let storage = engine.storage().expect("history is kept where there is a data folder");
-    while !stop.wait(storage.settings().checkpoint_every) {
+    let every = storage.settings().checkpoint_every;
+    while !stop.wait(every) {
         if is_known_as_ours(storage)?
-            && let Err(error) = engine.keep_history()
+            && let Err(error) = engine.keep_history(Spread::within(every, stop))
         {
             tracing::warn!(%error, "sealed segments could not be kept as Parquet, or old ones not be dropped");
         }
@@ -211,7 +218,7 @@ fn is_known_as_ours(storage: &Storage) -> Result<bool, PipelineError> {
 /// The orderly end: all that is known is in a checkpoint, and the logs end whole.
 fn finish(engine: &Engine, checkpointer: &mut Checkpointer<'_>) -> Result<(), PipelineError> {
     if is_known_as_ours(engine.storage().expect("there is a log"))?
-        && let Err(error) = checkpointer.take()
+        && let Err(error) = checkpointer.take(Spread::None)
     {
         tracing::warn!(%error, "the last checkpoint failed; the next start reads more of the log");
     }

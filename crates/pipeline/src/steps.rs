@@ -4,6 +4,7 @@
 use crate::checkpointer::{Checkpointer, InProgress};
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::spread::Spread;
 use crate::stop::Stop;
 use crate::submission::Submission;
 
@@ -64,7 +65,7 @@ impl<'e> Steps<'e> {
 
     /// Writes sealed segments as Parquet and drops those that nobody needs.
     pub fn keep_history(&self) -> Result<(), PipelineError> {
-        self.engine.keep_history()
+        self.engine.keep_history(Spread::None)
     }
 
     /// The orderly end: all that is known is in a checkpoint, and the logs end whole.
@@ -75,7 +76,7 @@ impl<'e> Steps<'e> {
         while self.checkpoint.is_some() {
             self.checkpoint()?;
         }
-        self.checkpointer.take()?;
+        self.checkpointer.take(Spread::None)?;
         seal(self.engine)
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::events::problem_of;
 use crate::problem::Problem;
+use crate::reads::refuse_while_recovering;
 use crate::route::parameter;
 use crate::target::{stream_names, unknown};
 
@@ -67,6 +68,7 @@ fn number(head: &Parts, name: &str) -> Result<Option<u64>, Problem> {
 
 /// The page's JSON.
 pub(crate) fn page(engine: &Engine, asked: Asked) -> Result<Vec<u8>, Problem> {
+    refuse_while_recovering(engine)?;
     let page = engine.dead_letters(asked.stream, &asked.query).map_err(|defect| {
         tracing::error!(%defect, "dead letters cannot be read");
         Problem::internal()

@@ -269,3 +269,24 @@ impl Reply {
         if nothing_counts { reply.unprocessable() } else { reply }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: IngestError, status: u16, hint: &str) {
+        let problem = problem_of(error);
+        let json = String::from_utf8(problem.json()).unwrap();
+        assert!(problem.kind.status() == status && json.contains(hint), "{json}");
+    }
+
+    #[test]
+    fn who_waits_for_the_generation_is_not_sent_to_the_disk() {
+        let detail = || "`/data/generation`: too many open files".to_owned();
+        let again = "send it again with the same Idempotency-Key or primary key";
+        check(IngestError::NotSettled { detail: detail() }, 503, again);
+        check(IngestError::BehindNotSettled, 503, "come again in a second");
+        check(IngestError::NoClaim { detail: detail() }, 503, "the server ends");
+        check(IngestError::TakenOver, 503, "the one that took over");
+    }
+}

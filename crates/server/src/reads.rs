@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asof_connect::instant_text;
-use asof_pipeline::{Phase, ReadError};
+use asof_pipeline::{Engine, Phase, ReadError};
 
 use crate::app::App;
 use crate::body::HeldBody;
@@ -71,10 +71,7 @@ impl Read {
     }
 
     fn read(&self, call: &FeatureCall) -> Result<Vec<u8>, Problem> {
-        if self.app.engine.phase() == Phase::Recovering {
-            let problem = Problem::new(Kind::Unavailable, "state is brought back from the checkpoint and the log");
-            return Err(problem.hint("come again when `/readyz` says ready"));
-        }
+        refuse_while_recovering(&self.app.engine)?;
         let rows = call.rows.rows;
         let reading = self.app.engine.reading();
         let as_of_us = call.as_of_us.unwrap_or_else(|| reading.now_us());
@@ -83,6 +80,15 @@ impl Read {
         self.app.traffic.answered(rows);
         Ok(self.target.layout.json(reading.published(), &answers, rows, as_of_us))
     }
+}
+
+/// What is not there yet must not pass for what is not there.
+pub(crate) fn refuse_while_recovering(engine: &Engine) -> Result<(), Problem> {
+    if engine.phase() != Phase::Recovering {
+        return Ok(());
+    }
+    let problem = Problem::new(Kind::Unavailable, "state is brought back from the checkpoint and the log");
+    Err(problem.hint("come again when `/readyz` says ready"))
 }
 
 fn problem_of(error: ReadError, as_of_us: i64) -> Problem {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::checkpoint_store::{check_is_there, part_location, store_error, wait};
@@ -33,16 +34,18 @@ impl CheckpointWriter {
     }
 
     /// Writes a part, durable when this returns: at most [`PIECE_BYTES_MAX`](crate::PIECE_BYTES_MAX) bytes, any number of parts
-    /// of one scope. After an error the checkpoint may go on or be dropped.
-    pub fn put(&mut self, scope: PartScope, bytes: Vec<u8>) -> Result<Part, StateError> {
+    /// of one scope. After an error the checkpoint may go on or be dropped. Nothing is kept of the bytes: a caller with a
+    /// clone of them is the only one to have them afterwards.
+    pub fn put(&mut self, scope: PartScope, bytes: impl Into<Bytes>) -> Result<Part, StateError> {
         if self.put == 0 {
             self.refuse_if_finished_before()?;
         }
         let path = part_path(&scope, self.generation, self.epoch, self.put);
-        let (part, object) = Part::write(scope, path, bytes)?;
+        let bytes = bytes.into();
+        let (part, header) = Part::write(scope, path, &bytes)?;
         let location = part_location(&part)?;
         // Not `Create`: an earlier process may have left an unfinished checkpoint of this epoch.
-        wait(self.store.put(&location, PutPayload::from_bytes(object)))
+        wait(self.store.put(&location, PutPayload::from_iter([header, bytes])))
             .map_err(store_error(&part.path, "the checkpoint"))?;
         self.put += 1;
         self.parts.push(part.clone());

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use asof_disk::{Disk, DiskFile, SyncSite, write_whole};
+use asof_disk::{Disk, DiskFile, SyncSite, write_parts};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -59,7 +59,8 @@ impl DiskStore {
             return Err(Error::AlreadyExists { path: location.to_string(), source: "an earlier put".into() });
         }
         changing.make_folder(&self.objects, folder).map_err(|error| failed(location, error))?;
-        let written = write_whole(&*self.objects.disk, &path, &Bytes::from(payload), OBJECT);
+        let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+        let written = write_parts(&*self.objects.disk, &path, &parts, OBJECT);
         if written.is_err() {
             // What was written of it still takes room: the next put removes it first.
             changing.cleaned.clear();

@@ -79,17 +79,16 @@ pub struct Part {
 }
 
 impl Part {
-    /// Names `piece`, and puts the header before it.
-    pub(crate) fn write(scope: PartScope, path: String, mut piece: Vec<u8>) -> Result<(Part, Bytes), StateError> {
+    /// Names `piece`; what stands before it in its object is the header.
+    pub(crate) fn write(scope: PartScope, path: String, piece: &[u8]) -> Result<(Part, Bytes), StateError> {
         if piece.len() > PIECE_BYTES_MAX {
             let (bytes, bytes_max) = (piece.len() as u64, PIECE_BYTES_MAX as u64);
             return Err(StateError::TooLarge { object: path, bytes, bytes_max });
         }
-        let checksum = XxHash3_64::oneshot(&piece);
+        let checksum = XxHash3_64::oneshot(piece);
         let part = Part { scope, path, bytes: (HEADER_BYTES + piece.len()) as u64, checksum };
-        // Moved up within its own buffer: a second one would double the memory of a checkpoint.
-        piece.splice(0..0, part.header());
-        Ok((part, piece.into()))
+        let header = Bytes::copy_from_slice(&part.header());
+        Ok((part, header))
     }
 
     /// The bytes without the header, if the object is as this part says.

@@ -1,7 +1,8 @@
 //! Streams without a connector: events posted, stored, read back after a kill; who else writes; files that grow.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -95,6 +96,59 @@ fn a_second_writer_is_refused_and_a_take_over_fences_the_first() {
     assert_eq!(status, 503, "{refused}");
     assert_eq!(post(&second, &[], two).0, 200);
     assert_eq!(row_of_seven(&second), json!([2, 3.0]));
+}
+
+/// Here it is this process that hangs.
+#[test]
+fn who_hangs_while_it_begins_a_segment_is_named() {
+    let folder = Folder::new();
+    folder.file("project.sql", PROJECT);
+    assert_eq!(Server::start(&folder, "").end("INT").code, Some(0));
+    let beginning = File::open(folder.path().join(".asof/log/e/0/beginning")).unwrap();
+    beginning.try_lock().unwrap();
+    let expected = ["/log/e/0/beginning`, and lets go of it within a moment unless it hangs", "`kill -9`"];
+    check_refused(&folder, "run . --listen 127.0.0.1:0 --take-over", 2, &expected);
+    beginning.unlock().unwrap();
+    assert_eq!(Server::start(&folder, "--take-over").end("INT").code, Some(0));
+}
+
+const OF_BEFORE: &str = "the data folder was made before primary keys had a secret";
+
+#[test]
+fn a_lost_key_secret_is_not_taken_for_one_that_never_was() {
+    let folder = Folder::new();
+    folder.file("project.sql", PROJECT);
+    let server = Server::start(&folder, "");
+    assert_eq!(post(&server, &[], r#"{"id":1,"k":7,"x":1,"ts":"2026-01-01T00:00:13Z"}"#).0, 200);
+    assert_eq!(server.end("INT").code, Some(0));
+    fs::remove_file(folder.path().join(".asof/key-secret")).unwrap();
+    let said = folder.run("run . --listen 127.0.0.1:0");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("it is not there, and the checkpoints were written with one"), "{}", said.stderr);
+    assert!(!said.stderr.contains(OF_BEFORE), "{}", said.stderr);
+}
+
+#[test]
+fn a_data_folder_of_before_there_were_secrets_is_told() {
+    let folder = Folder::new();
+    let payments = "CREATE STREAM payments (id BIGINT NOT NULL, shop BIGINT NOT NULL, ts TIMESTAMP NOT NULL,
+        PRIMARY KEY (id), WATERMARK FOR ts AS ts - INTERVAL '10' SECOND);";
+    folder.file("project.sql", payments);
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline/tests/samples/data-folder-1");
+    copy(&sample, &folder.path().join(".asof"));
+    let said = Server::start(&folder, "").end("INT");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!(said.stderr.matches(OF_BEFORE).count(), 1, "{}", said.stderr);
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { fs::copy(&from, &to).map(drop).unwrap() }
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ nonsense
 "#;
 
 fn serve(folder: &Folder) -> Server<'_> {
-    Server::spawn(folder, folder.command("run . --listen 127.0.0.1:0 --clock event"))
+    Server::spawn(folder, folder.command("run . --listen 127.0.0.1:0 --clock event")).ready()
 }
 
 fn ask(server: &Server<'_>, words: &str, code: i32) -> Said {

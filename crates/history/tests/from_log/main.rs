@@ -275,7 +275,7 @@ fn older_events_come_from_parquet_files() {
     log.append(&live(400, vec![(payment("h", 390, 128), Used), (payment("h", 390, 128), Duplicate)]));
     log.log.sync().unwrap();
     let stream = project("").streams[0].clone();
-    write_history_file(&log.disk, &folder.path().join(".asof"), &stream, 0, 0..11).unwrap();
+    write_history_file(&log.disk, &folder.path().join(".asof"), &stream, 0, 0..11, &mut |_| ()).unwrap();
     let both = Stored { folder, log };
     let instants = [50, 101, 301, 400];
     let event_time = named(&[(71, "e"), (95, "d"), (127, "g"), (255, "h")]);

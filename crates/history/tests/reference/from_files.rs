@@ -163,7 +163,7 @@ impl<'a> Files<'a> {
         if let (Stored::Dropped, [older @ .., last]) = (self.stored, &log.log.segments()[..])
             && !older.is_empty()
         {
-            write_history_file(&log.disk, &data_folder, &stream, 0, 0..last.first_offset).unwrap();
+            write_history_file(&log.disk, &data_folder, &stream, 0, 0..last.first_offset, &mut |_| ()).unwrap();
             assert_eq!(log.log.drop_segments_before(last.first_offset).unwrap(), older.len());
         }
     }
