@@ -138,7 +138,7 @@ impl<'e> Checkpointer<'e> {
     }
 
     fn weight(&self, view: usize) -> usize {
-        if self.is_stored(view) { self.engine.view(view).online.held().bytes } else { 0 }
+        if self.engine.is_stored(view) { self.engine.view(view).online.held().bytes } else { 0 }
     }
 
     /// The share of the images that are taken, from 0 to 1.

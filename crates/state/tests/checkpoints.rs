@@ -276,7 +276,7 @@ fn a_stream_may_have_any_name() {
     let names = ["manifests", "Card", "card", "../..", "", ".", "a/b", "100 % ä", &"É".repeat(300)];
     for name in names {
         let kind = PartKind::View { name: name.to_owned(), fingerprint: 1, is_base: true };
-        writer.put(PartScope { stream: name.to_owned(), partition: 0, kind }, name.into()).unwrap();
+        writer.put(PartScope { stream: name.to_owned(), partition: 0, kind }, name.as_bytes().to_vec()).unwrap();
     }
     let manifest = writer.finish(about(1)).unwrap();
     assert_eq!((newest(&store), store.prune(1).unwrap()), ((Some((1, 1)), vec![]), 0));

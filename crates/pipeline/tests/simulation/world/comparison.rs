@@ -69,7 +69,7 @@ impl World {
 fn earliest_us(engine: &Engine, view: usize) -> Option<i64> {
     let reading = engine.reading();
     let streams = reading.streams_of_view(view).into_iter().map(|stream| &reading.published().streams[stream]);
-    streams.filter_map(|position| position.earliest_us(engine.settings().as_of_horizon_us)).max()
+    streams.filter_map(|position| Some(position.watermark_us? - engine.settings().as_of_horizon_us)).max()
 }
 
 /// All features of a view as text, entity by entity.

@@ -70,7 +70,7 @@ impl World {
     /// The page at which a walk stands; `None` where something was made to fail, and it is to be asked for again.
     fn ask(&mut self, engine: &Engine, walk: &Walk) -> Checked<Option<DeadLetterPage>> {
         let limit = 1 + self.chance.below(4) as usize;
-        let query = DeadLetterQuery { from_offset: walk.from_offset, reason: walk.reason.clone(), limit };
+        let query = DeadLetterQuery { from_offset: walk.from_offset, reason: walk.reason.clone(), reader: None, limit };
         match engine.dead_letters(walk.stream, &query) {
             Ok(Ok(page)) if is_within(&page, limit) => Ok(Some(page)),
             Err(error) if self.is_faulty => {
