@@ -160,8 +160,22 @@ def check_metrics(session, page, of_files):
     """Names, types and labels: all of them of a live project, those of the first table of one that reads files."""
     fetch(session, "/v1/streams/payments/events", json.dumps(ONE_EVENT))
     every, stored = ({described(*row) for row in told(page, head)} for head in ("| Metric |", "| Metric of what is stored |"))
-    same(session, "metrics", every | stored, metrics(session))
+    of_live = metrics(session)
+    write_derived(session)
+    session.begin_server(Command("asof run derived", STARTED), PAGE)
+    same(session, "metrics", every | stored, of_live | metrics(session))
     same(session, "metrics without a data folder", every & of_files, of_files)
+
+
+def write_derived(session):
+    """A project with a derived stream, which the one of the page has not."""
+    session.write("derived/one.csv", "k,ts\na,2026-03-01T12:00:00Z\n")
+    session.write(
+        "derived/features.sql",
+        "CREATE STREAM s (k VARCHAR NOT NULL, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)\n"
+        "WITH (connector = 'file', path = 'one.csv');\n"
+        "CREATE STREAM d AS SELECT k, ts FROM s;\n",
+    )
 
 
 def told(page, head):

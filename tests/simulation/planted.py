@@ -33,7 +33,8 @@ class Defect(Exception):
 def copy_of_workspace(folder):
     for name in ["Cargo.toml", "Cargo.lock", "clippy.toml", "rustfmt.toml"]:
         shutil.copy2(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "crates", folder / "crates", copy_function=shutil.copy2)
+    for name in ["crates", "fuzz"]:
+        shutil.copytree(ROOT / name, folder / name, copy_function=shutil.copy2)
 
 
 def is_ours(name):

@@ -168,12 +168,6 @@ impl DiskFile for FolderFile {
     fn sync(&self, _site: SyncSite) -> io::Result<()> {
         self.0.sync_data()
     }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn let_go(&self) {
-        let whole = None;
-        let _only_a_hint = rustix::fs::fadvise(&self.0, 0, whole, rustix::fs::Advice::DontNeed);
-    }
 }
 
 impl FolderFile {

@@ -89,9 +89,6 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Makes what was written, and the length, durable. After an error it is unknown what is, and a later sync that returns
     /// well says nothing about it (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
     fn sync(&self, site: SyncSite) -> io::Result<()>;
-
-    /// What was synced is not read soon: the system may use the memory in which it keeps it for something else. A hint.
-    fn let_go(&self) {}
 }
 
 /// A held advisory lock; dropping it, or the end of the process, gives it back.

@@ -41,14 +41,12 @@ pub fn write_parts(disk: &dyn Disk, path: &Path, parts: &[&[u8]], site: SyncSite
     for piece in parts.iter().flat_map(|part| part.chunks(PIECE_BYTES)) {
         if written - synced >= PIECE_BYTES {
             file.sync(site)?;
-            file.let_go();
             synced = written;
         }
         file.write_at(written as u64, piece)?;
         written += piece.len();
     }
     file.sync(site)?;
-    file.let_go();
     disk.rename(&beside, path)?;
     disk.sync_folder(path.parent().unwrap_or(Path::new("")), site)
 }
