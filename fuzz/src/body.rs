@@ -66,6 +66,6 @@ fn is_in_calendar(batch: &RecordBatch, row: usize) -> bool {
     batch.columns().iter().filter(|column| column.is_valid(row)).all(|column| {
         let time = column.as_primitive_opt::<TimestampMicrosecondType>().map(|times| times.value(row));
         let day = column.as_primitive_opt::<Date32Type>().map(|days| i64::from(days.value(row)));
-        time.or(day.map(|day| day * DAY_US)).is_none_or(|time_us| YEARS_US.contains(&time_us))
+        time.or(day.map(|day| day.saturating_mul(DAY_US))).is_none_or(|time_us| YEARS_US.contains(&time_us))
     })
 }
