@@ -73,10 +73,20 @@ impl Frame {
         }
         start.min(end)..end
     }
+
+    /// The least event time that the frame can hold as of `t_us` or later; `None` where the events decide, as they do for
+    /// frames that count rows.
+    pub(crate) fn reach_us(&self, t_us: i64) -> Option<i64> {
+        let Extent::Range { preceding_us, lag_us } = self.extent else { return None };
+        let from_us = preceding_us.map_or(i64::MIN, |preceding_us| t_us.saturating_sub(preceding_us));
+        let bucket_us = self.calendar.map_or(i64::MIN, |calendar| calendar.bucket_start_us(t_us));
+        let after_end_us = t_us.saturating_sub(lag_us).saturating_add(1);
+        Some(from_us.max(bucket_us).min(after_end_us))
+    }
 }
 
 /// Index of the first event with event time ≥ `t_us`.
-fn first_from<E: Events>(events: &E, t_us: i64, near: usize) -> usize {
+pub(crate) fn first_from<E: Events>(events: &E, t_us: i64, near: usize) -> usize {
     search(events.len(), near, |index| events.time_us(index) >= t_us)
 }
 
@@ -224,6 +234,10 @@ mod tests {
             (near_start, near_end) in (0..80usize, 0..80usize),
         ) {
             check(frame, &times, t_us, None, near_start..near_end);
+            if let Some(reach_us) = frame.reach_us(t_us) {
+                let bounds = frame.bounds(&Times(times.clone()), t_us, None, &(0..0));
+                assert_eq!(first_from(&Times(times), reach_us, 0), bounds.start, "{frame:?} as of {t_us}");
+            }
         }
 
         #[test]

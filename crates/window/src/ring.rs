@@ -55,6 +55,8 @@ pub struct Ring {
     head: u32,
     /// Bit per word slot: two words wide.
     broad: u32,
+    /// Time of the first event, said here so that one who only asks for it does not wait for the words.
+    oldest_us: i64,
     rare: Option<Box<Rare>>,
 }
 
@@ -156,6 +158,9 @@ impl Ring {
         let end = self.words.len();
         self.words.resize(end + stride, 0);
         self.words.copy_within(at..end, at + stride);
+        if index == 0 {
+            self.oldest_us = from.time_us(row);
+        }
         write_event(&mut self.words[at..at + stride], layout, broad, from, row, tie);
         self.insert_rare(layout, from, row, tie, index);
         index
@@ -165,6 +170,12 @@ impl Ring {
     #[inline]
     pub(crate) fn tail(&self) -> u32 {
         self.words.last().copied().unwrap_or(0)
+    }
+
+    /// The least event time, in microseconds. Of a ring without events, any.
+    #[inline]
+    pub(crate) fn oldest_us(&self) -> i64 {
+        self.oldest_us
     }
 
     /// Whether the next insertion will have to move the events. A good moment to drop some first.
@@ -187,6 +198,7 @@ impl Ring {
                 self.words.shrink_to_fit();
             }
         }
+        self.note_oldest(layout);
     }
 
     /// Bytes of memory held beside the ring itself. Takes the same short time for rings of all lengths.
@@ -222,8 +234,16 @@ impl Ring {
         let text_bytes = texts.iter().chain(&primary_keys).map(|text| text.len()).sum();
         let is_rare = layout.wides + layout.texts + primary_keys.len() > 0;
         let rare = is_rare.then(|| Box::new(Rare { wides, texts, primary_keys, text_bytes }));
-        let ring = Ring { words, head: 0, broad, rare };
+        let mut ring = Ring { words, head: 0, broad, oldest_us: 0, rare };
+        ring.note_oldest(layout);
         (is_whole && ring.events(layout).are_in_order()).then_some(ring)
+    }
+
+    fn note_oldest(&mut self, layout: &RingLayout) {
+        let events = self.events(layout);
+        if events.len() > 0 {
+            self.oldest_us = events.time_us(0);
+        }
     }
 
     /// Makes room for an event: over the events that are gone if they are as many as growth would add, else at the end.

@@ -22,10 +22,10 @@ use crate::cursor::{Cursor, ReadAt};
 use crate::entity_index::{EntityIndex, NO_NUMBER};
 use crate::events::Events;
 use crate::excluding::Excluding;
-use crate::frame::Extent;
+use crate::frame::{Extent, first_from};
 use crate::keys::Keys;
 use crate::program::Program;
-use crate::ring::{Ring, RingLayout, TieBreak};
+use crate::ring::{Ring, RingEvents, RingLayout, TieBreak};
 use crate::standing::StandingCursors;
 use crate::unsettled::{Unsettled, UnsettledEvent};
 use crate::version::{ReadPoint, Version};
@@ -49,6 +49,8 @@ pub struct WindowState {
     capturing: Capturing,
     settled: Version,
     floor_us: Option<i64>,
+    /// Events of older times are needed by no read as of the floor or later; `None` where the frames' events decide.
+    reach_us: Option<i64>,
     /// The number that [`WindowState::sweep`] looks at next.
     swept: usize,
     event_count: usize,
@@ -81,6 +83,7 @@ impl WindowState {
             capturing: Capturing::default(),
             settled: Version::default(),
             floor_us: None,
+            reach_us: None,
             swept: 0,
             event_count: 0,
             ring_bytes: 0,
@@ -153,7 +156,11 @@ impl WindowState {
     /// No read will come at a version before `settled`, nor as of an instant before `floor_us`. Neither goes back: a
     /// smaller one changes nothing.
     pub fn settle(&mut self, settled: Version, floor_us: Option<i64>) {
-        self.floor_us = self.floor_us.max(floor_us);
+        if self.floor_us < floor_us {
+            self.floor_us = floor_us;
+            let reaches = self.program.frames().iter().map(|frame| floor_us.and_then(|floor_us| frame.reach_us(floor_us)));
+            self.reach_us = reaches.min().flatten();
+        }
         self.settled = self.settled.max(settled);
         while let Some(event) = self.unsettled.pop(self.settled) {
             self.standing.settled(event.number, event.time_us);
@@ -245,12 +252,15 @@ impl WindowState {
     /// event is unsettled: a read that does not see it needs one row more.
     fn trim(&mut self, number: u32) {
         let Some(floor_us) = self.floor_us else { return };
-        let entity = &self.entities[number as usize];
-        let events = entity.ring.events(&self.layout);
-        let whole = 0..events.len();
-        let frames = self.program.frames().iter();
-        let needed = frames.map(|frame| frame.bounds(&events, floor_us, None, &whole).start).min();
-        let gone = needed.unwrap_or(events.len());
+        let ring = &self.entities[number as usize].ring;
+        if self.reach_us.is_some_and(|reach_us| reach_us <= ring.oldest_us()) {
+            return;
+        }
+        let events = ring.events(&self.layout);
+        let gone = match self.reach_us {
+            Some(reach_us) => first_from(&events, reach_us, 0),
+            None => first_needed(&self.program, &events, floor_us),
+        };
         if gone == 0 {
             return;
         }
@@ -278,6 +288,13 @@ impl WindowState {
         self.capturing.renumber(&new_numbers);
         self.swept = 0;
     }
+}
+
+/// Index of the first event that some frame holds as of `floor_us`.
+fn first_needed(program: &Program, events: &RingEvents<'_>, floor_us: i64) -> usize {
+    let whole = 0..events.len();
+    let starts = program.frames().iter().map(|frame| frame.bounds(events, floor_us, None, &whole).start);
+    starts.min().unwrap_or(events.len())
 }
 
 mod images;
