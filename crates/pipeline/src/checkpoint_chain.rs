@@ -4,7 +4,10 @@ use asof_state::Part;
 use asof_window::Captured;
 
 /// Checkpoints in a chain before all is written anew, however small they are.
-const CHAIN_MAX: usize = 16;
+const CHAIN_MAX: usize = 64;
+/// All is written anew when what was written since the base is this part of it: a start puts each delta back into entities
+/// that are there already, which takes longer for a byte than the base does.
+const DELTAS_SHARE: u64 = 2;
 
 /// The parts of one thing, from its base on.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ impl Chain {
     /// What the next checkpoint writes of it.
     pub(crate) fn next(&self) -> Captured {
         let delta_bytes = bytes_of(&self.parts) - self.base_bytes;
-        let is_worth = !self.parts.is_empty() && delta_bytes <= self.base_bytes && self.deltas < CHAIN_MAX;
+        let is_worth = !self.parts.is_empty() && delta_bytes <= self.base_bytes / DELTAS_SHARE && self.deltas < CHAIN_MAX;
         if is_worth { Captured::Touched } else { Captured::Whole }
     }
 

@@ -5,8 +5,9 @@
 //!             │  written   │  pending, but for those  │  came after the capture began: not in it
 //!             │  in turn   │  written out of turn (▪) │
 //! ```
-//! Rule kept here: a pending entity is written before it changes (copy on write), so that all images are of the moment at
-//! which the capture began. Whoever changes an entity asks [`Capturing::before_change`] first. Nobody tells of entities
+//! Rule kept here: all images are of the moment at which the capture began. Events that come in behind those of then are
+//! left out of the image; a pending entity that changes otherwise is written before that (copy on write): whoever does that
+//! asks [`Capturing::before_change`] first. Pending entities keep the events that they could drop. Nobody tells of entities
 //! that are removed: they have no events, so that neither they nor who gets their number next have an image.
 
 use crate::entity_index::NO_NUMBER;
@@ -26,6 +27,8 @@ pub enum Captured {
 pub(crate) struct Capturing {
     /// Entities that took in an event since the last capture began.
     touched: NumberSet,
+    /// Captures that were begun.
+    cuts: u32,
     running: Option<Running>,
 }
 
@@ -45,6 +48,7 @@ impl Capturing {
     /// Begins a capture of a shard that has given out so many numbers. One that is still running is given up.
     pub(crate) fn begin(&mut self, what: Captured, numbers: usize) {
         let touched = std::mem::take(&mut self.touched);
+        self.cuts += 1;
         self.running = Some(Running {
             chosen: (what == Captured::Touched).then_some(touched),
             next: 0,
@@ -54,15 +58,36 @@ impl Capturing {
         });
     }
 
-    /// Where an entity's image has to be written before it changes; `None` if it need not be.
+    /// Captures begun so far.
     #[inline]
-    pub(crate) fn before_change(&mut self, number: u32) -> Option<&mut Vec<u8>> {
-        let running = self.running.as_mut()?;
-        if !running.is_pending(number) {
-            return None;
-        }
+    pub(crate) fn cuts(&self) -> u32 {
+        self.cuts
+    }
+
+    /// Whether the capture that is running has to take an entity, and has not yet.
+    #[inline]
+    pub(crate) fn is_pending(&self, number: u32) -> bool {
+        self.running.as_ref().is_some_and(|running| running.is_pending(number))
+    }
+
+    /// Whether the capture that is running takes all that entities have, not what is new.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.chosen.is_none())
+    }
+
+    /// Where an entity's image has to be written before it changes, to be given back to [`Capturing::end_save`]; `None`
+    /// if it need not be.
+    pub(crate) fn before_change(&mut self, number: u32) -> Option<Vec<u8>> {
+        let running = self.running.as_mut().filter(|running| running.is_pending(number))?;
         running.done.insert(number);
-        Some(&mut running.saved)
+        Some(std::mem::take(&mut running.saved))
+    }
+
+    /// Takes back what [`Capturing::before_change`] gave, with the image behind it.
+    pub(crate) fn end_save(&mut self, saved: Vec<u8>) {
+        if let Some(running) = &mut self.running {
+            running.saved = saved;
+        }
     }
 
     /// An entity took in an event.

@@ -115,13 +115,20 @@ impl EntityIndex {
     #[inline]
     pub fn find(&self, keys: &Keys, row: usize) -> Option<u32> {
         match keys {
-            Keys::Words(words) => {
-                let word = words[row];
+            Keys::Words(words) => self.find_key(EntityKey::Word(words[row])),
+            Keys::Rows(rows) => self.find_key(EntityKey::Bytes(rows.row(row).data())),
+        }
+    }
+
+    /// The number of the entity with this key.
+    #[inline]
+    pub(crate) fn find_key(&self, key: EntityKey<'_>) -> Option<u32> {
+        match key {
+            EntityKey::Word(word) => {
                 self.words.find(hash_word(word), |(other, _)| *other == word).map(|(_, number)| *number)
             }
-            Keys::Rows(rows) => {
-                let row = rows.row(row);
-                let (bytes, hash) = (row.data(), hash_bytes(row.data()));
+            EntityKey::Bytes(bytes) => {
+                let hash = hash_bytes(bytes);
                 let same = |(other, number): &(u64, u32)| *other == hash && self.arena.get(*number) == bytes;
                 self.bytes.find(hash, same).map(|(_, number)| *number)
             }

@@ -1,4 +1,4 @@
-//! The byte format of an entity's events, in which they lie in checkpoints. Version 1; integers are little-endian:
+//! The byte format of an entity's events, in which they lie in checkpoints; integers are little-endian:
 //!
 //! ```text
 //!   version·1 │ key kind·1 │ has primary keys·1 │ 0·1 │ key bytes·4 │ broad slots·4 │ events·4 │ body bytes·8      (head)
@@ -8,17 +8,22 @@
 //!              length·4 of each text, then of each primary key
 //!              texts, then primary keys
 //! ```
+//! Version 1 holds all events of its entity, version 3 those that were added since an earlier image of it.
+//!
 //! Images follow each other with nothing between them. They say nothing of the layout of words: an image fits states of
 //! the program that wrote it, and of no other, which is for whoever keeps images to know.
 //!
 //! Rule kept here: any bytes give rings that are in order or an error, and no memory is taken that the length of the bytes
 //! does not justify.
 
+use crate::additions::Share;
 use crate::keys::{hash_bytes, hash_word};
 use crate::ring::{Ring, RingLayout, RingParts};
 
-/// The version that is written, and the only one that is read.
+/// The version of images that hold all events of an entity.
 pub const IMAGE_VERSION: u8 = 1;
+/// The version of images that hold the events added since an earlier one.
+const ADDITION_VERSION: u8 = 3;
 const HEAD_BYTES: usize = 24;
 const KIND_WORD: u8 = 0;
 const KIND_BYTES: u8 = 1;
@@ -29,7 +34,7 @@ const CHUNK_WORDS: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Written by another version of the program.
-    #[error("the image at byte {at} has version {found}, this program reads version {IMAGE_VERSION}")]
+    #[error("the image at byte {at} has version {found}, this program reads {IMAGE_VERSION} and {ADDITION_VERSION}")]
     Version {
         /// Where it begins among the bytes given.
         at: usize,
@@ -67,6 +72,7 @@ pub(crate) enum EntityKey<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Image<'a> {
     at: usize,
+    version: u8,
     bytes: &'a [u8],
     key: EntityKey<'a>,
     broad: u32,
@@ -82,13 +88,13 @@ pub struct Images<'a> {
     at: usize,
 }
 
-/// Appends the image of an entity. One without events has none: it answers like one never seen.
-pub(crate) fn write(out: &mut Vec<u8>, key: EntityKey<'_>, ring: &Ring, layout: &RingLayout) {
-    let events = ring.len(layout);
-    if events == 0 {
-        return;
-    }
-    let RingParts { broad, words, wides, texts, primary_keys } = ring.parts(layout);
+/// Appends the image of a share of an entity's events, which is not empty: an entity without events has no image, it answers
+/// like one never seen.
+pub(crate) fn write(out: &mut Vec<u8>, key: EntityKey<'_>, ring: &Ring, share: Share, layout: &RingLayout) {
+    let Share { start, end } = share;
+    debug_assert!(start < end, "an image holds events");
+    let version = if start == 0 { IMAGE_VERSION } else { ADDITION_VERSION };
+    let RingParts { broad, words, wides, texts, primary_keys } = ring.parts(layout, start..end);
     let strings = || texts.iter().chain(primary_keys);
     let string_bytes: usize = strings().map(|string| size_of::<u32>() + string.len()).sum();
     let body_bytes = size_of_val(words) + size_of_val(wides) + string_bytes;
@@ -97,10 +103,10 @@ pub(crate) fn write(out: &mut Vec<u8>, key: EntityKey<'_>, ring: &Ring, layout: 
         EntityKey::Bytes(bytes) => (KIND_BYTES, bytes.len()),
     };
     out.reserve(HEAD_BYTES + key_bytes + body_bytes);
-    out.extend_from_slice(&[IMAGE_VERSION, kind, u8::from(!primary_keys.is_empty()), 0]);
+    out.extend_from_slice(&[version, kind, u8::from(!primary_keys.is_empty()), 0]);
     out.extend_from_slice(&length(key_bytes));
     out.extend_from_slice(&broad.to_le_bytes());
-    out.extend_from_slice(&length(events));
+    out.extend_from_slice(&length(end - start));
     out.extend_from_slice(&(body_bytes as u64).to_le_bytes());
     match key {
         EntityKey::Word(word) => out.extend_from_slice(&word.to_le_bytes()),
@@ -136,9 +142,9 @@ impl<'a> Images<'a> {
         let at = self.at;
         let damaged = |detail| ImageError::Damaged { at, detail };
         let rest = &self.bytes[at..];
-        match rest.first() {
-            Some(version) if *version != IMAGE_VERSION => return Err(ImageError::Version { at, found: *version }),
-            _ => {}
+        let version = rest.first().copied().unwrap_or(IMAGE_VERSION);
+        if version != IMAGE_VERSION && version != ADDITION_VERSION {
+            return Err(ImageError::Version { at, found: version });
         }
         let (head, rest) = rest.split_first_chunk::<HEAD_BYTES>().ok_or(damaged("its head is cut off"))?;
         let [_, kind, has_primary_keys, nothing, ..] = *head;
@@ -160,7 +166,8 @@ impl<'a> Images<'a> {
             return Err(damaged("it holds no event"));
         }
         let bytes = &self.bytes[at..at + HEAD_BYTES + key_bytes as usize + body.len()];
-        Ok(Image { at, bytes, key, broad, events: events as usize, has_primary_keys: has_primary_keys == 1, body })
+        let has_primary_keys = has_primary_keys == 1;
+        Ok(Image { at, version, bytes, key, broad, events: events as usize, has_primary_keys, body })
     }
 }
 
@@ -194,6 +201,11 @@ impl<'a> Image<'a> {
     /// Whether its key is a word, as those of a [`KeyEncoder`](crate::KeyEncoder) that says so are.
     pub fn has_word_key(&self) -> bool {
         matches!(self.key, EntityKey::Word(_))
+    }
+
+    /// Whether it adds to what the entity has, in place of replacing it.
+    pub(crate) fn is_addition(&self) -> bool {
+        self.version == ADDITION_VERSION
     }
 
     pub(crate) fn key(&self) -> EntityKey<'a> {

@@ -12,6 +12,7 @@
 //! Read [`Program`] first, then [`Cursor`]; `exact.rs` is why subtracting on eviction is allowed here.
 
 mod accumulator;
+mod additions;
 mod aggregate;
 mod answers;
 mod bag;

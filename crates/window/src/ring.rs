@@ -10,6 +10,7 @@
 //! Decimals, texts and primary keys are rare and live in a box beside the words.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::events::Events;
 use crate::frame::search;
@@ -166,6 +167,28 @@ impl Ring {
         index
     }
 
+    /// Takes in all events of another ring: behind its own as they lie there if they belong there, else one by one.
+    pub(crate) fn add(&mut self, layout: &RingLayout, added: &Ring) {
+        let (own, events) = (self.events(layout), added.events(layout));
+        let belongs_behind = own.len() > 0
+            && events.len() > 0
+            && own.order_against(own.len() - 1, events.time_us(0), events.tie(0)) != Ordering::Greater;
+        if self.broad != added.broad || !belongs_behind {
+            (0..events.len()).for_each(|index| {
+                self.insert(layout, &events, index, events.tie(index));
+            });
+            return;
+        }
+        self.words.reserve_exact(events.words.len());
+        self.words.extend_from_slice(events.words);
+        if let (Some(own), Some(added)) = (&mut self.rare, &added.rare) {
+            own.wides.extend_from_slice(&added.wides);
+            own.texts.extend_from_slice(&added.texts);
+            own.primary_keys.extend_from_slice(&added.primary_keys);
+            own.text_bytes += added.text_bytes;
+        }
+    }
+
     /// The last word held, read to have the ring's end in the cache.
     #[inline]
     pub(crate) fn tail(&self) -> u32 {
@@ -206,14 +229,19 @@ impl Ring {
         self.words.capacity() * 4 + self.rare.as_ref().map_or(0, |rare| rare.memory_bytes())
     }
 
-    /// What lies in it, without what is gone.
-    pub(crate) fn parts(&self, layout: &RingLayout) -> RingParts<'_> {
-        let gone = self.head as usize * layout.words_of_event(self.broad);
+    /// What these of its events are made of.
+    pub(crate) fn parts(&self, layout: &RingLayout, events: Range<usize>) -> RingParts<'_> {
+        let (head, stride) = (self.head as usize, layout.words_of_event(self.broad));
+        let each = |count: usize| events.start * count..events.end * count;
         let (wides, texts, primary_keys) = match &self.rare {
             None => (&[][..], &[][..], &[][..]),
-            Some(rare) => (&rare.wides[..], &rare.texts[..], &rare.primary_keys[..]),
+            Some(rare) => {
+                let keys = if rare.primary_keys.is_empty() { 0..0 } else { events.clone() };
+                (&rare.wides[each(layout.wides)], &rare.texts[each(layout.texts)], &rare.primary_keys[keys])
+            }
         };
-        RingParts { broad: self.broad, words: &self.words[gone..], wides, texts, primary_keys }
+        let words = &self.words[(head + events.start) * stride..(head + events.end) * stride];
+        RingParts { broad: self.broad, words, wides, texts, primary_keys }
     }
 
     /// The ring that has these parts, as many of each as the layout says; `None` if no ring of this layout can have them:
@@ -354,13 +382,16 @@ impl RingEvents<'_> {
 
     fn are_in_order(&self) -> bool {
         (1..self.len()).all(|index| match self.time_us(index - 1).cmp(&self.time_us(index)) {
-            Ordering::Equal if self.layout.follows_order => self.tie(index - 1) <= self.tie(index),
+            Ordering::Equal => self.tie(index - 1) <= self.tie(index),
             order => order != Ordering::Greater,
         })
     }
 
-    /// What an event carries of its tie-breaker; only where the view follows order.
-    fn tie(&self, index: usize) -> TieBreak<'_> {
+    /// What an event carries of its tie-breaker: nothing where the view does not follow order.
+    pub(crate) fn tie(&self, index: usize) -> TieBreak<'_> {
+        if !self.layout.follows_order {
+            return TieBreak { primary_key: &[], partition: 0, offset: 0 };
+        }
         let event = self.event(index);
         let keys = self.ring.rare.as_ref().map(|rare| &rare.primary_keys);
         let primary_key = keys.and_then(|keys| keys.get(index)).map_or(&[][..], |key| key);

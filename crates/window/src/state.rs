@@ -15,6 +15,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use crate::additions::Additions;
 use crate::answers::Answers;
 use crate::capture::Capturing;
 use crate::carried::SortedRun;
@@ -68,6 +69,7 @@ struct Entity {
     ring: Ring,
     /// The version of the event taken in last.
     newest: Version,
+    additions: Additions,
 }
 
 impl WindowState {
@@ -218,8 +220,9 @@ impl WindowState {
     }
 
     fn take_in(&mut self, number: u32, from: &SortedRun<'_>, row: usize, version: Version, tie: TieBreak<'_>) {
-        self.save(number);
-        if !self.counts_rows && self.entities[number as usize].ring.is_full(&self.layout) {
+        if self.capturing.is_pending(number) {
+            self.save_unless_added(number, from.time_us(row), tie);
+        } else if !self.counts_rows && self.entities[number as usize].ring.is_full(&self.layout) {
             self.trim(number);
         }
         self.capturing.touched(number);
@@ -229,12 +232,27 @@ impl WindowState {
         entity.newest = version;
         self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
         self.event_count += 1;
-        self.standing.inserted(&self.program, number, &entity.ring.events(&self.layout), index);
+        let events = entity.ring.events(&self.layout);
+        entity.additions.came(self.capturing.cuts(), events.len() - 1 - index);
+        self.standing.inserted(&self.program, number, &events, index);
         let follows_order = self.program.follows_order();
         self.unsettled.push(UnsettledEvent::new(version, number, from.time_us(row), tie, follows_order));
     }
 
+    /// Writes the image of a pending entity, unless the event that it is about to take in can be left out of it.
+    fn save_unless_added(&mut self, number: u32, time_us: i64, tie: TieBreak<'_>) {
+        let Entity { ring, additions, .. } = &self.entities[number as usize];
+        let events = ring.events(&self.layout);
+        let newer = events.len() - events.first_after(time_us, tie, events.len());
+        if additions.is_before_cut(self.capturing.cuts(), newer) {
+            self.save(number);
+        }
+    }
+
     fn sweep_entity(&mut self, number: u32) {
+        if self.capturing.is_pending(number) {
+            return;
+        }
         let is_settled = self.entities[number as usize].newest <= self.settled;
         if is_settled || !self.counts_rows {
             self.trim(number);
@@ -265,7 +283,6 @@ impl WindowState {
             return;
         }
         self.standing.dropped_first(&self.program, number, &events, gone);
-        self.save(number);
         let entity = &mut self.entities[number as usize];
         let bytes_before = entity.ring.memory_bytes();
         entity.ring.drop_first(&self.layout, gone);

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   begin_capture ─▶ capture, capture, … true        all entities, or those touched since the last begin
-//!        └ from here on, an entity that is about to change is written first
-//!   restore(base), restore(touched), …               an image replaces what its entity had
+//!        └ from here on, an entity that changes otherwise than at its end is written first
+//!   restore(base), restore(touched), …               an image replaces what its entity had, or adds to it
 //! ```
 
 use super::{Entity, WindowState};
+use crate::additions::Additions;
 use crate::capture::Captured;
 use crate::image::{self, Image, ImageError, Images};
 use crate::ring::Ring;
@@ -29,17 +30,16 @@ impl WindowState {
         let full = out.len() + bytes_max.max(1);
         out.append(&mut self.capturing.take_saved());
         while out.len() < full {
+            // Whether it is whole is known while it runs: the call that finds no next one ends it.
+            let is_whole = self.capturing.is_whole();
             let Some(number) = self.capturing.next() else { return true };
-            let ring = &self.entities[number as usize].ring;
-            if ring.len(&self.layout) > 0 {
-                image::write(out, self.index.key(number), ring, &self.layout);
-            }
+            self.write_image(number, is_whole, out);
         }
         false
     }
 
-    /// Puts entities back that a state of the same program captured; an image replaces what the entity had. Returns how
-    /// many. All events are settled after it. With an error, the images before the one at fault are put back.
+    /// Puts entities back that a state of the same program captured; an image replaces what the entity had, or adds to it
+    /// what came since an earlier one. Returns how many. All events are settled after it. With an error, the images before the one at fault are put back.
     pub fn restore(&mut self, images: &[u8]) -> Result<usize, ImageError> {
         while let Some(event) = self.unsettled.pop(Version(u64::MAX)) {
             self.standing.settled(event.number, event.time_us);
@@ -51,21 +51,33 @@ impl WindowState {
         for image in Images::new(images) {
             let image = image?;
             let ring = image.ring(&self.layout)?;
-            let number = self.index.intern_key(image.key());
-            self.put_back(number.ok_or(image.damaged("its key is of another kind"))?, ring);
+            if image.is_addition() {
+                let number = self.index.find_key(image.key()).ok_or(image.damaged("it adds to an entity without events"))?;
+                self.add_back(number, &ring);
+            } else {
+                let number = self.index.intern_key(image.key());
+                self.put_back(number.ok_or(image.damaged("its key is of another kind"))?, ring);
+            }
             restored += 1;
         }
         Ok(restored)
     }
 
     /// Writes the image of an entity that is about to change, if a capture still has to take it.
-    #[inline]
     pub(super) fn save(&mut self, number: u32) {
-        if let Some(out) = self.capturing.before_change(number) {
-            let ring = &self.entities[number as usize].ring;
-            if ring.len(&self.layout) > 0 {
-                image::write(out, self.index.key(number), ring, &self.layout);
-            }
+        let is_whole = self.capturing.is_whole();
+        if let Some(mut saved) = self.capturing.before_change(number) {
+            self.write_image(number, is_whole, &mut saved);
+            self.capturing.end_save(saved);
+        }
+    }
+
+    /// The image of an entity as the capture that is running has it.
+    fn write_image(&self, number: u32, is_whole: bool, out: &mut Vec<u8>) {
+        let Entity { ring, additions, .. } = &self.entities[number as usize];
+        let share = additions.share(self.capturing.cuts(), ring.len(&self.layout), is_whole);
+        if share.start < share.end {
+            image::write(out, self.index.key(number), ring, share, &self.layout);
         }
     }
 
@@ -83,7 +95,19 @@ impl WindowState {
         let entity = &mut self.entities[number as usize];
         self.ring_bytes = self.ring_bytes - entity.ring.memory_bytes() + ring.memory_bytes();
         self.event_count = self.event_count - entity.ring.len(&self.layout) + ring.len(&self.layout);
-        *entity = Entity { ring, newest: Version::default() };
+        *entity = Entity { ring, ..Entity::default() };
+        self.standing.replaced(&self.program, number, &entity.ring.events(&self.layout));
+    }
+
+    /// Adds events to what an entity has.
+    fn add_back(&mut self, number: u32, added: &Ring) {
+        self.save(number);
+        let entity = &mut self.entities[number as usize];
+        let bytes_before = entity.ring.memory_bytes();
+        entity.ring.add(&self.layout, added);
+        self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
+        self.event_count += added.len(&self.layout);
+        (entity.newest, entity.additions) = (Version::default(), Additions::default());
         self.standing.replaced(&self.program, number, &entity.ring.events(&self.layout));
     }
 }
