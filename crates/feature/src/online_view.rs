@@ -8,6 +8,7 @@
 //! A read names the version that it stands at, and all reads at one version see the same batches, in all views. The writer
 //! promises not to settle a version that a reader still stands before.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -32,6 +33,9 @@ use crate::view::{TakenIn, ViewAnswers, ViewPlan};
 const YIELD_EVERY_ROWS: usize = 256;
 /// After so many rows a long read is asked whether it may go on.
 const ASK_EVERY_ROWS: usize = 64;
+
+/// A shard, and in which of several pieces its images lie where.
+type ShardRuns = (usize, Vec<(usize, Range<usize>)>);
 
 /// A view with the windows of all its entities.
 #[derive(Debug)]
@@ -160,36 +164,59 @@ impl OnlineView {
     }
 
     /// Puts entities back, from images that a view with the same [`ViewPlan::fingerprint`] captured, in any number of
-    /// shards; an image replaces what its entity had. Returns how many. After an error some are back: the view is of no
+    /// shards, by several threads; an image replaces what its entity had, or adds to it. Returns how many. After an error some are back: the view is of no
     /// use then.
-    pub fn restore(&self, images: &[u8]) -> Result<usize, FeatureError> {
+    pub fn restore(&self, pieces: &[impl AsRef<[u8]> + Sync], threads: usize) -> Result<usize, FeatureError> {
         self.is_written.store(true, Ordering::Release);
-        let restored = self.restore_all(images);
+        let restored = self.restore_all(pieces, threads);
         self.is_written.store(false, Ordering::Release);
         restored.map_err(|source| FeatureError::Image { view: self.plan.view().name.clone(), source })
     }
 
-    /// Cuts the images where the shard changes: those of one capture go back in a few long parts.
-    fn restore_all(&self, images: &[u8]) -> Result<usize, ImageError> {
-        let (mut restored, mut start, mut end, mut shard) = (0, 0, 0, 0);
-        for image in Images::new(images) {
-            let image = image?;
-            if image.has_word_key() != self.keys.gives_words() {
-                return Err(image.damaged("its key is of another kind"));
+    /// Several threads, each of which takes shard after shard: in a shard the images go back in their order, so that the state
+    /// is the same whatever the threads.
+    fn restore_all(&self, pieces: &[impl AsRef<[u8]> + Sync], threads: usize) -> Result<usize, ImageError> {
+        let runs = self.runs_by_shard(pieces)?;
+        let (next, restored) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            while let Some((shard, runs)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut state = lock(&self.shards[*shard]);
+                for (piece, run) in runs {
+                    let images = &pieces[*piece].as_ref()[run.clone()];
+                    let count = state.restore(images).map_err(|error| error.moved_by(run.start))?;
+                    restored.fetch_add(count, Ordering::Relaxed);
+                }
             }
-            let next = shard_of(image.hash(), self.shards.len()) as usize;
-            if next != shard {
-                restored += self.restore_shard(shard, images, start..end)?;
-                (start, shard) = (end, next);
-            }
-            end += image.bytes().len();
-        }
-        Ok(restored + self.restore_shard(shard, images, start..end)?)
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads.min(runs.len())).map(|_| scope.spawn(work)).collect();
+            let ended = others.into_iter().map(|other| other.join().expect("restoring does not panic"));
+            std::iter::once(work()).chain(ended).collect::<Result<(), ImageError>>()
+        })?;
+        Ok(restored.into_inner())
     }
 
-    fn restore_shard(&self, shard: usize, images: &[u8], part: Range<usize>) -> Result<usize, ImageError> {
-        let start = part.start;
-        lock(&self.shards[shard]).restore(&images[part]).map_err(|error| error.moved_by(start))
+    /// Cuts the images where the shard changes, which is seldom: a capture goes from shard to shard.
+    fn runs_by_shard(&self, pieces: &[impl AsRef<[u8]>]) -> Result<Vec<ShardRuns>, ImageError> {
+        let mut by_shard: BTreeMap<usize, Vec<(usize, Range<usize>)>> = BTreeMap::new();
+        for (place, piece) in pieces.iter().enumerate() {
+            let mut at = 0;
+            for image in Images::new(piece.as_ref()) {
+                let image = image?;
+                if image.has_word_key() != self.keys.gives_words() {
+                    return Err(image.damaged("its key is of another kind"));
+                }
+                let end = at + image.bytes().len();
+                let runs = by_shard.entry(shard_of(image.hash(), self.shards.len()) as usize).or_default();
+                match runs.last_mut() {
+                    Some((last, run)) if *last == place && run.end == at => run.end = end,
+                    _ => runs.push((place, at..end)),
+                }
+                at = end;
+            }
+        }
+        Ok(by_shard.into_iter().collect())
     }
 
     /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring: the rows set aside, and the

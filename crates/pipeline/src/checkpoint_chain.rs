@@ -22,7 +22,8 @@ impl Chain {
     /// What the next checkpoint writes of it.
     pub(crate) fn next(&self) -> Captured {
         let delta_bytes = bytes_of(&self.parts) - self.base_bytes;
-        let is_worth = !self.parts.is_empty() && delta_bytes <= self.base_bytes / DELTAS_SHARE && self.deltas < CHAIN_MAX;
+        let is_worth =
+            !self.parts.is_empty() && delta_bytes <= self.base_bytes / DELTAS_SHARE && self.deltas < CHAIN_MAX;
         if is_worth { Captured::Touched } else { Captured::Whole }
     }
 

@@ -1,12 +1,18 @@
 //! A checkpoint back into memory. One that does not fit the log, or cannot be read, is passed over for the one before.
 
+use std::thread::available_parallelism;
+
 use asof_state::{CheckpointStore, Manifest, Part, PartKind};
+use bytes::Bytes;
 
 use crate::checkpointer::Restored;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
 use crate::stream_image::{StreamImage, read_batches};
 use crate::writer::Writer;
+
+/// Parts in memory at a time: enough shards of a base for several threads.
+const PARTS_AT_ONCE: usize = 8;
 
 impl Engine {
     /// Restores the newest whole checkpoint whose offsets the logs have.
@@ -61,8 +67,8 @@ impl Engine {
         }
         writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
         let mut views = vec![false; self.project().views.len()];
-        for part in &manifest.parts {
-            self.restore_part(writer, store, part, &mut views)?;
+        for parts in manifest.parts.chunk_by(|one, other| one.scope == other.scope) {
+            self.restore_parts(writer, store, parts, &mut views)?;
         }
         for stream in 0..streams.len() {
             writer.note_position(stream);
@@ -101,15 +107,17 @@ impl Engine {
         }
     }
 
-    fn restore_part(
+    /// Parts of one scope, in their order.
+    fn restore_parts(
         &self,
         writer: &mut Writer,
         store: &CheckpointStore,
-        part: &Part,
+        parts: &[Part],
         views: &mut [bool],
     ) -> Result<(), PipelineError> {
-        let Some(stream) = self.stored_stream(writer, &part.scope.stream) else { return Ok(()) };
-        match &part.scope.kind {
+        let scope = &parts[0].scope;
+        let Some(stream) = self.stored_stream(writer, &scope.stream) else { return Ok(()) };
+        match &scope.kind {
             PartKind::View { name, fingerprint, .. } => {
                 let Some(view) = self.project().views.iter().position(|view| view.name == *name) else { return Ok(()) };
                 let online = &self.view(view).online;
@@ -118,13 +126,20 @@ impl Engine {
                     tracing::info!(view = name, "the view was changed: it is computed anew from the log");
                     return Ok(());
                 }
-                online.restore(&store.read_part(part)?)?;
+                let threads = available_parallelism().map_or(1, usize::from);
+                for parts in parts.chunks(PARTS_AT_ONCE) {
+                    let images: Vec<Bytes> =
+                        parts.iter().map(|part| store.read_part(part)).collect::<Result<_, _>>()?;
+                    online.restore(&images, threads)?;
+                }
                 views[view] = true;
             }
             PartKind::Batches => {
-                let batches = read_batches(&store.read_part(part)?).ok_or_else(|| unreadable(part))?;
                 let log = writer.logs[stream].as_mut().expect("the stream is stored");
-                batches.into_iter().for_each(|batch| log.producers.remember(batch));
+                for part in parts {
+                    let batches = read_batches(&store.read_part(part)?).ok_or_else(|| unreadable(part))?;
+                    batches.into_iter().for_each(|batch| log.producers.remember(batch));
+                }
             }
         }
         Ok(())

@@ -160,7 +160,8 @@ impl WindowState {
     pub fn settle(&mut self, settled: Version, floor_us: Option<i64>) {
         if self.floor_us < floor_us {
             self.floor_us = floor_us;
-            let reaches = self.program.frames().iter().map(|frame| floor_us.and_then(|floor_us| frame.reach_us(floor_us)));
+            let reaches =
+                self.program.frames().iter().map(|frame| floor_us.and_then(|floor_us| frame.reach_us(floor_us)));
             self.reach_us = reaches.min().flatten();
         }
         self.settled = self.settled.max(settled);

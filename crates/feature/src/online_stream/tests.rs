@@ -233,7 +233,7 @@ impl World {
         self.stream.set_counts(&kept.counts);
         self.next_offset = kept.counts.partitions.first().map_or(0, |partition| partition.arrived);
         for ((view, images), _) in self.views.iter().zip(&kept.images).zip(views).filter(|(_, is_kept)| **is_kept) {
-            view.restore(images).unwrap();
+            view.restore(&[images], 2).unwrap();
         }
     }
 }
@@ -375,17 +375,17 @@ fn images_of_another_view_are_refused_by_name() {
     let mut kept = world.begin_keeping();
     world.end_keeping(&mut kept);
     let other = World::new(2);
-    let error = other.views[1].restore(&kept.images[0]).unwrap_err();
+    let error = other.views[1].restore(&[&kept.images[0]], 2).unwrap_err();
     assert_eq!(error.to_string(), "feature view `by_name`: the image at byte 0 is damaged: its key is of another kind");
     let mut images = kept.images[0].clone();
     let last = images.len() - 1;
     images.truncate(last);
-    let error = other.views[0].restore(&images).unwrap_err().to_string();
+    let error = other.views[0].restore(&[&images], 2).unwrap_err().to_string();
     assert!(
         error.starts_with("feature view `by_account`: the image at byte ") && error.ends_with("cut off"),
         "{error}"
     );
-    assert_eq!(World::new(8).views[0].restore(&kept.images[0]).unwrap(), 2);
+    assert_eq!(World::new(8).views[0].restore(&[&kept.images[0]], 2).unwrap(), 2);
 }
 
 /// What derived streams make of one batch, worked out by hand.

@@ -52,7 +52,8 @@ impl WindowState {
             let image = image?;
             let ring = image.ring(&self.layout)?;
             if image.is_addition() {
-                let number = self.index.find_key(image.key()).ok_or(image.damaged("it adds to an entity without events"))?;
+                let number =
+                    self.index.find_key(image.key()).ok_or(image.damaged("it adds to an entity without events"))?;
                 self.add_back(number, &ring);
             } else {
                 let number = self.index.intern_key(image.key());
