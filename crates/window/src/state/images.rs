@@ -39,7 +39,8 @@ impl WindowState {
     }
 
     /// Puts entities back that a state of the same program captured; an image replaces what the entity had, or adds to it
-    /// what came since an earlier one. Returns how many. All events are settled after it. With an error, the images before the one at fault are put back.
+    /// what came since an earlier one. Returns how many. All events are settled after it. With an error, the images before
+    /// the one at fault are put back.
     pub fn restore(&mut self, images: &[u8]) -> Result<usize, ImageError> {
         while let Some(event) = self.unsettled.pop(Version(u64::MAX)) {
             self.standing.settled(event.number, event.time_us);
