@@ -31,7 +31,7 @@ pub fn golden_sql() -> Vec<Seed> {
             seeds.push((format!("{name}-{}", case["name"].as_str().unwrap_or_default()), text.into()));
         }
     }
-    for example in ["flights", "fraud"] {
+    for example in ["flights", "fraud", "machines"] {
         seeds.push((example.to_owned(), file(&format!("examples/{example}/features.sql"))));
     }
     seeds

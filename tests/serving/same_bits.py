@@ -1,6 +1,6 @@
 """The same bits, served and from history: what `asof run` answers must be, text for text, what `asof history` answers.
 
-    python3 tests/serving/same_bits.py                                  both examples, 20 instants each
+    python3 tests/serving/same_bits.py                                  all examples, 20 instants each
     python3 tests/serving/same_bits.py --example fraud --instants 4 --seed 17 --only instants
 
   instants   `--until T`: every entity of every view, and the services, as of T and as of earlier   (at_instants.py)
@@ -22,6 +22,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PARTS = ["instants", "replay", "clock"]
+EXAMPLES = ["flights", "fraud", "machines"]
 SERVERS_MAX = 2  # at a time
 
 
@@ -62,14 +63,14 @@ def arguments():
     parser.add_argument("--asof", type=Path, default=REPOSITORY / "target" / "release" / "asof", help="the binary")
     parser.add_argument("--instants", type=int, default=20, help="instants for an example, besides three at its ends")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
-    parser.add_argument("--example", action="append", choices=["flights", "fraud"], help="default: both")
+    parser.add_argument("--example", action="append", choices=EXAMPLES, help="default: all")
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all parts")
     parser.add_argument("--replay-seconds", type=float, default=8, help="how long a replay is made to last")
     options = parser.parse_args()
     options.asof = options.asof.resolve()
     if not options.asof.exists():
         sys.exit(f"no asof at {options.asof}: build it with `cargo build --release`, or name it with --asof")
-    options.example = options.example or ["flights", "fraud"]
+    options.example = options.example or EXAMPLES
     options.only = options.only or PARTS
     return options
 
