@@ -19,7 +19,7 @@ import duckdb
 HERE = Path(__file__).resolve().parent
 FALSE_ALARMS = 0.01
 LOWER_IS_WORSE = {"hours_since_overload"}
-NOT_FEATURES = {"machine_id", "ts", "fails_within_24h"}
+NOT_FEATURES = {"machine_id", "ts", "fails_within_24h", "failed_at"}
 
 
 def main():
@@ -57,7 +57,7 @@ def load(connection, options):
 
 def features(connection):
     columns = connection.execute("SELECT column_name FROM (DESCRIBE training)").fetchall()
-    return [name for (name,) in columns if name not in NOT_FEATURES and name != "failed_at"]
+    return [name for (name,) in columns if name not in NOT_FEATURES]
 
 
 def row(connection, feature):
