@@ -7,27 +7,31 @@
 - The service: as of each decision of the spine it must be what plain aggregates give over the readings of that machine,
   with every frame written out as a condition on their times (SERVICE below: a second program for the same numbers).
 
-Counts and instants must be equal; doubles, which DuckDB adds up one after the other, within TOLERANCE of their size, or of 1
-where they are smaller (the trend: TREND_TOLERANCE). Prints a row for each feature; exit 1 on any difference, or if nothing
+Counts and instants must be equal; doubles, which DuckDB adds up one after the other, within 1e-9 of their size, or of 1
+where they are smaller (the trend: TOLERANCES). Prints a row for each feature; exit 1 on any difference, or if nothing
 was compared.
 """
 
 import argparse
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import duckdb
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
+sys.path.append(str(REPOSITORY / "tests" / "parity"))
+from against_duckdb import HEAD, Comparison  # noqa: E402
+
 SQL = re.sub(r"--[^\n]*", "", (HERE / "features.sql").read_text())
-TOLERANCE = 1e-9
+KEY = ["machine_id", "ts"]
+NOT_FEATURES = {*KEY, "fails_within_24h"}
 # DuckDB fits the line in doubles over hours since 1970, about 491,000 of them, and so loses six digits of a slope. In
 # SERVICE the line lies over the ages, where it loses none.
-TREND_TOLERANCE = 1e-8
+TOLERANCES = {"vibration_trend_24h": 1e-8}
+# The slope through one reading is NULL; DuckDB divides by a variance of 0 and says NaN.
+SLOPE = re.compile(r"(regr_slope\(.*?\)\s+OVER \w+)(?= AS )", re.S)
 
 # The readings that count: what passes the CHECK, and of those sent twice the first one. A file has no late readings.
 USED = f"""
@@ -82,15 +86,13 @@ def main():
     connection = duckdb.connect(config={"threads": 2})
     connection.execute(USED)
     connection.execute(f"CREATE TABLE spine AS FROM read_parquet('{HERE / 'spine.parquet'}')")
-    print("| of | feature | compared | not NULL | equal | near | different |\n|---|---|---:|---:|---:|---:|---:|")
-    different = 0
+    print(HEAD)
+    comparison = Comparison(options.asof, HERE, connection, NOT_FEATURES, TOLERANCES)
     for name, text in views().items():
-        ours = history(options.asof, connection, "--view", name, "--every-event")
-        different += compare(connection, name, ours, in_duckdb(text))
-    ours = history(options.asof, connection, "--service", "failure_v1", "--spine", HERE / "spine.parquet")
-    different += compare(connection, "failure_v1", ours, SERVICE)
-    print(f"\n{different} differences")
-    sys.exit(1 if different else 0)
+        comparison.compare(name, KEY, in_duckdb(text), "--view", name, "--every-event")
+    comparison.compare("failure_v1", KEY, SERVICE, "--service", "failure_v1", "--spine", HERE / "spine.parquet")
+    print(f"\n{comparison.differences} differences")
+    sys.exit(1 if comparison.differences else 0)
 
 
 def views():
@@ -102,52 +104,8 @@ def views():
 
 def in_duckdb(text):
     """The view's text with the time of the reading beside its machine."""
-    return DECAYED.sub(DECAYED_MEANS, text).replace("SELECT\n  machine_id,", "SELECT machine_id, ts,", 1)
-
-
-def history(asof, connection, *what):
-    """What `asof history` writes, as a list of (column, type) and a table called `ours`."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "ours.parquet"
-        said = subprocess.run([asof, "history", HERE, *what, "--out", out], capture_output=True, text=True)
-        if said.returncode != 0:
-            sys.exit(f"asof failed on {what[1]}:\n{said.stdout}{said.stderr}")
-        connection.execute(f"CREATE OR REPLACE TABLE ours AS FROM read_parquet('{out}')")
-    types = dict(connection.execute("SELECT column_name, column_type FROM (DESCRIBE ours)").fetchall())
-    return {name: kind for name, kind in types.items() if name not in ("machine_id", "ts", "fails_within_24h")}
-
-
-def compare(connection, name, features, select):
-    """Prints a row for each feature; returns the number of differences."""
-    connection.execute(f"CREATE OR REPLACE TABLE theirs AS {select}")
-    alone = connection.execute(
-        "SELECT count(*) FROM ours FULL JOIN theirs USING (machine_id, ts) WHERE ours.ts IS NULL OR theirs.ts IS NULL"
-    ).fetchone()[0]
-    if alone:
-        print(f"| {name} | rows that only one of the two has | | | | | {alone:,} |")
-    different = [compare_feature(connection, name, feature, kind) for feature, kind in features.items()]
-    assert different, f"{name} has no feature"
-    return alone + sum(different)
-
-
-def compare_feature(connection, name, feature, kind):
-    ours, theirs, near = f"ours.{feature}", f"theirs.{feature}", "false"
-    if kind == "DOUBLE":
-        # The slope through one reading is NULL; DuckDB divides by a variance of 0 and says NaN.
-        theirs = f"nullif({theirs}, 'NaN'::DOUBLE)"
-        tolerance = TREND_TOLERANCE if feature == "vibration_trend_24h" else TOLERANCE
-        near = f"coalesce(abs({ours} - {theirs}) <= {tolerance} * greatest(abs({ours}), 1), false)"
-    equal = f"({ours} IS NOT DISTINCT FROM {theirs})"
-    compared, known, same, close = connection.execute(
-        f"SELECT count(*), count({ours}), count(*) FILTER ({equal}), count(*) FILTER (NOT {equal} AND {near}) "
-        "FROM ours JOIN theirs USING (machine_id, ts)"
-    ).fetchone()
-    different = compared - same - close
-    if not known:
-        different += 1
-        print(f"{name}.{feature}: nothing but NULL was compared", file=sys.stderr)
-    print(f"| {name} | {feature} | {compared:,} | {known:,} | {same:,} | {close:,} | {different:,} |")
-    return different
+    text = SLOPE.sub(r"nullif(\1, 'NaN'::DOUBLE)", DECAYED.sub(DECAYED_MEANS, text))
+    return text.replace("SELECT\n  machine_id,", "SELECT machine_id, ts,", 1)
 
 
 if __name__ == "__main__":

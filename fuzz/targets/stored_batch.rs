@@ -1,31 +1,30 @@
 //! What a frame of the log holds: decoded, it encodes to bytes that decode to the same.
 #![no_main]
 
+// The batch that the tests of the format are made of.
+#[path = "../../crates/connect/tests/stored/sample.rs"]
+mod sample;
+
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use asof_connect::{StoredBatch, StoredHead};
-use asof_fuzz::{begin, file};
+use asof_fuzz::{Seed, begin, file};
 
 /// The columns of the sample, as its stream declares them today: `new` came later.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("amount", DataType::Float64, true),
-        Field::new("price", DataType::Decimal128(10, 2), true),
-        Field::new("country", DataType::Utf8, true),
-        Field::new("image", DataType::Binary, true),
-        Field::new("is_online", DataType::Boolean, true),
-        Field::new("day", DataType::Date32, true),
-        Field::new("new", DataType::Utf8, true),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
-    ]))
+    let mut fields = sample::schema().fields().to_vec();
+    fields.push(Arc::new(Field::new("new", DataType::Utf8, true)));
+    Arc::new(Schema::new(fields))
 });
 
-libfuzzer_sys::fuzz_target!(init: begin([seed()]), |bytes: &[u8]| check(bytes));
+libfuzzer_sys::fuzz_target!(init: begin(seeds()), |bytes: &[u8]| check(bytes));
 
-fn seed() -> (String, Vec<u8>) {
-    ("version-1".to_owned(), file("crates/connect/tests/samples/stored-batch-1"))
+fn seeds() -> [Seed; 2] {
+    let mut today = Vec::new();
+    sample::sample().encode(&mut today).expect("the sample can be written");
+    let version_1 = file("crates/connect/tests/samples/stored-batch-1");
+    [("version-1".to_owned(), version_1), ("today".to_owned(), today)]
 }
 
 fn check(bytes: &[u8]) {

@@ -168,13 +168,16 @@ def check_metrics(session, page, of_files):
 
 
 def write_derived(session):
-    """A project with a derived stream, which the one of the page has not."""
+    """A project with a derived stream and a table, which the one of the page has not."""
     session.write("derived/one.csv", "k,ts\na,2026-03-01T12:00:00Z\n")
+    session.write("derived/two.csv", "k,v,since\na,1,2026-03-01T11:00:00Z\n")
     session.write(
         "derived/features.sql",
         "CREATE STREAM s (k VARCHAR NOT NULL, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)\n"
         "WITH (connector = 'file', path = 'one.csv');\n"
-        "CREATE STREAM d AS SELECT k, ts FROM s;\n",
+        "CREATE TABLE t (k VARCHAR PRIMARY KEY, v BIGINT, since TIMESTAMP, WATERMARK FOR since AS since)\n"
+        "WITH (connector = 'file', path = 'two.csv');\n"
+        "CREATE STREAM d AS SELECT s.k, t.v, s.ts FROM s LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS t ON t.k = s.k;\n",
     )
 
 

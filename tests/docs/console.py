@@ -198,9 +198,9 @@ class Session:
         path.write_text(text)
 
 
-# `asof get` asks the port of this session; `asof` calls itself by the name that the reader types.
+# `asof get` and `asof ingest` ask the port of this session; `asof` calls itself by the name that the reader types.
 WRAPPER = """#!/usr/bin/env bash
-if [ "$1" = get ]; then shift; exec -a asof {asof} get --url http://127.0.0.1:{port} "$@"; fi
+case "$1" in get|ingest) command="$1"; shift; exec -a asof {asof} "$command" --url http://127.0.0.1:{port} "$@" ;; esac
 exec -a asof {asof} "$@"
 """
 

@@ -104,7 +104,7 @@ class Check:
             self.page.open(self.url)
             steps = [
                 self.policy, self.first_answer, self.counts_grow, self.counts_are_right, self.reasons, self.typed_lookup,
-                self.live_changes, self.markup_stays_text, self.past, self.unknown_entity, self.null_and_empty,
+                self.live_changes, self.markup_stays_text, self.members_in_order, self.past, self.unknown_entity, self.null_and_empty,
                 self.view_by_button, self.link, self.curl, self.names_for_all, self.narrow_and_dark, self.no_complaints, self.refusals,
             ]
             for step in steps:
@@ -200,6 +200,14 @@ class Check:
         elements = self.page.run("return document.querySelectorAll('#answer img, #values b, #streams img, #objects img').length")
         assert (elements, self.page.driver.title) == (0, "Asof"), f"{elements} elements, title {self.page.driver.title}"
         return "markup in a value and in a feature's name is shown as text"
+
+    def members_in_order(self):
+        """A histogram is shown in the order of its values, which an object of JavaScript would not keep."""
+        written = '{"h":{"-5":1,"10":2,"9":3,"a\\":":4},"n":[{"2":"b","1":null}]}'
+        shown = self.page.run("return valueText(parse(arguments[0]))", written)
+        expected = '{"h": {"-5": 1, "10": 2, "9": 3, "a\\":": 4}, "n": [{"2": "b", "1": NULL}]}'
+        assert shown == expected, f"{written} is shown as {shown}"
+        return f"a histogram keeps its order: {shown}"
 
     def past(self):
         """An instant of the past answers what was true then, again and again while events go on."""

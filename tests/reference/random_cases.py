@@ -24,7 +24,8 @@ from collections import Counter, defaultdict
 from datetime import date, timedelta
 
 import asof_reference as reference
-from check_cases import INFIX, Case, json_value
+from check_cases import Case, json_value
+from duckdb_sql import INFIX
 
 # ---- Cells: aggregate × frame × FILTER × type ---------------------------------------------------------------------------
 

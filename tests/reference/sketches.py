@@ -1,7 +1,7 @@
 """The approximate aggregates as the simplest program: XXH3-64, HyperLogLog with Ertl's estimator, buckets of doubles.
 
 An approximation is still a function of the multiset of the frame's values alone, to the last bit, so it is specified like
-everything else. `asof_reference.py` calls `approx_count_distinct` and `approx_quantile`; nothing else is meant from outside.
+everything else. `aggregates.py` calls `approx_count_distinct` and `approx_quantile`; nothing else is meant from outside.
 """
 import math
 import struct

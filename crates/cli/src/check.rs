@@ -1,6 +1,7 @@
 //! `asof check`: is the project sound, and what is in it?
 
 use asof_definition::{Connector, FeatureService, FeatureView, Project, Stream};
+use asof_expression::type_name;
 use serde_json::{Value, json};
 
 use crate::accounts::counted;
@@ -27,8 +28,12 @@ fn show(project: &Project) {
         let (reads, words) = (stream.reads().join(", "), stream_words(stream));
         told::answer(&format!("stream           {}  ← {reads}  {words}", stream.name));
     }
+    for table in &project.tables {
+        told::answer(&format!("table            {}  {}", table.name(), stream_words(&table.versions)));
+    }
     for view in &project.views {
-        told::answer(&format!("feature view     {}  ← {}  {}", view.name, view.stream.name, view_words(view)));
+        let (reads, words) = (view.reads().join(", "), view_words(view));
+        told::answer(&format!("feature view     {}  ← {reads}  {words}", view.name));
     }
     for service in &project.services {
         let reads: Vec<&str> = service.joins.iter().map(|join| join.view.name.as_str()).collect();
@@ -40,12 +45,11 @@ fn show(project: &Project) {
 
 /// How many objects of each kind there are.
 pub(crate) fn contents(project: &Project) -> String {
-    let counts = [
-        counted(project.streams.len() + project.derived.len(), "stream"),
-        counted(project.views.len(), "feature view"),
-        counted(project.services.len(), "feature service"),
-    ];
-    counts.join(", ")
+    let streams = counted(project.streams.len() + project.derived.len(), "stream");
+    let tables = (!project.tables.is_empty()).then(|| counted(project.tables.len(), "table"));
+    let views = counted(project.views.len(), "feature view");
+    let services = counted(project.services.len(), "feature service");
+    [Some(streams), tables, Some(views), Some(services)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn stream_words(stream: &Stream) -> String {
@@ -79,37 +83,44 @@ fn service_words(service: &FeatureService) -> String {
 }
 
 fn described(project: &Project) -> Value {
-    let sql = |data_type| asof_expression::type_name(data_type);
-    let streams = project.streams.iter().chain(&project.derived).map(|stream| {
+    let arriving = |kind: &str, stream: &Stream| {
         let columns: Vec<Value> = stream
             .named_columns()
             .iter()
-            .map(|column| json!({"name": column.name, "type": sql(&column.data_type), "not_null": column.not_null}))
+            .map(|column| json!({"name": column.name, "type": type_name(&column.data_type), "not_null": column.not_null}))
             .collect();
-        json!({"kind": "stream", "name": stream.name, "reads": stream.reads(), "columns": columns})
-    });
+        json!({"kind": kind, "name": stream.name, "reads": stream.reads(), "columns": columns})
+    };
+    let streams = project.streams.iter().chain(&project.derived).map(|stream| arriving("stream", stream));
+    let tables = project.tables.iter().map(|table| arriving("table", &table.versions));
     let views = project.views.iter().map(|view| {
-        let key: Vec<Value> =
-            view.key.iter().map(|part| json!({"name": part.name, "type": sql(part.expression.data_type())})).collect();
+        let key: Vec<Value> = view
+            .key
+            .iter()
+            .map(|part| json!({"name": part.name, "type": type_name(part.expression.data_type())}))
+            .collect();
         json!({
-            "kind": "feature view", "name": view.name, "reads": [view.stream.name], "key": key,
+            "kind": "feature view", "name": view.name, "reads": view.reads(), "key": key,
             "features": features(&view.features),
         })
     });
     let services = project.services.iter().map(|service| {
         let reads: Vec<&str> = service.joins.iter().map(|join| join.view.name.as_str()).collect();
-        let request: Vec<Value> =
-            service.request.iter().map(|column| json!({"name": column.name, "type": sql(&column.data_type)})).collect();
+        let request: Vec<Value> = service
+            .request
+            .iter()
+            .map(|column| json!({"name": column.name, "type": type_name(&column.data_type)}))
+            .collect();
         json!({
             "kind": "feature service", "name": service.name, "reads": reads, "request": request,
             "features": features(&service.features),
         })
     });
     let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
-    json!({"objects": streams.chain(views).chain(services).collect::<Vec<_>>(), "warnings": warnings})
+    json!({"objects": streams.chain(tables).chain(views).chain(services).collect::<Vec<_>>(), "warnings": warnings})
 }
 
 fn features(features: &[asof_definition::Feature]) -> Vec<Value> {
-    let one = |feature: &asof_definition::Feature| json!({"name": feature.name, "type": asof_expression::type_name(feature.expression.data_type())});
+    let one = |feature: &asof_definition::Feature| json!({"name": feature.name, "type": type_name(feature.expression.data_type())});
     features.iter().map(one).collect()
 }

@@ -51,6 +51,7 @@ struct Refusal {
 
 #[derive(Debug, Deserialize)]
 struct Problem {
+    kind: String,
     message: String,
     hint: Option<String>,
 }
@@ -153,10 +154,11 @@ impl Client {
 
 /// What the server says, as it says it. The user can mend what is answered with 4xx, except 429: the server is busy.
 fn refused(url: &str, status: u16, body: &str) -> Failure {
-    let Ok(Refusal { error: Problem { message, hint } }) = serde_json::from_str(body) else {
+    let Ok(Refusal { error: Problem { kind, message, hint } }) = serde_json::from_str(body) else {
         return Failure::outside(format!("`{url}` answered with status {status}; hint: is it a server of `asof run`?"));
     };
     match (status, hint) {
+        (422, Some(hint)) if kind == "out_of_reach" => Failure::OutOfReach { message, hint },
         (429 | 500.., Some(hint)) => Failure::outside(format!("{message}; hint: {hint}")),
         (429 | 500.., None) => Failure::outside(message),
         (_, hint) => Failure::Input { message, hint },
@@ -177,6 +179,9 @@ mod tests {
         let body = r#"{"error":{"kind":"not_found","message":"no `x`","hint":"did you mean `y`?"}}"#;
         check_refused(404, body, 1, "no `x`");
         check_refused(422, body, 1, "no `x`");
+        let too_old = r#"{"error":{"kind":"out_of_reach","message":"too late","hint":"load it first"}}"#;
+        check_refused(422, too_old, 1, "too late");
+        assert!(matches!(refused("http://x", 422, too_old), Failure::OutOfReach { .. }));
         check_refused(429, body, 2, "no `x`; hint: did you mean `y`?");
         check_refused(503, body, 2, "no `x`; hint: did you mean `y`?");
         check_refused(503, r#"{"error":{"kind":"unavailable","message":"not yet"}}"#, 2, "not yet");

@@ -76,7 +76,7 @@ impl EventSender<'_> {
         Ok(None)
     }
 
-    /// The counts in an answer. What has none but 422 is a key that named other bytes before.
+    /// The counts in an answer. What has none but 422 is a key that named other bytes before, or comes too late for good.
     fn receipt(&self, reply: &Reply) -> Result<Receipt, Failure> {
         match serde_json::from_str(&reply.body) {
             Ok(receipt) => Ok(Receipt { is_repeat: reply.is_repeat, ..receipt }),

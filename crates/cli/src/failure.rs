@@ -24,6 +24,14 @@ pub(crate) enum Failure {
         /// What to do.
         hint: Option<String>,
     },
+    /// A server takes these events no more: they are older than what its joins or sessions still hold.
+    #[error("{message}")]
+    OutOfReach {
+        /// How old they are, and how old they may be.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// A history job failed.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -57,7 +65,7 @@ impl Failure {
     /// 1 for the user's input, 2 for the world outside.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Definitions { .. } | Failure::Input { .. } => 1,
+            Failure::Definitions { .. } | Failure::Input { .. } | Failure::OutOfReach { .. } => 1,
             Failure::History(error) if error.is_input() => 1,
             Failure::Pipeline(error) if error.is_input() => 1,
             Failure::Serve(ServeError::BodyLimit { .. }) => 1,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use asof_definition::{Project, UnknownObject};
-use asof_history::{Job, Knowledge, OnError, Origin, Reason, RowsOf, SpineRows, Stop, Summary, Target};
+use asof_history::{Job, Knowledge, OnError, Origin, Reason, RowsOf, SpineRows, Stop, StreamSummary, Summary, Target};
 use serde_json::json;
 
 use crate::arguments::{HistoryArguments, KnowledgeArgument, OnErrorArgument, OutputFormat};
@@ -101,7 +101,7 @@ fn stop_on_interrupt(job: &Job) -> Result<(), Failure> {
 }
 
 fn show(job: &Job, summary: &Summary, seconds: f64) {
-    for stream in &summary.streams {
+    for stream in summary.streams.iter().chain(&summary.tables) {
         told::remark(&accounts::verdicts(&stream.name, &stream.accounting));
         for reason in &stream.reasons {
             told::remark(&first(stream.origin, reason));
@@ -156,7 +156,7 @@ fn suggest(job: &Job, folder: &ProjectFolder) {
 }
 
 fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
-    let streams = summary.streams.iter().map(|stream| {
+    let told = |stream: &StreamSummary| {
         let accounting = &stream.accounting;
         let first = match stream.origin {
             Origin::File => "first_row",
@@ -181,7 +181,7 @@ fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
             "set_aside": set_aside.collect::<Vec<_>>(),
             "absent_columns": stream.absent_columns,
         })
-    });
+    };
     json!({
         "out": job.out.display().to_string(),
         "rows": summary.rows,
@@ -189,7 +189,8 @@ fn described(job: &Job, summary: &Summary, seconds: f64) -> serde_json::Value {
         "knowledge": job.knowledge.name(),
         "failed_values": summary.failed_values,
         "warnings": warnings(summary),
-        "streams": streams.collect::<Vec<_>>(),
+        "streams": summary.streams.iter().map(told).collect::<Vec<_>>(),
+        "tables": summary.tables.iter().map(told).collect::<Vec<_>>(),
         "seconds": seconds,
     })
 }

@@ -214,12 +214,14 @@ fn make(requests: &mut dyn Requests, out: &SyncSender<Request>) -> Result<(), Fa
 
 /// Where in the file a request was refused.
 fn placed(failure: Failure, rows: &[u64]) -> Failure {
-    match (failure, rows.iter().min(), rows.iter().max()) {
-        (Failure::Input { message, hint }, Some(first), Some(last)) => {
-            let place = format!("rows {} to {}", accounts::grouped(first + 1), accounts::grouped(last + 1));
-            Failure::Input { message: format!("{place}: {message}"), hint }
-        }
-        (failure, _, _) => failure,
+    let (Some(first), Some(last)) = (rows.iter().min(), rows.iter().max()) else { return failure };
+    let placed = |message: String| {
+        format!("rows {} to {}: {message}", accounts::grouped(first + 1), accounts::grouped(last + 1))
+    };
+    match failure {
+        Failure::Input { message, hint } => Failure::Input { message: placed(message), hint },
+        Failure::OutOfReach { message, hint } => Failure::OutOfReach { message: placed(message), hint },
+        failure => failure,
     }
 }
 

@@ -47,7 +47,7 @@ struct Letter {
     /// The instant of its batch, which no other batch has.
     arrived: String,
     reason: String,
-    /// The view that it was set aside for; it is used elsewhere.
+    /// The view or derived stream that it was set aside for; it is used elsewhere.
     view: Option<String>,
     /// As it was sent.
     event: String,
@@ -70,6 +70,8 @@ struct Skipped {
     of_view: usize,
     /// What was sent in the middle of a JSON array and is no JSON itself.
     no_line: usize,
+    /// In groups of which the oldest event comes too late for what joins and sessions hold.
+    out_of_reach: usize,
 }
 
 /// The replay of one stream.
@@ -78,6 +80,8 @@ struct Replay<'a> {
     /// At most one of each reason, all of one arrival, in the order of their first letters.
     open: Vec<Group>,
     skipped: Skipped,
+    /// What the server said of the first group that came too late.
+    out_of_reach: Option<String>,
     tally: Tally,
 }
 
@@ -104,7 +108,8 @@ impl<'a> Replay<'a> {
     fn new(client: &'a Client, stop: &'a Stop, stream: &str) -> Replay<'a> {
         let path = format!("/v1/streams/{}/events?replayed=true", path_segment(stream));
         let sender = EventSender { client, stop, path, other_bytes_hint: OTHER_BYTES_HINT };
-        Replay { sender, open: Vec::new(), skipped: Skipped::default(), tally: Tally::default() }
+        let (open, skipped, tally) = (Vec::new(), Skipped::default(), Tally::default());
+        Replay { sender, open, skipped, out_of_reach: None, tally }
     }
 
     /// Replays the letters that are there now.
@@ -171,15 +176,23 @@ impl<'a> Replay<'a> {
 
     fn send(&mut self, group: Group) -> Result<Flow, Failure> {
         let batch = EventBatch { content_type: "application/x-ndjson", key: group.key(), body: group.body };
-        let Some(receipt) = self.sender.send(&batch)? else { return Ok(Flow::Stopped) };
-        self.tally.take(&receipt, &group.offsets);
+        match self.sender.send(&batch) {
+            Ok(Some(receipt)) => self.tally.take(&receipt, &group.offsets),
+            Ok(None) => return Ok(Flow::Stopped),
+            // It stays as it is: those behind it are not to wait for it.
+            Err(Failure::OutOfReach { message, .. }) => {
+                self.skipped.out_of_reach += group.offsets.len();
+                self.out_of_reach.get_or_insert(message);
+            }
+            Err(failure) => return Err(failure),
+        }
         Ok(Flow::On)
     }
 
     /// Tells what became of the letters; an error where none counts, or not all were sent.
     fn tell(&self, ended: Result<Flow, Failure>) -> Result<(), Failure> {
         let (letters, tally) = (letters(self.tally.sent), &self.tally);
-        if tally.sent == 0 && matches!(ended, Ok(Flow::On)) {
+        if tally.sent == 0 && self.skipped.out_of_reach == 0 && matches!(ended, Ok(Flow::On)) {
             told::answer("no dead letters to replay");
         } else {
             told::answer(&format!("replayed {letters}: {}", tally.verdicts()));
@@ -188,6 +201,7 @@ impl<'a> Replay<'a> {
             told::remark(&format!("    {} first at offset {}: {}", first.reason, first.number, first.detail));
         }
         self.skipped.words().iter().for_each(|line| told::remark(line));
+        self.out_of_reach.iter().for_each(|said| told::remark(&format!("    first: {said}")));
         if tally.repeated > 0 {
             told::remark(&format!("{} of them had been replayed before and count once", grouped(tally.repeated)));
         }
@@ -195,7 +209,9 @@ impl<'a> Replay<'a> {
             Flow::Stopped => Err(Failure::outside(
                 "stopped before the last dead letter; hint: run the same command again: nothing counts twice",
             )),
-            Flow::On if tally.sent > 0 && !tally.has_used() => Err(Failure::input("no replayed event was used")),
+            Flow::On if tally.sent + self.skipped.out_of_reach as u64 > 0 && !tally.has_used() => {
+                Err(Failure::input("no replayed event was used"))
+            }
             Flow::On => Ok(()),
         }
     }
@@ -233,9 +249,10 @@ impl Skipped {
 
     fn words(&self) -> Vec<String> {
         let told = [
-            (self.of_view, "set aside for a view and used otherwise: skipped"),
+            (self.of_view, "set aside for a view or derived stream and used otherwise: skipped"),
             (self.cut, "too long to be kept whole: skipped, send the events anew"),
             (self.no_line, "no JSON: skipped, send the events anew"),
+            (self.out_of_reach, "too old, or of a group with one that is, for what joins and sessions hold: skipped"),
         ];
         let told = told.into_iter().filter(|(count, _)| *count > 0);
         told.map(|(count, words)| format!("{} {words}", counted(count, "dead letter"))).collect()
@@ -297,10 +314,12 @@ mod tests {
         {
             assert!(skipped.line(&letter(view, is_cut, event)).is_none());
         }
+        skipped.out_of_reach += 3;
         let expected = [
-            "1 dead letter set aside for a view and used otherwise: skipped",
+            "1 dead letter set aside for a view or derived stream and used otherwise: skipped",
             "2 dead letters too long to be kept whole: skipped, send the events anew",
             "1 dead letter no JSON: skipped, send the events anew",
+            "3 dead letters too old, or of a group with one that is, for what joins and sessions hold: skipped",
         ];
         assert_eq!(skipped.words(), expected);
     }

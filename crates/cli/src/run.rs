@@ -125,7 +125,13 @@ fn check_storage_arguments(arguments: &RunArguments, project: &Project) -> Resul
 }
 
 fn is_stored(project: &Project) -> bool {
-    project.streams.iter().any(|stream| matches!(stream.connector, Connector::Log(_)))
+    connectors(project).any(|connector| matches!(connector, Connector::Log(_)))
+}
+
+/// Where the events of streams and the versions of tables come from.
+fn connectors(project: &Project) -> impl Iterator<Item = &Connector> {
+    let tables = project.tables.iter().map(|table| &table.versions);
+    project.streams.iter().chain(tables).map(|stream| &stream.connector)
 }
 
 /// The data folder, claimed, where some stream is stored.
@@ -146,8 +152,8 @@ fn draw(bytes: &mut [u8]) -> std::io::Result<()> {
 
 /// Files are history and replayed in their own time; the log lives in ours.
 fn default_clock(project: &Project) -> Clock {
-    let is_file = |connector: &Connector| matches!(connector, Connector::File(_));
-    if project.streams.iter().all(|stream| is_file(&stream.connector)) { Clock::Event } else { Clock::System }
+    let are_files = connectors(project).all(|connector| matches!(connector, Connector::File(_)));
+    if are_files { Clock::Event } else { Clock::System }
 }
 
 fn tell_where(plan: &Plan, server: &Server) {

@@ -32,7 +32,7 @@ impl Sample {
     pub(crate) fn take(engine: &Engine, traffic: &Traffic, at: Instant) -> Sample {
         let published = engine.published();
         let replays: Vec<_> =
-            (0..engine.project().streams.len()).map(|stream| engine.stream_statistics(stream).replay).collect();
+            (0..engine.sources().len()).map(|source| engine.stream_statistics(source).replay).collect();
         Sample {
             at,
             phase: engine.phase(),

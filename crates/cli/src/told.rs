@@ -30,7 +30,9 @@ pub(crate) fn error(failure: &Failure) {
                 remark(&render(error, sources, Severity::Error));
             }
         }
-        Failure::Input { message, hint: Some(hint) } => remark(&format!("error: {message}\n hint: {hint}")),
+        Failure::Input { message, hint: Some(hint) } | Failure::OutOfReach { message, hint } => {
+            remark(&format!("error: {message}\n hint: {hint}"));
+        }
         other => remark(&format!("error: {}", other.to_string().replace("; hint: ", "\n hint: "))),
     }
 }

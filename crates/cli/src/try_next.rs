@@ -30,20 +30,23 @@ struct Given {
 /// The commands, for a server that is found at `url`: where events are stored, the first one brings one.
 pub(crate) fn commands(engine: &Engine, url: &str) -> Vec<String> {
     let reads = reads(engine, url);
-    let Some(stream) = stored_streams(engine).next() else { return reads.into() };
+    let Some(stream) = stored(engine).next() else { return reads.into() };
     let path = format!("{url}/v1/streams/{}/events", path_segment(&stream.name));
-    let event = stream
-        .columns
-        .iter()
-        .map(|column| format!("{}:{}", Value::from(column.name.as_str()), example(column, engine)));
+    let table = engine.project().tables.iter().find(|table| table.name() == stream.name);
+    let deleted = table.and_then(|table| table.deleted);
+    // A row, and no delete marker.
+    let value = |place, column: &Column| if Some(place) == deleted { false.into() } else { example(column, engine) };
+    let columns = stream.columns.iter().enumerate();
+    let event = columns.map(|(place, column)| format!("{}:{}", Value::from(&column.name[..]), value(place, column)));
     let event = format!("{{{}}}", event.collect::<Vec<_>>().join(","));
     let post = format!("curl -s {} -d {}", quoted(&path), in_quotes(&event));
     std::iter::once(post).chain(reads.into_iter().take(2)).collect()
 }
 
-fn stored_streams(engine: &Engine) -> impl Iterator<Item = &Stream> {
-    let streams = engine.project().streams.iter().map(|stream| &**stream);
-    streams.filter(|stream| matches!(stream.connector, Connector::Log(_)))
+/// What takes events: streams, then tables.
+fn stored(engine: &Engine) -> impl Iterator<Item = &Stream> {
+    let sources = engine.sources().iter().map(|source| &**source);
+    sources.filter(|stream| matches!(stream.connector, Connector::Log(_)))
 }
 
 /// A value that a column of an event can have.
@@ -129,7 +132,7 @@ impl Given {
     /// Before the first event: the value that the event to try has under this name.
     fn or_example(mut self, engine: &Engine) -> Given {
         if self.value.is_null() {
-            let mut columns = stored_streams(engine).flat_map(|stream| &stream.columns);
+            let mut columns = stored(engine).flat_map(|stream| &stream.columns);
             let of_event = columns.find(|column| column.name == self.column && column.data_type == self.data_type);
             self.value = of_event.map_or(Value::Null, |column| example(column, engine));
         }

@@ -125,7 +125,7 @@ impl<'w> Watch<'w> {
     /// What became of all events so far.
     fn account(&mut self, sample: &Sample) {
         let seconds = sample.at.saturating_duration_since(self.began).as_secs_f64();
-        for (place, stream) in self.engine.project().streams.iter().enumerate() {
+        for (place, stream) in self.engine.sources().iter().enumerate() {
             let statistics = self.engine.stream_statistics(place);
             self.screen.remark(&accounts::verdicts(&stream.name, &statistics.position.accounting));
             for reason in &statistics.reasons {

@@ -2,10 +2,10 @@
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
+use asof_expression::type_name;
 
 use crate::column::{Column, Scalar, bounded};
 use crate::time_unit::TimeUnit;
-use crate::type_name::type_name;
 
 /// The greatest number of rows of a batch.
 pub const BATCH_ROWS_MAX: usize = 65_536;

@@ -2,7 +2,7 @@
 //!
 //! [`Column::set`] is the table of those rules, for every format: an integer type takes integers in its range and nothing
 //! else; DOUBLE and REAL take numbers and the words NaN, Infinity and -Infinity; a DECIMAL takes what fits without
-//! rounding; VARBINARY, DATE and TIMESTAMP take their texts, TIMESTAMP also integers in the file's unit.
+//! rounding; VARBINARY, DATE and TIMESTAMP take their texts, TIMESTAMP also integers in the file's unit, of the years 0001 to 9999.
 //! A row is started as NULL everywhere, then set, possibly more than once (the last wins), possibly reset.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use arrow::datatypes::{
 };
 
 use crate::base64::read_base64;
-use crate::civil::{parse_date, parse_timestamp};
+use crate::civil::{TIMESTAMP_US, parse_date, parse_timestamp};
 use crate::decimal::{parse_decimal, rescale};
 use crate::time_unit::{TimeUnit, UnitWitness};
 
@@ -254,7 +254,7 @@ impl Values {
             (Values::Date(values), Scalar::Text(text)) => set(values, parse_date(text)),
             (Values::Timestamp { values, unit, integers }, Scalar::Integer(count)) => {
                 integers.look_at(count);
-                set(values, unit.microseconds(count))
+                set(values, unit.microseconds(count).filter(|us| TIMESTAMP_US.contains(us)))
             }
             (Values::Timestamp { values, .. }, Scalar::Text(text)) => set(values, parse_timestamp(text)),
             _ => false,

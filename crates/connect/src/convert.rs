@@ -4,16 +4,18 @@
 //! file is refused at once. Arrays that already agree are passed on without a copy; floats are looked through for −0.0
 //! and odd NaNs and copied only where there are some.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Decimal128Type, Float32Type, Float64Type, Int64Type,
-    TimeUnit as ArrowTimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type,
+    Int64Type, TimeUnit as ArrowTimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt64Type,
 };
 
+use crate::civil::{DATE_DAYS, TIMESTAMP_US};
 use crate::column::{Column, Scalar, normal_double, real_of};
 use crate::error::ConnectError;
 use crate::time_unit::TimeUnit;
@@ -29,7 +31,7 @@ pub fn convert(
         let (found, declared) = (array.data_type().clone(), to.clone());
         return Err(ConnectError::Inconvertible { found, declared });
     }
-    let converted = convert_values(array, to, unit.unwrap_or(TimeUnit::Microsecond));
+    let converted = within_years(convert_values(array, to, unit.unwrap_or(TimeUnit::Microsecond)));
     let failed = if converted.null_count() == array.logical_null_count() {
         Vec::new()
     } else {
@@ -186,6 +188,27 @@ fn of_precision(array: &ArrayRef, precision: u8) -> ArrayRef {
         return array.clone();
     }
     Arc::new(decimals.null_if_overflow_precision(precision).with_data_type(array.data_type().clone()))
+}
+
+/// Dates and instants of the years 0001 to 9999, NULL for others: they would have no text that reads back.
+fn within_years(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Date32 => within::<Date32Type>(array, &DATE_DAYS),
+        DataType::Timestamp(ArrowTimeUnit::Microsecond, _) => within::<TimestampMicrosecondType>(array, &TIMESTAMP_US),
+        _ => array,
+    }
+}
+
+fn within<T: ArrowPrimitiveType>(array: ArrayRef, range: &Range<T::Native>) -> ArrayRef
+where
+    T::Native: PartialOrd,
+{
+    let values = array.as_primitive::<T>();
+    if !any(values.values(), |value| !range.contains(value)) {
+        return array;
+    }
+    let within: PrimitiveArray<T> = values.unary_opt(|value| range.contains(&value).then_some(value));
+    Arc::new(within)
 }
 
 /// Without an early exit inside a block, so that the compiler can look at several values at once.

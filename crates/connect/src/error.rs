@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::DataType;
+use asof_expression::type_name;
 
 use crate::format::Format;
 use crate::time_unit::TimeUnit;
-use crate::type_name::type_name;
 
 /// Why a file cannot be read or written as asked.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use arrow::datatypes::DataType;
+use asof_expression::type_name;
 
 use crate::time_unit::TimeUnit;
-use crate::type_name::type_name;
 
 /// How a request's events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

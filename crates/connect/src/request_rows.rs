@@ -17,8 +17,8 @@ use crate::column::{Column, bounded};
 use crate::error::ConnectError;
 use crate::json_rows::scalar_of;
 use crate::time_unit::TimeUnit;
-use crate::type_name::is_language_type;
 use crate::wanted::WantedColumn;
+use crate::wanted::is_language_type;
 
 /// Columns begin with room for so many rows: most requests have one.
 const ROWS_EXPECTED: usize = 4;

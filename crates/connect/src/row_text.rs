@@ -2,8 +2,8 @@
 //!
 //! BIGINT as exact digits, DECIMAL as text with its scale, DOUBLE as the shortest digits that read back the same and always
 //! with a point or exponent, REAL as the double it equals, NaN and the infinities as words, TIMESTAMP as RFC 3339, DATE as
-//! ISO, VARBINARY as base64, arrays as JSON, maps as
-//! JSON objects whose names are the keys' texts. NULL is `null` in JSON and an empty field in CSV, where an empty text is `""`.
+//! ISO, VARBINARY as base64, arrays as JSON, maps as JSON objects whose names are the keys' texts. NULL is `null` in JSON and
+//! an empty field in CSV, where an empty text is `""`.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{

@@ -230,7 +230,7 @@ mod tests {
             .iter()
             .map(|(name, data_type, column)| {
                 let values: Vec<String> = (0..column.len()).map(|row| text(column, row)).collect();
-                format!("{name} {}: {}", crate::type_name(data_type), values.join(" | "))
+                format!("{name} {}: {}", asof_expression::type_name(data_type), values.join(" | "))
             })
             .collect()
     }

@@ -90,7 +90,7 @@ pub struct DeadLetter {
     pub row: u32,
     /// The kind of reason, in a word.
     pub reason: String,
-    /// The view that set it aside; `None`: it is no event of the stream.
+    /// The view or derived stream that set it aside; `None`: it is no event of the stream.
     pub view: Option<String>,
     /// What was expected and what was found.
     pub detail: String,

@@ -5,13 +5,13 @@
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
+use asof_expression::type_name;
 
 use crate::batch_builder::{Decoded, Unreadable, bounded_raw};
 use crate::column::bounded;
 use crate::convert::convert;
 use crate::row_text::{TextStyle, row_json, write_value};
 use crate::time_unit::TimeUnit;
-use crate::type_name::type_name;
 
 /// How much of a value is shown in a message, in bytes.
 const DESCRIBED_MAX: usize = 60;

@@ -8,7 +8,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::ConnectError;
 use crate::time_unit::TimeUnit;
-use crate::type_name::is_language_type;
 
 /// One column asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +54,27 @@ pub(crate) fn position_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>
     match (alike.next(), alike.next()) {
         (Some((only, _)), None) => Some(only),
         _ => None,
+    }
+}
+
+/// Whether a column of a stream or of a REQUEST may have this type.
+pub(crate) fn is_language_type(data_type: &DataType) -> bool {
+    use arrow::datatypes::TimeUnit::Microsecond;
+    match data_type {
+        DataType::Decimal128(precision, scale) => {
+            (1..=38).contains(precision) && *scale >= 0 && *scale as u8 <= *precision
+        }
+        DataType::Boolean
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Utf8
+        | DataType::Binary
+        | DataType::Date32
+        | DataType::Timestamp(Microsecond, None) => true,
+        _ => false,
     }
 }
 

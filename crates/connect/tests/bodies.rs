@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int64Array,
-    NullArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray,
-    UInt64Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array,
+    Int64Array, NullArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    TimestampNanosecondArray, UInt64Array, new_null_array,
 };
-use arrow::datatypes::{DataType, Decimal128Type, Field, Float64Type, Int8Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, Float64Type, Int8Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use asof_connect::{
     BodyForm, BodyLimits, ConnectError, DEAD_RAW_BYTES_MAX, EventBody, EventBodyError, EventFile, Format, Wanted,
@@ -394,6 +396,47 @@ fn arrow_bodies_that_unfold_are_refused() {
     let dictionary = DictionaryArray::<Int8Type>::new(keys, Arc::new(StringArray::from(names)));
     let body = batch_of(vec![("account", accounts(50_000)), ("ts", times(50_000)), ("country", Arc::new(dictionary))]);
     assert_eq!(read(arrow_body(&body), BodyForm::Arrow).unwrap().rows(), 50_000);
+}
+
+/// The text of such a time could not be read back: what a dead letter says would be lost.
+#[test]
+fn regression_times_outside_the_years_0001_to_9999_are_unreadable() {
+    let within = [-62_135_596_800_000_000, 253_402_300_799_999_999];
+    let beyond = [-62_135_596_800_000_001, 253_402_300_800_000_000, i64::MAX, i64::MIN];
+    let times = [within.as_slice(), &beyond].concat();
+    let column = TimestampMicrosecondArray::from(times.clone());
+    let arrow = arrow_body(&batch_of(vec![("account", accounts(times.len())), ("ts", Arc::new(column))]));
+    let lines: Vec<String> = times.iter().map(|us| format!("{{\"account\":1,\"ts\":{us}}}")).collect();
+    let found = |number: usize, found: &str| format!("{number}: column `ts`: expected TIMESTAMP, found {found}");
+    let arrow = read(arrow, BodyForm::Arrow).unwrap();
+    assert_eq!(
+        unreadable(&arrow),
+        [
+            found(2, "`0000-12-31T23:59:59.999999Z`"),
+            found(3, "`+10000-01-01T00:00:00.000000Z`"),
+            found(4, "`+294247-01-10T04:00:54.775807Z`"),
+            found(5, "`-290308-12-21T19:59:05.224192Z`"),
+        ]
+    );
+    let text = read(lines.join("\n"), BodyForm::Ndjson).unwrap();
+    let integers: Vec<String> = (2..6).map(|row| found(row, &format!("integer `{}`", times[row]))).collect();
+    assert_eq!(unreadable(&text), integers);
+    let again = read([arrow.raw(0).text, arrow.raw(1).text].join("\n"), BodyForm::Ndjson).unwrap();
+    assert_eq!((again.rows(), unreadable(&again)), (2, Vec::new()));
+    let read_back = again.batches()[0].batch.column(4).as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(read_back.values().to_vec(), within);
+}
+
+#[test]
+fn regression_dates_outside_the_years_0001_to_9999_are_unreadable() {
+    let text = "CREATE STREAM e (day DATE, ts TIMESTAMP, WATERMARK FOR ts AS ts);".to_owned();
+    let stream = check(&[SourceFile { name: "e.sql".to_owned(), text }]).unwrap().streams[0].clone();
+    let days = Date32Array::from(vec![-719_162, 2_932_896, -719_163, 2_932_897]);
+    let body = arrow_body(&batch_of(vec![("day", Arc::new(days)), ("ts", times(4))]));
+    let body = EventBody::read(body.into(), BodyForm::Arrow, &stream, ROWS).unwrap();
+    let expected =
+        ["2: column `day`: expected DATE, found `0000-12-31`", "3: column `day`: expected DATE, found `+10000-01-01`"];
+    assert_eq!(unreadable(&body), expected);
 }
 
 #[test]

@@ -1,87 +1,18 @@
 //! Stored batches: what is written reads back, and any other bytes give an error or a batch, never a panic.
 #![allow(clippy::unwrap_used, reason = "tests fail by panic")]
 
+#[path = "stored/sample.rs"]
+mod sample;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use asof_connect::{DeadLetter, ProducerBatch, StoredBatch, StoredHead, StoredVerdict};
 use proptest::prelude::*;
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("id", DataType::Int64, true),
-        Field::new("amount", DataType::Float64, true),
-        Field::new("price", DataType::Decimal128(10, 2), true),
-        Field::new("country", DataType::Utf8, true),
-        Field::new("image", DataType::Binary, true),
-        Field::new("is_online", DataType::Boolean, true),
-        Field::new("day", DataType::Date32, true),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
-    ]))
-}
-
-/// One used event: everything but its time may be NULL.
-type Event = (Option<i64>, Option<f64>, Option<i32>, Option<String>, Option<bool>, i64);
-
-fn used(events: &[Event]) -> RecordBatch {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(events.iter().map(|event| event.0).collect::<Int64Array>()),
-        Arc::new(events.iter().map(|event| event.1).collect::<Float64Array>()),
-        Arc::new(
-            events
-                .iter()
-                .map(|event| event.2.map(i128::from))
-                .collect::<Decimal128Array>()
-                .with_precision_and_scale(10, 2)
-                .unwrap(),
-        ),
-        Arc::new(events.iter().map(|event| event.3.clone()).collect::<StringArray>()),
-        Arc::new(events.iter().map(|event| event.3.clone()).collect::<BinaryArray>()),
-        Arc::new(events.iter().map(|event| event.4).collect::<BooleanArray>()),
-        Arc::new(events.iter().map(|event| event.2).collect::<Date32Array>()),
-        Arc::new(events.iter().map(|event| Some(event.5)).collect::<TimestampMicrosecondArray>()),
-    ];
-    RecordBatch::try_new(schema(), columns).unwrap()
-}
-
-/// Two used events, one late, one unreadable; everything that a batch can have.
-fn sample() -> StoredBatch {
-    use StoredVerdict::{Late, Unreadable, Used};
-    let letter = |row, view: Option<&str>, raw_is_cut| DeadLetter {
-        row,
-        reason: "unreadable".to_owned(),
-        view: view.map(str::to_owned),
-        detail: "column `amount`: expected DOUBLE, found text `ü`".to_owned(),
-        raw: "{\"amount\":\"ü\"}".to_owned(),
-        raw_is_cut,
-    };
-    let producer = |key: &str, rows| ProducerBatch {
-        key: key.to_owned(),
-        digest: 0x1234_5678_9abc_def0,
-        rows,
-        accepted: 1,
-        duplicates: 2,
-        late: 3,
-        rejected: 4,
-    };
-    let ts_us = 1_706_659_200_000_000;
-    StoredBatch {
-        verdicts: vec![Used, Late, Unreadable, Used],
-        arrived: Some(Int64Array::from(vec![ts_us, ts_us + 1, ts_us + 2, i64::MIN])),
-        arrived_is_imputed: true,
-        used: used(&[
-            (Some(1), Some(-1.5), Some(12_345), Some("GB".to_owned()), Some(true), ts_us),
-            (None, None, None, None, None, ts_us + 1),
-        ]),
-        dead: vec![letter(0, Some("account_activity"), false), letter(2, None, true)],
-        producers: vec![producer("key 1", 3), producer("", 1)],
-    }
-}
+use crate::sample::{Event, sample, schema, used};
 
 fn encoded(batch: &StoredBatch) -> Vec<u8> {
     let mut out = Vec::new();
@@ -164,8 +95,13 @@ fn stored_columns_follow_the_definition() {
     ] {
         assert_eq!(refusal(&bytes, &of(fields)), expected);
     }
-    let nothing =
-        StoredBatch { verdicts: Vec::new(), arrived: None, used: self::used(&[]), dead: Vec::new(), ..sample() };
+    let nothing = StoredBatch {
+        verdicts: Vec::new(),
+        arrived: None,
+        used: crate::sample::used(&[]),
+        dead: Vec::new(),
+        ..sample()
+    };
     let not_null = of(vec![field("new", DataType::Utf8, false)]);
     assert_eq!(StoredBatch::decode(&encoded(&nothing), &not_null).unwrap().used.num_rows(), 0);
 }

@@ -7,11 +7,11 @@ use asof_expression::sqlparser::ast::{
 };
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{Expression, Scope, function_names, type_name};
-use asof_window::{Extent, FUNCTION_NAMES, Frame, Function, is_event_type};
+use asof_window::{ANSWER_ITEMS_MAX, Extent, FUNCTION_NAMES, Frame, Function, is_event_type};
 
 use crate::constant::{list_length, nth, quantile};
 use crate::half_life::{self, half_life_us};
-use crate::key::Canonical;
+use crate::key::{Canonical, ColumnNames};
 use crate::refusal::Refusal;
 use crate::scalar::{name_of, plan, plan_condition, unknown_function};
 
@@ -39,11 +39,18 @@ pub(crate) struct CallIdentity {
     filter: Option<Canonical>,
 }
 
-/// The columns that arguments are read against, and how they may be qualified.
+impl CallIdentity {
+    /// Of `count(*)`.
+    pub(crate) fn of_rows() -> CallIdentity {
+        CallIdentity { function: Function::Count, argument: None, by: None, filter: None }
+    }
+}
+
+/// The columns that arguments are read against, and what they may be called.
 #[derive(Clone, Copy)]
 pub(crate) struct CallContext<'a> {
     pub(crate) scope: &'a Scope,
-    pub(crate) qualifier: &'a str,
+    pub(crate) names: &'a ColumnNames,
 }
 
 /// A call without its OVER, as SQL, for messages: `count(*)`.
@@ -69,7 +76,7 @@ impl Call {
             |written: &Option<&Expr>| written.map(|written| plan(written, context.scope, "an aggregate")).transpose();
         let (planned, planned_by) = (plan_one(&argument)?, plan_one(&by)?);
         let data_type = check_types(function, call, &planned, &planned_by)?;
-        let canonical = |written: &Option<&Expr>| written.map(|written| Canonical::of(written, context.qualifier));
+        let canonical = |written: &Option<&Expr>| written.map(|written| Canonical::of(written, context.names));
         let identity = CallIdentity {
             function,
             argument: canonical(&argument),
@@ -252,6 +259,16 @@ fn check_frame(function: Function, frame: &Frame, call: &FunctionCall) -> Result
         (Function::ArrayAgg, Extent::Range { .. }) => {
             Err(Refusal::at(&call.name, "`array_agg` needs a ROWS frame: over RANGE its size has no bound")
                 .hint("write ROWS BETWEEN 9 PRECEDING AND CURRENT ROW"))
+        }
+        (Function::ArrayAgg, Extent::Rows { preceding }) if preceding >= ANSWER_ITEMS_MAX as u64 => {
+            let (most, events) = (ANSWER_ITEMS_MAX, u128::from(preceding) + 1);
+            let message = format!("`array_agg` takes at most {most} events, and this frame holds {events}");
+            Err(Refusal::at(&call.name, message)
+                .hint(format!("write ROWS BETWEEN {} PRECEDING AND CURRENT ROW", most - 1)))
+        }
+        (Function::ArrayAgg, Extent::Group { .. }) => {
+            Err(Refusal::at(&call.name, "`array_agg` over a group window is not supported: its size has no bound")
+                .hint("last_distinct(x, 10) gives the newest values, top_k(x, 10) the most frequent ones"))
         }
         _ => half_life::check_frame(function, frame, call),
     }

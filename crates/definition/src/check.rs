@@ -1,29 +1,48 @@
-//! From files to a project: read all statements, then check them by layer: streams, streams derived from them, views,
-//! services.
+//! From files to a project: read all statements, then check them by layer: streams and tables, streams derived from them,
+//! views, services.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use asof_expression::fold;
-use asof_expression::sqlparser::ast::Ident;
 use asof_expression::sqlparser::tokenizer::Span;
 
 use crate::derived_builder::relations;
 use crate::error::DefinitionError;
 use crate::project::Project;
 use crate::refusal::Refusal;
+use crate::registry::{Known, Lookup, Registry, Relations};
 use crate::service::FeatureService;
 use crate::source::{Places, SourceFile};
 use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
-use crate::view::FeatureView;
+use crate::table::Table;
+use crate::view::{FeatureView, Over};
 
 /// Parses and checks all files together; objects may be defined in any order. Collects as many errors as it can.
+///
+/// What is right and cannot be evaluated yet is refused by name, after everything else is found right.
 pub fn check(files: &[SourceFile]) -> Result<Project, Vec<DefinitionError>> {
+    check_files(files, |checker, placed, project| checker.refuse_what_is_not_built(placed, project))
+}
+
+/// As [`check`], and accepts what cannot be evaluated yet: for the tests of what is being built.
+#[doc(hidden)]
+pub fn check_ahead(files: &[SourceFile]) -> Result<Project, Vec<DefinitionError>> {
+    check_files(files, |_, _, _| ())
+}
+
+fn check_files(
+    files: &[SourceFile],
+    refuse_more: impl Fn(&mut Checker<'_>, &[Placed], &Project),
+) -> Result<Project, Vec<DefinitionError>> {
     let mut checker = Checker::new(files);
     let statements = checker.read();
     let project = checker.check(&statements);
+    if checker.errors.is_empty() {
+        refuse_more(&mut checker, &statements, &project);
+    }
     if checker.errors.is_empty() {
         return Ok(Project { warnings: checker.warnings, ..project });
     }
@@ -46,14 +65,6 @@ struct Checker<'a> {
     /// Names that unreadable statements would have defined.
     unreadable: Vec<String>,
 }
-
-/// What a name stands for. A refused object is known by name, so that its readers are not called wrong.
-enum Known<T> {
-    Good(Arc<T>),
-    Refused,
-}
-
-type Registry<T> = BTreeMap<String, Known<T>>;
 
 impl<'a> Checker<'a> {
     fn new(files: &'a [SourceFile]) -> Checker<'a> {
@@ -139,19 +150,26 @@ impl<'a> Checker<'a> {
 
     fn check(&mut self, placed: &[Placed]) -> Project {
         let mut project = Project::default();
-        let lookup = Lookup { placed, unreadable: &self.unreadable.clone() };
+        let statements = placed.iter().map(|placed| &placed.statement).collect();
+        let lookup = Lookup { statements, unreadable: &self.unreadable.clone() };
         let mut streams: Registry<Stream> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::Stream(syntax) = statement else { continue };
             let checked = Stream::check(syntax);
             self.register(*file, fold(&syntax.name), checked, &mut streams, &mut project.streams);
         }
-        self.check_derived(placed, &lookup, &mut streams, &mut project.derived);
+        let mut tables: Registry<Table> = Registry::new();
+        for Placed { file, statement } in placed {
+            let Statement::Table(syntax) = statement else { continue };
+            self.register(*file, fold(&syntax.name), Table::check(syntax), &mut tables, &mut project.tables);
+        }
+        self.check_derived(placed, &lookup, &tables, &mut streams, &mut project.derived);
+        let relations = Relations { streams: &streams, tables: &tables, lookup: &lookup };
         let mut views: Registry<FeatureView> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::View(syntax) = statement else { continue };
             let mut warnings = Vec::new();
-            let checked = FeatureView::check(syntax, |name| lookup.find(&streams, "stream", name), &mut warnings);
+            let checked = FeatureView::check(syntax, relations, &mut warnings);
             let warnings: Vec<DefinitionError> =
                 warnings.into_iter().map(|warning| self.place(*file, warning)).collect();
             self.warnings.extend(warnings);
@@ -171,6 +189,7 @@ impl<'a> Checker<'a> {
         &mut self,
         placed: &[Placed],
         lookup: &Lookup<'_>,
+        tables: &Registry<Table>,
         streams: &mut Registry<Stream>,
         good: &mut Vec<Arc<Stream>>,
     ) {
@@ -180,7 +199,7 @@ impl<'a> Checker<'a> {
             match waiting.iter().position(|one| !one.reads.iter().any(|name| names.contains(name))) {
                 Some(next) => {
                     let Waiting { file, syntax, name, .. } = waiting.remove(next);
-                    let checked = Stream::derive(syntax, |name| lookup.find(streams, "stream", name));
+                    let checked = Stream::derive(syntax, Relations { streams, tables, lookup });
                     self.register(file, name, checked, streams, good);
                 }
                 None => {
@@ -194,6 +213,36 @@ impl<'a> Checker<'a> {
                     waiting.retain(|_| place.next().is_some_and(|place| !circle.contains(&place)));
                 }
             }
+        }
+    }
+
+    /// Derived streams over group windows and groups of a table's rows are checked, and not evaluated yet.
+    fn refuse_what_is_not_built(&mut self, placed: &[Placed], project: &Project) {
+        self.refuse_window_streams(placed);
+        self.refuse_groups_of_rows(placed, project);
+    }
+
+    fn refuse_window_streams(&mut self, placed: &[Placed]) {
+        for Placed { file, statement } in placed {
+            let Statement::Derived(syntax) = statement else { continue };
+            let refusals = syntax.window_functions.iter().map(|function| {
+                let message =
+                    format!("the group window {} is not supported yet in a derived stream", function.kind.name());
+                Refusal::new(function.span, message).hint("a feature view over it is")
+            });
+            self.refuse(*file, refusals);
+        }
+    }
+
+    fn refuse_groups_of_rows(&mut self, placed: &[Placed], project: &Project) {
+        for Placed { file, statement } in placed {
+            let Statement::View(syntax) = statement else { continue };
+            let is_named = |view: &&Arc<FeatureView>| view.name == fold(&syntax.name);
+            let groups = project.views.iter().find(is_named).is_some_and(|view| matches!(view.over, Over::Groups(_)));
+            let refusal = Refusal::new(syntax.name.span, "GROUP BY over a table is not supported yet").hint(
+                "a view over a table whose entity is its primary key is: SELECT merchant_id, category FROM merchants",
+            );
+            self.refuse(*file, groups.then_some(refusal));
         }
     }
 
@@ -258,29 +307,4 @@ fn circle_refusal(waiting: &[Waiting<'_>], circle: &[usize]) -> Refusal {
         _ => format!("derived streams in a circle: `{}` reads `{}`", first.name, path.join("`, which reads `")),
     };
     Refusal::new(first.syntax.name.span, message).hint("a derived stream begins at streams with events of their own")
-}
-
-/// What else a name may be, where the right kind of object does not have it.
-struct Lookup<'p> {
-    placed: &'p [Placed],
-    unreadable: &'p [String],
-}
-
-impl Lookup<'_> {
-    fn find<T>(&self, registry: &Registry<T>, kind: &str, name: &Ident) -> Result<Arc<T>, Refusal> {
-        let folded = fold(name);
-        match registry.get(&folded) {
-            Some(Known::Good(object)) => return Ok(Arc::clone(object)),
-            Some(Known::Refused) => return Err(Refusal::consequence(name.span)),
-            None if self.unreadable.contains(&folded) => return Err(Refusal::consequence(name.span)),
-            None => {}
-        }
-        let other =
-            self.placed.iter().map(|placed| &placed.statement).find(|statement| fold(statement.name()) == folded);
-        Err(match other {
-            Some(statement) => Refusal::new(name.span, format!("`{folded}` is a {}, not a {kind}", statement.kind())),
-            None => Refusal::new(name.span, format!("unknown {kind} `{folded}`"))
-                .did_you_mean(&folded, registry.keys().map(String::as_str)),
-        })
-    }
 }

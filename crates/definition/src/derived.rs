@@ -5,7 +5,8 @@
 //!   refunds ──────────────────────────────┴──▶ movements        two branches: purchases through large, and refunds
 //! ```
 //! A derived stream has no events of its own. Each of its rows is one row of one source, at the same event time, with the
-//! same arrival; it is judged where it arrives and nowhere else.
+//! same arrival; it is judged where it arrives and nowhere else. Rows of a group window are another thing: they arise when
+//! their windows close, and what reads them begins there.
 
 use std::sync::Arc;
 
@@ -13,26 +14,37 @@ use asof_expression::Expression;
 
 use crate::connector::Connector;
 use crate::stream::{Column, Stream};
+use crate::table::Table;
+use crate::table_join::TableJoin;
+use crate::windowed_input::WindowedInput;
 
-/// What `CREATE STREAM … AS` says.
+/// What `CREATE STREAM … AS` says, or the FROM of a feature view that joins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Derivation {
     /// The SELECT, or those between UNION ALL in their order.
     pub inputs: Vec<DerivedInput>,
     /// Whether the event time is not among the columns that can be named: it is the last one then.
     pub hides_time: bool,
+    /// The feature view that alone reads it: what it joins before its WHERE. `None` for a stream that SQL can name.
+    pub of_view: Option<String>,
 }
 
-/// One SELECT of a derived stream. Its expressions are over the scope of the stream that it reads.
+/// One SELECT of a derived stream. Its expressions are over the columns of the stream that it reads, and after them those
+/// that its joins bring, one join after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DerivedInput {
     /// The stream in its FROM.
     pub stream: Arc<Stream>,
-    /// WHERE: BOOLEAN.
+    /// In the order of the text: each may read what those before it bring. They come before WHERE.
+    pub joins: Vec<TableJoin>,
+    /// The group window in its FROM, with the WHERE and GROUP BY. It is the only input then, and joins nothing.
+    pub window: Option<WindowedInput>,
+    /// WHERE: BOOLEAN. `None` beside a window.
     pub filter: Option<Expression>,
     /// WHERE as SQL.
     pub filter_text: Option<String>,
-    /// One for each column of the derived stream, in their order.
+    /// One for each column of the derived stream, in their order. Beside a window they are over
+    /// [`WindowedInput::row_scope`].
     pub columns: Vec<DerivedColumn>,
 }
 
@@ -62,49 +74,87 @@ impl Stream {
         }
     }
 
-    /// The names of the streams in its FROM, each once.
+    /// The names of the streams in its FROM, then of the tables that they are joined with, each once.
     pub fn reads(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for input in self.derivation().iter().flat_map(|derivation| &derivation.inputs) {
-            if !names.contains(&input.stream.name) {
-                names.push(input.stream.name.clone());
-            }
-        }
-        names
+        let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
+        let joined = inputs.clone().flat_map(|input| &input.joins).map(|join| join.table.versions.clone());
+        each_once(inputs.map(|input| input.stream.clone()).chain(joined)).iter().map(|one| one.name.clone()).collect()
     }
 
-    /// The ways by which events come to it, in the order in which UNION ALL names them: of each, the stream with events of
-    /// its own that it begins at. A stream that is not derived has one, from itself.
+    /// The tables that are joined between its sources and itself, each once.
+    pub fn tables(self: &Arc<Stream>) -> Vec<Arc<Table>> {
+        let lineage = self.lineage();
+        let inputs = lineage.iter().flat_map(|stream| stream.derivation()).flat_map(|derivation| &derivation.inputs);
+        let mut once: Vec<Arc<Table>> = Vec::new();
+        for join in inputs.flat_map(|input| &input.joins) {
+            if once.iter().all(|known| known.name() != join.table.name()) {
+                once.push(join.table.clone());
+            }
+        }
+        once
+    }
+
+    /// The group window that its rows are made of.
+    pub fn window(&self) -> Option<&WindowedInput> {
+        self.derivation()?.inputs.iter().find_map(|input| input.window.as_ref())
+    }
+
+    /// The ways by which rows come to it, in the order in which UNION ALL names them: of each, the stream in which they
+    /// arise. A stream that is not derived has one, from itself, and so has one of a group window.
     pub fn branches(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
         match self.derivation() {
-            None => vec![self.clone()],
-            Some(derivation) => derivation.inputs.iter().flat_map(|input| input.stream.branches()).collect(),
+            Some(derivation) if self.window().is_none() => {
+                derivation.inputs.iter().flat_map(|input| input.stream.branches()).collect()
+            }
+            Some(_) | None => vec![self.clone()],
         }
     }
 
-    /// The streams with events of their own that it sees events of, each once.
+    /// The streams with events of their own that stand behind its rows, each once.
     pub fn sources(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
-        let mut sources: Vec<Arc<Stream>> = Vec::new();
-        for branch in self.branches() {
-            if sources.iter().all(|source| source.name != branch.name) {
-                sources.push(branch);
+        match self.derivation() {
+            None => vec![self.clone()],
+            Some(derivation) => each_once(derivation.inputs.iter().flat_map(|input| input.stream.sources())),
+        }
+    }
+
+    /// Those of its sources whose events are joined with a table on some way to it.
+    pub fn joining_sources(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
+        each_once(self.joined_from(false))
+    }
+
+    fn joined_from(self: &Arc<Stream>, is_joined: bool) -> Vec<Arc<Stream>> {
+        match self.derivation() {
+            None => is_joined.then(|| self.clone()).into_iter().collect(),
+            Some(derivation) => {
+                let inputs = derivation.inputs.iter();
+                inputs.flat_map(|input| input.stream.joined_from(is_joined || !input.joins.is_empty())).collect()
             }
         }
-        sources
+    }
+
+    /// Whether rows of equal time have an order that does not depend on arrival: by the PRIMARY KEY, or by the key of a
+    /// group window, whatever is selected of that.
+    pub(crate) fn orders_ties(&self) -> bool {
+        match self.derivation().map(|derivation| &derivation.inputs[..]) {
+            Some([input]) if input.window.is_none() => !self.primary_key.is_empty() || input.stream.is_of_window(),
+            _ => !self.primary_key.is_empty() || self.window().is_some(),
+        }
+    }
+
+    /// Whether each of its rows is one of a group window.
+    fn is_of_window(&self) -> bool {
+        match self.derivation().map(|derivation| &derivation.inputs[..]) {
+            Some([input]) => input.window.is_some() || input.stream.is_of_window(),
+            _ => false,
+        }
     }
 
     /// The derived streams between its sources and itself, itself included: each once, after those that it reads.
     pub fn lineage(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
-        let mut lineage: Vec<Arc<Stream>> = Vec::new();
         let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
         let before = inputs.flat_map(|input| input.stream.lineage());
-        let own = self.derivation().map(|_| self.clone());
-        for stream in before.chain(own) {
-            if lineage.iter().all(|known| known.name != stream.name) {
-                lineage.push(stream);
-            }
-        }
-        lineage
+        each_once(before.chain(self.derivation().map(|_| self.clone())))
     }
 
     /// How many derived streams stand between it and the farthest of its sources, itself included.
@@ -126,4 +176,15 @@ impl Stream {
             Some(_) => "a UNION ALL has none: ties are in the order of its branches, then of arrival".to_owned(),
         }
     }
+}
+
+/// Of streams of one name the first.
+fn each_once(streams: impl IntoIterator<Item = Arc<Stream>>) -> Vec<Arc<Stream>> {
+    let mut once: Vec<Arc<Stream>> = Vec::new();
+    for stream in streams {
+        if once.iter().all(|known| known.name != stream.name) {
+            once.push(stream);
+        }
+    }
+    once
 }

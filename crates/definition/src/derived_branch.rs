@@ -1,11 +1,9 @@
-//! One SELECT of a derived stream: its stream, its WHERE and what its columns are computed from.
+//! One SELECT of a derived stream: its stream, its joins, its WHERE and what its columns are computed from.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use asof_expression::sqlparser::ast::{
-    Expr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
-    visit_expressions,
+    Expr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions, visit_expressions,
 };
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{Expression, Scope, fold, type_name};
@@ -13,11 +11,15 @@ use asof_window::is_event_type;
 
 use crate::call::{call_text, is_aggregate};
 use crate::derived::{DerivedColumn, DerivedInput};
+use crate::joined_rows::{JoinedRows, Written};
 use crate::query::{Item, Relation, from_of, is_grouped, place, refuse, refuse_clauses_of, relation_of};
 use crate::refusal::Refusal;
+use crate::registry::Relations;
 use crate::scalar::{name_of, plan, plan_condition};
 use crate::statement::{QuerySyntax, Tokens};
-use crate::stream::Stream;
+use crate::stream::Column;
+use crate::window_function::WindowKind;
+use crate::windowed_input;
 
 const AGGREGATE_HINT: &str = "aggregate in a feature view over the stream";
 
@@ -25,6 +27,10 @@ const AGGREGATE_HINT: &str = "aggregate in a feature view over the stream";
 pub(crate) struct Branch {
     pub(crate) input: DerivedInput,
     pub(crate) columns: Vec<BranchColumn>,
+    /// The event time of its rows.
+    pub(crate) time: DerivedColumn,
+    /// The same as a column, where it is not selected.
+    pub(crate) time_column: Column,
 }
 
 /// An output of a SELECT.
@@ -40,31 +46,42 @@ pub(crate) fn hint_of(clause: &str) -> &'static str {
         "HAVING" | "QUALIFY" => "filter rows with WHERE",
         "WITH" => "make another derived stream of it",
         "LIMIT" | "OFFSET" | "FETCH" | "DISTINCT" => "a stream goes on without end: filter its rows with WHERE",
-        _ => "a derived stream is SELECT … FROM … [WHERE …] [UNION ALL SELECT …]",
+        _ => "a derived stream is SELECT … FROM … [LEFT JOIN …] [WHERE …] [UNION ALL SELECT …]",
     }
 }
 
 pub(crate) fn relation_in(select: &Select, syntax: &QuerySyntax) -> Result<Relation, Refusal> {
-    let from = from_of(select, &syntax.tokens, &syntax.name)?;
-    if let Some(join) = from.joins.first() {
-        let span = if join.span() == Span::empty() { place(&syntax.tokens, &["JOIN"]) } else { join.span() };
-        return Err(Refusal::new(span, "JOIN in a derived stream is not supported yet")
-            .hint("a feature service joins what views answer"));
-    }
-    relation_of(&from.relation, &syntax.tokens)
+    relation_of(&from_of(select, &syntax.tokens, &syntax.name)?.relation, syntax)
 }
 
 impl Branch {
     pub(crate) fn read(
         select: &Select,
         syntax: &QuerySyntax,
-        stream_of: impl Fn(&Ident) -> Result<Arc<Stream>, Refusal>,
+        relations: Relations<'_>,
     ) -> Result<Branch, Vec<Refusal>> {
         let one = |refusal| vec![refusal];
-        refuse_later_clauses(select, &syntax.tokens).map_err(one)?;
+        let from = from_of(select, &syntax.tokens, &syntax.name).map_err(one)?;
         let relation = relation_in(select, syntax).map_err(one)?;
-        let stream = stream_of(&relation.name).map_err(one)?;
-        let reader = BranchReader { scope: stream.scope_as(&relation.qualifier()), qualifier: relation.qualifier() };
+        if let Some(function) = syntax.window_over(&relation) {
+            let stream = relations.stream(&relation.name).map_err(one)?;
+            return windowed_input::read(select, syntax, function, &relation, stream);
+        }
+        refuse_later_clauses(select, &syntax.tokens).map_err(one)?;
+        let stream = relations.stream(&relation.name).map_err(one)?;
+        let rows = JoinedRows::read(&relation, stream, Written { from, syntax, relations })?;
+        let branch = Branch::over(rows.clone(), select, &syntax.tokens)?;
+        if rows.joins.is_empty() {
+            return Ok(branch);
+        }
+        // Once more over those of the joined columns that it reads: the joins bring no others.
+        let read = branch.input.columns.iter().map(|column| &column.expression).chain(&branch.input.filter);
+        let read: Vec<usize> = read.flat_map(Expression::columns).collect();
+        Branch::over(rows.bringing(read)?, select, &syntax.tokens)
+    }
+
+    fn over(rows: JoinedRows<'_>, select: &Select, tokens: &Tokens) -> Result<Branch, Vec<Refusal>> {
+        let reader = BranchReader { scope: rows.scope(), rows: &rows };
         let mut refusals = Vec::new();
         let filter = select.selection.as_ref().and_then(|written| {
             let planned = refuse_aggregates(written).and_then(|()| plan_condition(written, &reader.scope, "WHERE"));
@@ -72,7 +89,7 @@ impl Branch {
         });
         let (mut columns, mut outputs) = (Vec::new(), Vec::new());
         for item in &select.projection {
-            match reader.outputs(item, &stream, &syntax.tokens) {
+            match reader.outputs(item, tokens) {
                 Ok(read) => read.into_iter().for_each(|(column, output)| {
                     columns.push(column);
                     outputs.push(output);
@@ -84,45 +101,44 @@ impl Branch {
             return Err(refusals);
         }
         let filter_text = select.selection.as_ref().map(ToString::to_string);
-        Ok(Branch { input: DerivedInput { stream, filter, filter_text, columns: outputs }, columns })
+        let JoinedRows { stream, joins, .. } = rows;
+        let time = DerivedColumn {
+            expression: Expression::column(stream.time_column, &stream.whole_scope()),
+            text: stream.time_column_name().to_owned(),
+        };
+        let time_column = stream.columns[stream.time_column].clone();
+        let input = DerivedInput { stream, joins, window: None, filter, filter_text, columns: outputs };
+        Ok(Branch { input, columns, time, time_column })
     }
 
     /// Whether the output at `place` is the event time, unchanged.
     pub(crate) fn is_time_at(&self, place: usize) -> bool {
         let output = self.input.columns.get(place).and_then(|output| output.expression.as_column());
-        output == Some(self.input.stream.time_column)
+        output.is_some() && output == self.time.expression.as_column()
     }
 
     /// Adds the event time as the last column.
     pub(crate) fn add_time(&mut self) {
-        let stream = &self.input.stream;
-        let expression = Expression::column(stream.time_column, &stream.whole_scope());
-        self.input.columns.push(DerivedColumn { expression, text: stream.time_column_name().to_owned() });
+        self.input.columns.push(self.time.clone());
     }
 }
 
 /// What a SELECT is read against.
-struct BranchReader {
+struct BranchReader<'a> {
     scope: Scope,
-    qualifier: String,
+    rows: &'a JoinedRows<'a>,
 }
 
-impl BranchReader {
+impl BranchReader<'_> {
     /// What one item of the SELECT list gives: several columns where it is `*`.
-    fn outputs(
-        &self,
-        item: &SelectItem,
-        stream: &Stream,
-        tokens: &Tokens,
-    ) -> Result<Vec<(BranchColumn, DerivedColumn)>, Refusal> {
+    fn outputs(&self, item: &SelectItem, tokens: &Tokens) -> Result<Vec<(BranchColumn, DerivedColumn)>, Refusal> {
         let item = match item {
             SelectItem::UnnamedExpr(expression) => Item { expression, alias: None },
             SelectItem::ExprWithAlias { expr, alias } => Item { expression: expr, alias: Some(alias) },
             SelectItem::ExprWithAliases { expr, .. } => return Err(refuse("a list of aliases", expr.span())),
-            SelectItem::Wildcard(options) => return self.all_columns(item, options, stream, tokens),
+            SelectItem::Wildcard(options) => return self.all_columns(item, options, None, tokens),
             SelectItem::QualifiedWildcard(kind, options) => {
-                self.check_qualifier(kind)?;
-                return self.all_columns(item, options, stream, tokens);
+                return self.all_columns(item, options, Some(self.relation_of(kind)?), tokens);
             }
         };
         Ok(vec![self.output(&item)?])
@@ -147,34 +163,48 @@ impl BranchReader {
         Ok((BranchColumn { name, place }, DerivedColumn { expression, text: written.to_string() }))
     }
 
-    fn check_qualifier(&self, kind: &SelectItemQualifiedWildcardKind) -> Result<(), Refusal> {
+    /// The alias in `alias.*`.
+    fn relation_of(&self, kind: &SelectItemQualifiedWildcardKind) -> Result<String, Refusal> {
+        let aliases = || std::iter::once(&self.rows.qualifier).chain(self.rows.joins.iter().map(|join| &join.alias));
         match kind {
-            SelectItemQualifiedWildcardKind::ObjectName(name) => match &name.0[..] {
-                [part] if part.as_ident().map(fold).as_ref() == Some(&self.qualifier) => Ok(()),
-                _ => Err(Refusal::at(name, format!("unknown stream `{name}` in `{name}.*`"))
-                    .hint(format!("write `*` or `{}.*`", self.qualifier))),
-            },
+            SelectItemQualifiedWildcardKind::ObjectName(name) => {
+                let alias = match &name.0[..] {
+                    [part] => part.as_ident().map(fold).filter(|found| aliases().any(|alias| alias == found)),
+                    _ => None,
+                };
+                alias.ok_or_else(|| {
+                    let known: Vec<String> = aliases().map(|alias| format!("`{alias}.*`")).collect();
+                    let kind = if self.rows.joins.is_empty() { "stream" } else { "alias" };
+                    Refusal::at(name, format!("unknown {kind} `{name}` in `{name}.*`"))
+                        .hint(format!("write `*` or {}", known.join(" or ")))
+                })
+            }
             SelectItemQualifiedWildcardKind::Expr(expression) => {
                 Err(refuse(&format!("`{expression}.*`"), expression.span()))
             }
         }
     }
 
+    /// The columns of all relations, or of the one with that alias.
     fn all_columns(
         &self,
         item: &SelectItem,
         options: &WildcardAdditionalOptions,
-        stream: &Stream,
+        alias: Option<String>,
         tokens: &Tokens,
     ) -> Result<Vec<(BranchColumn, DerivedColumn)>, Refusal> {
         let span = if item.span() == Span::empty() { place(tokens, &["SELECT"]) } else { item.span() };
         if is_changed(options) {
             return Err(refuse(&format!("`{item}`"), span).hint("write `*`, or name the columns"));
         }
-        let columns = stream.named_columns().iter().enumerate().map(|(index, column)| {
+        let own = self.rows.stream.named_columns().iter().map(|column| (&self.rows.qualifier, column.name.clone()));
+        let joined =
+            self.rows.joins.iter().flat_map(|join| join.brings().map(move |column| (&join.alias, column.name)));
+        let columns = own.chain(joined).enumerate();
+        let columns = columns.filter(|(_, (of, _))| alias.as_ref().is_none_or(|alias| alias == *of));
+        let columns = columns.map(|(index, (_, name))| {
             let expression = Expression::column(index, &self.scope);
-            let output = DerivedColumn { expression, text: column.name.clone() };
-            (BranchColumn { name: Some(column.name.clone()), place: span }, output)
+            (BranchColumn { name: Some(name.clone()), place: span }, DerivedColumn { expression, text: name })
         });
         Ok(columns.collect())
     }
@@ -199,8 +229,9 @@ fn is_changed(options: &WildcardAdditionalOptions) -> bool {
 fn refuse_later_clauses(select: &Select, tokens: &Tokens) -> Result<(), Refusal> {
     if is_grouped(&select.group_by) {
         let refusal =
-            Refusal::new(place(tokens, &["GROUP", "BY"]), "GROUP BY in a derived stream is not supported yet");
-        return Err(refusal.hint(AGGREGATE_HINT));
+            Refusal::new(place(tokens, &["GROUP", "BY"]), "GROUP BY in a derived stream needs a group window");
+        let example = WindowKind::Tumble.example("stream", "ts");
+        return Err(refusal.hint(format!("write FROM {example} GROUP BY key, window_start, window_end")));
     }
     refuse_clauses_of(select, tokens, hint_of)?;
     match select.named_window.is_empty() {

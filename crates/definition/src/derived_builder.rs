@@ -1,7 +1,5 @@
 //! How a derived stream is read: each SELECT by itself, then as branches of one stream.
 
-use std::sync::Arc;
-
 use asof_expression::sqlparser::ast::{Ident, Select, SetExpr, SetOperator, SetQuantifier};
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{fold, type_name};
@@ -11,6 +9,7 @@ use crate::derived::Derivation;
 use crate::derived_branch::{Branch, hint_of, relation_in};
 use crate::query::{body_of, place, refuse, select_in};
 use crate::refusal::Refusal;
+use crate::registry::Relations;
 use crate::statement::{QuerySyntax, Tokens};
 use crate::stream::{Column, Stream};
 
@@ -21,15 +20,12 @@ const DEPTH_MAX: usize = 64;
 
 impl Stream {
     /// Checks `CREATE STREAM … AS`; as many refusals as can be told apart.
-    pub(crate) fn derive(
-        syntax: &QuerySyntax,
-        stream_of: impl Fn(&Ident) -> Result<Arc<Stream>, Refusal>,
-    ) -> Result<Stream, Vec<Refusal>> {
+    pub(crate) fn derive(syntax: &QuerySyntax, relations: Relations<'_>) -> Result<Stream, Vec<Refusal>> {
         let one = |refusal| vec![refusal];
         let body = body_of(syntax, hint_of).map_err(one)?;
         let (mut branches, mut refusals) = (Vec::new(), Vec::new());
         for select in selects_of(body, &syntax.tokens).map_err(one)? {
-            match Branch::read(select, syntax, &stream_of) {
+            match Branch::read(select, syntax, relations) {
                 Ok(branch) => branches.push(branch),
                 Err(own) => refusals.extend(own),
             }
@@ -37,6 +33,7 @@ impl Stream {
         if !refusals.is_empty() {
             return Err(refusals);
         }
+        refuse_united_windows(syntax, &branches).map_err(one)?;
         united(syntax, branches)
     }
 }
@@ -69,10 +66,17 @@ fn selects_of<'a>(body: &'a SetExpr, tokens: &Tokens) -> Result<Vec<&'a Select>,
     Ok(selects)
 }
 
+/// Rows of windows have an order among themselves, which branches beside one another have not.
+fn refuse_united_windows(syntax: &QuerySyntax, branches: &[Branch]) -> Result<(), Refusal> {
+    let Some(function) = syntax.window_functions.first().filter(|_| branches.len() > 1) else { return Ok(()) };
+    let message = format!("the group window {} in a UNION ALL is not supported", function.kind.name());
+    Err(Refusal::new(function.span, message).hint("make a derived stream of each window, and UNION ALL those"))
+}
+
 /// The branches as one stream: columns by position, with the names of the first branch.
 fn united(syntax: &QuerySyntax, mut branches: Vec<Branch>) -> Result<Stream, Vec<Refusal>> {
     let mut refusals = Vec::new();
-    let columns = columns_of(&branches, &mut refusals);
+    let mut columns = columns_of(&branches, &mut refusals);
     branches.iter().enumerate().skip(1).for_each(|(number, branch)| {
         refusals.extend(mismatch(number + 1, branch, &branches[0], syntax));
     });
@@ -80,22 +84,25 @@ fn united(syntax: &QuerySyntax, mut branches: Vec<Branch>) -> Result<Stream, Vec
         return Err(refusals);
     }
     let time = (0..columns.len()).find(|place| branches.iter().all(|branch| branch.is_time_at(*place)));
-    let mut columns = columns;
+    // Before the event time is added: a key column that is not selected is no column of the derived stream.
+    let primary_key = match &branches[..] {
+        [branch] => kept_key(branch),
+        _ => Vec::new(),
+    };
     if time.is_none() {
         let first = &branches[0];
-        let hidden = &first.input.stream.columns[first.input.stream.time_column];
+        let hidden = &first.time_column;
         if let Some(place) = columns.iter().position(|column| column.name == hidden.name) {
             let message = format!("column `{}` has the name of the event time, and is another one", hidden.name);
-            let hint = "select the event time in every branch at the same place, or give this column another name";
+            let hint = match branches.len() {
+                1 => "give this column another name",
+                _ => "select the event time in every branch at the same place, or give this column another name",
+            };
             return Err(vec![Refusal::new(first.columns[place].place, message).or_at(syntax.name.span).hint(hint)]);
         }
         columns.push(hidden.clone());
         branches.iter_mut().for_each(Branch::add_time);
     }
-    let primary_key = match &branches[..] {
-        [branch] => kept_key(branch),
-        _ => Vec::new(),
-    };
     let stream = stream_of(syntax, columns, time, primary_key, branches);
     match size_refusal(&stream, syntax.name.span) {
         Some(refusal) => Err(vec![refusal]),
@@ -148,6 +155,9 @@ fn mismatch(number: usize, branch: &Branch, first: &Branch, syntax: &QuerySyntax
 
 /// Where the columns of the source's PRIMARY KEY are, if all are selected unchanged.
 fn kept_key(branch: &Branch) -> Vec<usize> {
+    if branch.input.window.is_some() {
+        return Vec::new(); // its rows are ordered by the GROUP BY, whatever is selected
+    }
     let place_of = |key: &usize| branch.input.columns.iter().position(|one| one.expression.as_column() == Some(*key));
     branch.input.stream.primary_key.iter().map(place_of).collect::<Option<_>>().unwrap_or_default()
 }
@@ -177,6 +187,7 @@ fn stream_of(
         connector: Connector::Derived(Derivation {
             inputs: branches.into_iter().map(|branch| branch.input).collect(),
             hides_time: time.is_none(),
+            of_view: None,
         }),
     }
 }

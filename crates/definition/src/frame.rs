@@ -8,7 +8,7 @@ use asof_expression::sqlparser::tokenizer::Span;
 use asof_window::{Calendar, Extent, Frame};
 
 use crate::interval::interval_us;
-use crate::key::{Canonical, calendar_part};
+use crate::key::{Canonical, ColumnNames, calendar_part};
 use crate::refusal::Refusal;
 use crate::statement::Tokens;
 
@@ -27,8 +27,8 @@ pub(crate) struct Window {
 pub(crate) struct WindowContext<'a> {
     /// The stream's time column, folded.
     pub(crate) time: &'a str,
-    /// The alias (or name) of the stream, folded.
-    pub(crate) qualifier: &'a str,
+    /// Which columns a PARTITION BY may name.
+    pub(crate) names: &'a ColumnNames,
     /// The tokens of the query, to point at words for which the parser keeps no place.
     pub(crate) tokens: &'a Tokens,
 }
@@ -60,7 +60,8 @@ fn split_partition(partition_by: &[Expr], place: Span, context: WindowContext) -
     let mut calendar = None;
     let mut key: Vec<(Expr, Canonical)> = Vec::new();
     for part in partition_by {
-        let canonical = Canonical::of(part, context.qualifier);
+        context.names.refuse_ambiguous(part)?;
+        let canonical = Canonical::of(part, context.names);
         if let Some(bucket) = calendar_part(part, &canonical, context.time)? {
             if calendar.replace(bucket).is_some() {
                 return Err(Refusal::at(
@@ -93,8 +94,9 @@ fn check_order(order_by: &[OrderByExpr], place: Span, context: WindowContext) ->
             Some(second) => Refusal::at(&second.expr, "a second ORDER BY expression is not supported").hint(hint),
         });
     };
+    context.names.refuse_ambiguous(expr)?;
     let is_time =
-        matches!(Canonical::of(expr, context.qualifier).expression(), Expr::Identifier(ident) if fold(ident) == time);
+        matches!(Canonical::of(expr, context.names).expression(), Expr::Identifier(ident) if fold(ident) == time);
     if !is_time {
         return Err(Refusal::at(
             expr,

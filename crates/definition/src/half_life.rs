@@ -1,8 +1,9 @@
 //! The half-life of decayed sums and averages: a constant length of time, and the frames over which it means something.
 
 use asof_expression::sqlparser::ast::{Expr, Function as FunctionCall, Spanned};
-use asof_window::{Extent, Frame, Function, HALF_LIVES_MAX};
+use asof_window::{Extent, Frame, Function, HALF_LIVES_MAX, Which};
 
+use crate::group_window::size_us;
 use crate::interval::interval_us;
 use crate::refusal::Refusal;
 
@@ -30,21 +31,37 @@ pub(crate) fn check_frame(function: Function, frame: &Frame, call: &FunctionCall
     let Some(half_life_us) = function.half_life_us() else { return Ok(()) };
     let name = function.name();
     let refuse = |message: String| Refusal::at(&call.name, message);
-    let unbounded = |frame: &str| {
-        let message =
-            format!("`{name}` needs a RANGE frame with a bound: the events of a {frame} frame may have any age");
+    let unbounded = |why: &str| {
+        let message = format!("`{name}` needs a RANGE frame with a bound: {why}");
         let ten = interval_text(half_life_us.saturating_mul(10));
         Err(refuse(message).hint(format!("after ten half-lives a thousandth is left: write RANGE {ten} PRECEDING")))
     };
     match frame.extent {
-        Extent::Rows { .. } => unbounded("ROWS"),
-        Extent::Range { preceding_us: None, .. } => unbounded("lifetime"),
+        Extent::Rows { .. } => unbounded("the events of a ROWS frame may have any age"),
+        Extent::Range { preceding_us: None, .. } if frame.calendar.is_some() => {
+            unbounded("a calendar part alone sets none")
+        }
+        Extent::Range { preceding_us: None, .. } => unbounded("the events of a lifetime frame may have any age"),
         Extent::Range { preceding_us: Some(reach_us), .. } if is_beyond(reach_us, half_life_us) => {
             let message = format!(
                 "the frame of `{name}` reaches back more than {HALF_LIVES_MAX} half-lives: what is older weighs nothing"
             );
             Err(refuse(message).hint("write a shorter frame, or a longer half-life"))
         }
+        Extent::Group { which: Which::LastClosed, .. } => {
+            Err(refuse(format!("`{name}` inside `lag` is not supported: its weights are those of the as-of instant"))
+                .hint("over the rows of a derived stream of the window last_value gives that of the last one"))
+        }
+        Extent::Group { shape, which: Which::Open } => match size_us(shape) {
+            None => Err(refuse(format!("`{name}` over SESSION is not supported: its events may have any age"))),
+            Some(size_us) if is_beyond(size_us, half_life_us) => {
+                let message = format!(
+                    "the window of `{name}` is longer than {HALF_LIVES_MAX} half-lives: what is older weighs nothing"
+                );
+                Err(refuse(message).hint("write a shorter window, or a longer half-life"))
+            }
+            Some(_) => Ok(()),
+        },
         Extent::Range { .. } => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Exact to the microsecond or refused. Months and years are no lengths of time: they differ.
 
-use asof_expression::sqlparser::ast::{DateTimeField, Expr, Interval, Value};
+use asof_expression::sqlparser::ast::{DateTimeField, Expr, Interval, UnaryOperator, Value};
 
 /// Microseconds of a text such as `30s`, `500 ms`, `1 day 2 hours`, `1.5h` or `01:30:00`. The error is a message.
 pub fn duration_us(text: &str) -> Result<i64, String> {
@@ -41,13 +41,15 @@ pub(crate) fn interval_us(interval: &Interval) -> Result<i64, String> {
     if leading_precision.is_some() || fractional_seconds_precision.is_some() {
         return Err("the precision of an interval is not supported".to_owned());
     }
+    if is_negative(interval) {
+        return Err(format!("the interval `{interval}` is negative"));
+    }
     let text = match &**value {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => text.clone(),
             Value::Number(digits, false) => digits.clone(),
             other => return Err(format!("`{other}` is no length of time")),
         },
-        Expr::UnaryOp { .. } => return Err(format!("the interval `{interval}` is negative")),
         other => return Err(format!("an interval must be a literal, found `{other}`")),
     };
     match leading_field {
@@ -55,15 +57,23 @@ pub(crate) fn interval_us(interval: &Interval) -> Result<i64, String> {
         Some(unit) => {
             let amount = text.trim();
             let (number, rest) = split_number(amount);
-            if amount.starts_with('-') {
-                return Err(format!("the interval `{interval}` is negative"));
-            }
             if number.is_empty() || !rest.is_empty() {
                 return Err(format!("`{text}` is no number of {unit}"));
             }
             let micros = amount_us(number, &unit_name(unit))?;
             i64::try_from(micros).map_err(|_| format!("`{interval}` is too long a time"))
         }
+    }
+}
+
+/// Whether an INTERVAL literal is refused because it is negative.
+pub(crate) fn is_negative(interval: &Interval) -> bool {
+    match &*interval.value {
+        Expr::Value(value) => {
+            matches!(&value.value, Value::SingleQuotedString(text) if text.trim_start().starts_with('-'))
+        }
+        Expr::UnaryOp { op, .. } => *op == UnaryOperator::Minus,
+        _ => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! SQL text to a checked project: streams, feature views and feature services.
+//! SQL text to a checked project: streams, tables, feature views and feature services.
 //!
 //! Rules kept here:
 //! - pure: texts in, a [`Project`] or a list of errors out; no I/O, no clock;
@@ -7,13 +7,14 @@
 //! - as many errors as can be told apart are reported at once, and none that only follows from another.
 //!
 //! ```text
-//!  SourceFile ──source, statement──▶ tokens of one statement ──▶ stream_syntax ──▶ stream ───┐
-//!                                                            ├──▶ query ─▶ derived_builder ──┤
-//!                                                            ├──▶ query ─────────▶ view ─────┼──▶ Project
-//!                                                            └──▶ query, request ▶ service ──┘
+//!  SourceFile ──source, statement──▶ tokens of one statement ──▶ stream_syntax ▶ stream, table ┐
+//!                                                            ├──▶ query ─▶ derived_builder ────┤
+//!                                                            ├──▶ query ▶ view, table_view ────┼──▶ Project
+//!                                                            └──▶ query, request ▶ service ────┘
 //! ```
 //! Start with [`check`] and [`Project`]; `view_builder` is where most of the language lives, `frame`,
-//! `key` and `call` are its parts.
+//! `key` and `call` are its parts. What joins tables is read by `joined_rows`, for views and derived streams alike; so is GROUP
+//! BY over a group window by `grouped_rows` and `window_columns`, which `grouped_view` and `windowed_input` are made of.
 
 mod call;
 mod check;
@@ -24,13 +25,22 @@ mod derived_branch;
 mod derived_builder;
 mod error;
 mod frame;
+mod group_by;
+mod group_window;
+mod grouped_rows;
+mod grouped_view;
 mod half_life;
 mod interval;
+mod join_condition;
+mod joined_rows;
 mod key;
+mod lag;
 mod options;
+mod outputs;
 mod project;
 mod query;
 mod refusal;
+mod registry;
 mod request;
 mod retention;
 mod scalar;
@@ -40,10 +50,17 @@ mod source;
 mod statement;
 mod stream;
 mod stream_syntax;
+mod system_time;
+mod table;
+mod table_join;
+mod table_view;
 mod view;
 mod view_builder;
+mod window_columns;
+mod window_function;
+mod windowed_input;
 
-pub use check::check;
+pub use check::{check, check_ahead};
 pub use connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogConnector, Rate, Retention};
 pub use derived::{Derivation, DerivedColumn, DerivedInput};
 pub use error::DefinitionError;
@@ -53,4 +70,7 @@ pub use service::{FeatureService, Join};
 pub use size::size_bytes;
 pub use source::SourceFile;
 pub use stream::{Check, Column, Stream, TimestampUnit};
-pub use view::{Aggregate, Feature, FeatureView, KeyPart, Output};
+pub use table::Table;
+pub use table_join::{JoinKey, TableJoin};
+pub use view::{Aggregate, Feature, FeatureView, KeyPart, Output, Over};
+pub use windowed_input::WindowedInput;

@@ -1,4 +1,4 @@
-//! The options of `WITH (…)` of a stream: typed, checked, none ignored.
+//! The options of `WITH (…)` of a stream or a table: typed, checked, none ignored.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,21 @@ use crate::interval::{duration_us, interval_us};
 use crate::refusal::Refusal;
 use crate::size::size_bytes;
 use crate::stream::TimestampUnit;
-use crate::stream_syntax::OptionSyntax;
+use crate::stream_syntax::{Declared, OptionSyntax};
 
 const MINUTE_US: i64 = 60_000_000;
 const DAY_US: i64 = 24 * 60 * MINUTE_US;
 
-/// Options of every stream.
+/// Options of every stream, and but for `dedup_horizon` of every table.
 const STREAM_OPTIONS: &[&str] = &["connector", "ahead_max", "dedup_horizon", "idle_timeout", "timestamp_unit"];
 /// Options of `connector = 'file'`.
 const FILE_OPTIONS: &[&str] = &["path", "format", "order", "follow", "arrival_column", "rate"];
 /// Options of the embedded log.
 const LOG_OPTIONS: &[&str] = &["ack", "retention", "retention_size"];
+/// Options of tables alone; [`crate::Table`] reads them.
+const TABLE_OPTIONS: &[&str] = &[DELETE_COLUMN];
+/// Names the column that a delete marker has true.
+pub(crate) const DELETE_COLUMN: &str = "delete_column";
 
 /// The options with their defaults filled in.
 pub(crate) struct Options {
@@ -33,9 +37,13 @@ pub(crate) struct Options {
 type Named<'a> = BTreeMap<&'a str, &'a OptionSyntax>;
 
 /// Checks all options; every refusal is collected.
-pub(crate) fn check(written: &[OptionSyntax], refusals: &mut Vec<Refusal>) -> Options {
+pub(crate) fn check(declared: Declared, written: &[OptionSyntax], refusals: &mut Vec<Refusal>) -> Options {
     let named = by_name(written, refusals);
-    let mut take = Taker { named: &named, refusals };
+    let mut take = Taker { declared, named: &named, refusals };
+    match declared {
+        Declared::Stream => refuse_options(&mut take, TABLE_OPTIONS, "is one of a table, and this is a stream"),
+        Declared::Table => refuse_options_of_streams(&mut take),
+    }
     Options {
         ahead_max_us: take.one("ahead_max", duration).unwrap_or(MINUTE_US),
         dedup_horizon_us: take.one("dedup_horizon", duration).unwrap_or(DAY_US),
@@ -52,7 +60,7 @@ fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Name
         written.iter().any(|option| option.name == "connector" && text(&option.value).as_deref() == Ok("kafka"));
     for option in written {
         let name = option.name.as_str();
-        let all = STREAM_OPTIONS.iter().chain(FILE_OPTIONS).chain(LOG_OPTIONS).copied();
+        let all = [STREAM_OPTIONS, FILE_OPTIONS, LOG_OPTIONS, TABLE_OPTIONS].into_iter().flatten().copied();
         let known = all.clone().any(|known| known == name);
         if !known && is_later {
             continue;
@@ -67,6 +75,7 @@ fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Name
 
 /// Reads options by name and collects what is wrong with their values.
 struct Taker<'a, 'r> {
+    declared: Declared,
     named: &'a Named<'a>,
     refusals: &'r mut Vec<Refusal>,
 }
@@ -116,13 +125,22 @@ fn refuse_options(take: &mut Taker, names: &[&str], why: &str) {
     }
 }
 
+/// What would take versions away, or find repeats among them.
+fn refuse_options_of_streams(take: &mut Taker) {
+    let why = "is not one of a table: a key that comes again is the next version of its row";
+    refuse_options(take, &["dedup_horizon"], why);
+    let why = "is not one of a table: a row that does not change is in its log once, however old it is";
+    refuse_options(take, &["retention", "retention_size"], why);
+}
+
 fn log(take: &mut Taker) -> Connector {
     let retention = Retention { age_us: take.one("retention", age), bytes: take.one("retention_size", size) };
     Connector::Log(LogConnector { ack: take.one("ack", ack).unwrap_or_default(), retention })
 }
 
 fn file(take: &mut Taker) -> Connector {
-    refuse_options(take, LOG_OPTIONS, "is one of the embedded log, and this stream reads a file");
+    let why = format!("is one of the embedded log, and this {} reads a file", take.declared.noun());
+    refuse_options(take, LOG_OPTIONS, &why);
     let path = take.one("path", path);
     if !take.named.contains_key("path") {
         let span = take.named["connector"].value_span;
@@ -162,7 +180,8 @@ fn format_of(path: &str, take: &mut Taker) -> Option<FileFormat> {
     }
 }
 
-fn text(value: &Expr) -> Result<String, String> {
+/// Text in single quotes.
+pub(crate) fn text(value: &Expr) -> Result<String, String> {
     match value {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Ok(text.clone()),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::error::DefinitionError;
 use crate::service::FeatureService;
 use crate::stream::Stream;
+use crate::table::Table;
 use crate::view::FeatureView;
 
 /// Everything that the files of a project define, in the order of the files.
@@ -15,6 +16,8 @@ use crate::view::FeatureView;
 pub struct Project {
     /// The streams with events of their own.
     pub streams: Vec<Arc<Stream>>,
+    /// The tables.
+    pub tables: Vec<Arc<Table>>,
     /// The derived streams: each after those that it reads.
     pub derived: Vec<Arc<Stream>>,
     /// The feature views.
@@ -29,7 +32,7 @@ pub struct Project {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("unknown {kind} `{name}`{hint}")]
 pub struct UnknownObject {
-    /// `stream`, `feature view` or `feature service`.
+    /// `stream`, `table`, `feature view` or `feature service`.
     pub kind: &'static str,
     /// As asked for.
     pub name: String,
@@ -42,6 +45,8 @@ pub struct UnknownObject {
 pub enum ObjectKind {
     /// A stream.
     Stream,
+    /// A table.
+    Table,
     /// A feature view.
     FeatureView,
     /// A feature service.
@@ -60,10 +65,11 @@ pub struct ObjectSummary {
 }
 
 impl ObjectKind {
-    /// In words: `stream`, `feature view`, `feature service`.
+    /// In words: `stream`, `table`, `feature view`, `feature service`.
     pub fn name(self) -> &'static str {
         match self {
             ObjectKind::Stream => "stream",
+            ObjectKind::Table => "table",
             ObjectKind::FeatureView => "feature view",
             ObjectKind::FeatureService => "feature service",
         }
@@ -77,6 +83,11 @@ impl Project {
         find(&streams, ObjectKind::Stream, name, |stream| &stream.name)
     }
 
+    /// The table of that name.
+    pub fn table(&self, name: &str) -> Result<&Arc<Table>, UnknownObject> {
+        find(&self.tables.iter().collect::<Vec<_>>(), ObjectKind::Table, name, |table| &table.versions.name)
+    }
+
     /// The feature view of that name.
     pub fn view(&self, name: &str) -> Result<&Arc<FeatureView>, UnknownObject> {
         find(&self.views.iter().collect::<Vec<_>>(), ObjectKind::FeatureView, name, |view| &view.name)
@@ -87,13 +98,12 @@ impl Project {
         find(&self.services.iter().collect::<Vec<_>>(), ObjectKind::FeatureService, name, |service| &service.name)
     }
 
-    /// Every object with what it reads: streams, derived ones after the others, then views, then services.
+    /// Every object with what it reads: streams, then tables, derived streams, views and services.
     pub fn objects(&self) -> Vec<ObjectSummary> {
         let summary = |kind, name: &str, reads: Vec<String>| ObjectSummary { kind, name: name.to_owned(), reads };
-        let streams = self.streams.iter().chain(&self.derived);
-        let streams = streams.map(|stream| summary(ObjectKind::Stream, &stream.name, stream.reads()));
-        let views =
-            self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, vec![view.stream.name.clone()]));
+        let stream = |stream: &Arc<Stream>| summary(ObjectKind::Stream, &stream.name, stream.reads());
+        let tables = self.tables.iter().map(|table| summary(ObjectKind::Table, table.name(), Vec::new()));
+        let views = self.views.iter().map(|view| summary(ObjectKind::FeatureView, &view.name, view.reads()));
         let services = self.services.iter().map(|service| {
             let mut reads: Vec<String> = Vec::new();
             for join in &service.joins {
@@ -103,6 +113,7 @@ impl Project {
             }
             summary(ObjectKind::FeatureService, &service.name, reads)
         });
+        let streams = self.streams.iter().map(stream).chain(tables).chain(self.derived.iter().map(stream));
         streams.chain(views).chain(services).collect()
     }
 }

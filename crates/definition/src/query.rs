@@ -12,6 +12,8 @@ use asof_expression::sqlparser::tokenizer::Span;
 
 use crate::refusal::Refusal;
 use crate::statement::{QuerySyntax, Tokens};
+use crate::system_time::{self, AsOfClause};
+use crate::window_function::WindowKind;
 
 /// One item of the SELECT list.
 pub(crate) struct Item<'a> {
@@ -78,12 +80,13 @@ pub(crate) fn select_in<'a>(body: &'a SetExpr, tokens: &Tokens) -> Result<&'a Se
     }
 }
 
-/// Refuses the clauses of a SELECT that neither a view nor a service has.
+/// Refuses the clauses of a SELECT that neither a view over a stream nor a service has.
 pub(crate) fn refuse_foreign_clauses(select: &Select, tokens: &Tokens) -> Result<(), Refusal> {
+    refuse_clauses(&[(is_grouped(&select.group_by), "GROUP BY", &["GROUP", "BY"])], tokens, instead_of)?;
     refuse_clauses_of(select, tokens, instead_of)
 }
 
-/// Refuses the clauses of a SELECT that no statement has; WINDOW is left to the caller.
+/// Refuses the clauses of a SELECT that no statement has; WINDOW and GROUP BY are left to the caller.
 pub(crate) fn refuse_clauses_of(select: &Select, tokens: &Tokens, hints: Hints) -> Result<(), Refusal> {
     let Select {
         select_token: _,
@@ -100,7 +103,7 @@ pub(crate) fn refuse_clauses_of(select: &Select, tokens: &Tokens, hints: Hints) 
         prewhere,
         selection: _,
         connect_by,
-        group_by,
+        group_by: _,
         cluster_by,
         distribute_by,
         sort_by,
@@ -111,7 +114,6 @@ pub(crate) fn refuse_clauses_of(select: &Select, tokens: &Tokens, hints: Hints) 
         value_table_mode,
         flavor,
     } = select;
-    let grouped = is_grouped(group_by);
     let refused = [
         (!optimizer_hints.is_empty(), "an optimizer hint", &["SELECT"][..]),
         (distinct.is_some(), "DISTINCT", &["DISTINCT"]),
@@ -122,7 +124,6 @@ pub(crate) fn refuse_clauses_of(select: &Select, tokens: &Tokens, hints: Hints) 
         (!lateral_views.is_empty(), "LATERAL VIEW", &["LATERAL"]),
         (prewhere.is_some(), "PREWHERE", &["PREWHERE"]),
         (!connect_by.is_empty(), "CONNECT BY", &["CONNECT", "BY"]),
-        (grouped, "GROUP BY", &["GROUP", "BY"]),
         (!cluster_by.is_empty(), "CLUSTER BY", &["CLUSTER", "BY"]),
         (!distribute_by.is_empty(), "DISTRIBUTE BY", &["DISTRIBUTE", "BY"]),
         (!sort_by.is_empty(), "SORT BY", &["SORT", "BY"]),
@@ -195,7 +196,26 @@ pub(crate) fn from_of<'a>(select: &'a Select, tokens: &Tokens, name: &Ident) -> 
 }
 
 /// A relation that is a name with an optional alias, and nothing more.
-pub(crate) fn relation_of(factor: &TableFactor, tokens: &Tokens) -> Result<Relation, Refusal> {
+pub(crate) fn relation_of(factor: &TableFactor, syntax: &QuerySyntax) -> Result<Relation, Refusal> {
+    match versioned_relation_of(factor, syntax)? {
+        (relation, None) => Ok(relation),
+        (_, Some(time)) => {
+            Err(Refusal::new(time.span, "FOR SYSTEM_TIME AS OF is not supported at this place").hint(system_time::HINT))
+        }
+    }
+}
+
+/// A relation that is a name with an optional alias, and perhaps FOR SYSTEM_TIME AS OF.
+pub(crate) fn versioned_relation_of<'a>(
+    factor: &TableFactor,
+    syntax: &'a QuerySyntax,
+) -> Result<(Relation, Option<&'a AsOfClause>), Refusal> {
+    let relation = named_relation(factor, &syntax.tokens)?;
+    let time = syntax.system_times.iter().find(|time| time.relation == relation.name.span);
+    Ok((relation, time))
+}
+
+fn named_relation(factor: &TableFactor, tokens: &Tokens) -> Result<Relation, Refusal> {
     let whole = if factor.span() == Span::empty() { place(tokens, &["FROM"]) } else { factor.span() };
     let TableFactor::Table {
         name,
@@ -215,11 +235,8 @@ pub(crate) fn relation_of(factor: &TableFactor, tokens: &Tokens) -> Result<Relat
             _ => refuse(&format!("{} in FROM", name_of(factor)), whole),
         });
     };
-    if version.is_some() {
-        return Err(Refusal::new(whole, "FOR SYSTEM_TIME AS OF is not supported yet")
-            .hint("joins with versioned tables come later"));
-    }
     let refused = [
+        (version.is_some(), "a version of a table"),
         (args.is_some(), "a table function"),
         (!with_hints.is_empty(), "WITH hints"),
         (*with_ordinality, "WITH ORDINALITY"),
@@ -229,7 +246,11 @@ pub(crate) fn relation_of(factor: &TableFactor, tokens: &Tokens) -> Result<Relat
         (!index_hints.is_empty(), "an index hint"),
     ];
     if let Some((_, construct)) = refused.iter().find(|(present, _)| *present) {
-        return Err(refuse(&format!("{construct} in FROM"), whole));
+        let refusal = refuse(&format!("{construct} in FROM"), whole);
+        return Err(match WindowKind::from_name(&name.to_string()) {
+            Some(kind) => refusal.hint(format!("write FROM {}", kind.example("stream", "ts"))),
+            None => refusal,
+        });
     }
     let [part] = &name.0[..] else {
         return Err(Refusal::new(whole, format!("the qualified name `{name}` is not supported"))

@@ -1,9 +1,10 @@
 //! What a view needs of its stream's log: a retention that would take away events of its frames is refused.
 
 use asof_expression::sqlparser::tokenizer::Span;
-use asof_window::{Calendar, Extent, Frame};
+use asof_window::{Calendar, Extent, Frame, Which};
 
 use crate::connector::{Connector, Retention};
+use crate::group_window::size_us;
 use crate::refusal::Refusal;
 use crate::stream::Stream;
 use crate::view::FeatureView;
@@ -11,16 +12,34 @@ use crate::view::FeatureView;
 const HOUR_US: i64 = 3_600_000_000;
 
 impl FeatureView {
-    /// How far back from an instant its frames reach, in microseconds; `None` where time alone sets no bound.
+    /// How far back from an instant the events lie that it needs of its sources, in microseconds: as far as its frames
+    /// reach, and the group windows on the way before that. `None` where time alone sets no bound.
     pub fn reach_us(&self) -> Option<i64> {
-        self.frames.iter().map(reach_us).try_fold(0, |most, reach_us| reach_us.map(|reach_us| most.max(reach_us)))
+        Some(most(self.frames.iter().map(reach_us))?.saturating_add(self.stream.windows_reach_us()?))
     }
+}
+
+impl Stream {
+    /// How far before the event time of a row the events of its sources lie that it is made of.
+    fn windows_reach_us(&self) -> Option<i64> {
+        let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
+        most(inputs.map(|input| match &input.window {
+            None => input.stream.windows_reach_us(),
+            Some(window) => window.view.reach_us(),
+        }))
+    }
+}
+
+/// The greatest, if each is known.
+fn most(mut reaches_us: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    reaches_us.try_fold(0, |most, reach_us| reach_us.map(|reach_us: i64| most.max(reach_us)))
 }
 
 fn reach_us(frame: &Frame) -> Option<i64> {
     let of_extent = match frame.extent {
         Extent::Range { preceding_us, .. } => preceding_us,
-        Extent::Rows { .. } => None,
+        Extent::Rows { .. } | Extent::Group { which: Which::LastClosed, .. } => None,
+        Extent::Group { shape, which: Which::Open } => size_us(shape),
     };
     match (of_extent, frame.calendar.map(longest_us)) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -41,28 +60,35 @@ fn longest_us(calendar: Calendar) -> i64 {
 /// Why the retention of a stream whose events the view sees is too short for it. The place is that of the view's name, put
 /// in by the caller.
 pub(crate) fn refusal(view: &FeatureView, place: Span) -> Option<Refusal> {
-    view.stream.sources().iter().find_map(|source| refusal_of(view, source, place))
+    refusal_of(view, &format!("feature view `{}`", view.name), place)
 }
 
-fn refusal_of(view: &FeatureView, source: &Stream, place: Span) -> Option<Refusal> {
+/// The same of a derived stream, whose rows are those of a view over a group window.
+pub(crate) fn stream_refusal(rows: &FeatureView, place: Span) -> Option<Refusal> {
+    refusal_of(rows, &format!("derived stream `{}`", rows.name), place)
+}
+
+fn refusal_of(view: &FeatureView, reader: &str, place: Span) -> Option<Refusal> {
+    view.stream.sources().iter().find_map(|source| source_refusal(view, reader, source, place))
+}
+
+fn source_refusal(view: &FeatureView, reader: &str, source: &Stream, place: Span) -> Option<Refusal> {
     let Connector::Log(log) = &source.connector else { return None };
     let Retention { age_us, bytes } = log.retention;
     let stream = &source.name;
     let Some(reach_us) = view.reach_us() else {
         let option = if age_us.is_some() { "retention" } else { "retention_size" };
-        let message =
-            format!("feature view `{}` needs all events of `{stream}`, whose log keeps only a part of them", view.name);
-        let hint = format!("give its windows a RANGE, or leave `{option}` out");
+        let message = format!("{reader} needs all events of `{stream}`, whose log keeps only a part of them");
+        let hint = match view.frames.iter().any(|frame| matches!(frame.extent, Extent::Group { .. })) {
+            true => format!("sessions, and the window that closed last, begin at any time: leave `{option}` out"),
+            false => format!("give its windows a RANGE, or leave `{option}` out"),
+        };
         let is_bounded = age_us.is_some() || bytes.is_some();
         return is_bounded.then(|| Refusal::new(place, message).hint(hint));
     };
     let age_us = age_us.filter(|age_us| *age_us < reach_us)?;
-    let message = format!(
-        "feature view `{}` reaches {} back, and the log of `{stream}` keeps {}",
-        view.name,
-        span_text(reach_us),
-        span_text(age_us)
-    );
+    let (reach, kept) = (span_text(reach_us), span_text(age_us));
+    let message = format!("{reader} reaches {reach} back, and the log of `{stream}` keeps {kept}");
     Some(Refusal::new(place, message).hint("raise `retention` of the stream, or shorten the windows"))
 }
 

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use asof_expression::sqlparser::ast::{
-    BinaryOperator, CastKind, Expr, Ident, Join as JoinClause, JoinConstraint, JoinOperator, Select, Spanned,
-};
-use asof_expression::sqlparser::dialect::GenericDialect;
-use asof_expression::sqlparser::parser::Parser;
+use asof_expression::sqlparser::ast::{Expr, Ident, Join as JoinClause, JoinConstraint, JoinOperator, Select, Spanned};
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{Expression, Scope, fold, type_name};
 
+use crate::join_condition::{cast_to, conjuncts, join_name, sides};
 use crate::query::{Item, from_of, items, place, refuse_foreign_clauses, relation_of, select_of};
 use crate::refusal::Refusal;
 use crate::request::{REQUEST, RequestSyntax};
@@ -77,7 +74,7 @@ impl FeatureService {
         refuse_foreign_clauses(select, tokens).map_err(one)?;
         refuse_view_clauses(select, tokens).map_err(one)?;
         let from = from_of(select, tokens, &syntax.name).map_err(one)?;
-        let relation = relation_of(&from.relation, tokens).map_err(one)?;
+        let relation = relation_of(&from.relation, syntax).map_err(one)?;
         let request_alias = relation.qualifier();
         let items = items(select, tokens).map_err(one)?;
         let mut refusals = Vec::new();
@@ -96,7 +93,7 @@ impl FeatureService {
         let request_scope = service.request_scope();
         let mut views_are_known = true;
         for clause in &from.joins {
-            match check_join(clause, &service, &request_scope, tokens, &view_of) {
+            match check_join(clause, &service, &request_scope, syntax, &view_of) {
                 Ok(join) => service.joins.push(join),
                 Err(refusal) => {
                     // The features of a refused join would all be unknown.
@@ -165,11 +162,11 @@ fn check_join(
     clause: &JoinClause,
     service: &FeatureService,
     request_scope: &Scope,
-    tokens: &Tokens,
+    syntax: &QuerySyntax,
     view_of: impl Fn(&Ident) -> Result<Arc<FeatureView>, Refusal>,
 ) -> Result<Join, Refusal> {
     let JoinClause { relation, global, join_operator } = clause;
-    let relation = relation_of(relation, tokens)?;
+    let relation = relation_of(relation, syntax)?;
     let span = relation.name.span;
     let condition = match join_operator {
         _ if *global => return Err(Refusal::new(span, "GLOBAL JOIN is not supported")),
@@ -204,19 +201,6 @@ fn check_join(
 
 fn on_hint(refusal: Refusal) -> Refusal {
     refusal.hint("write LEFT JOIN view AS a ON a.account_id = r.account_id")
-}
-
-fn join_name(operator: &JoinOperator) -> &'static str {
-    match operator {
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
-        JoinOperator::FullOuter(_) => "FULL JOIN",
-        JoinOperator::CrossJoin(_) => "CROSS JOIN",
-        JoinOperator::AsOf { .. } => "ASOF JOIN",
-        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => "SEMI JOIN",
-        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => "ANTI JOIN",
-        JoinOperator::CrossApply | JoinOperator::OuterApply => "APPLY",
-        _ => "this kind of JOIN",
-    }
 }
 
 /// ON: one equality for each key part, in any order; back in the order of the view's key.
@@ -258,33 +242,6 @@ fn check_key(
     Ok(values.into_iter().flatten().collect())
 }
 
-fn conjuncts(condition: &Expr) -> Vec<&Expr> {
-    match condition {
-        Expr::Nested(inner) => conjuncts(inner),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => [conjuncts(left), conjuncts(right)].concat(),
-        other => vec![other],
-    }
-}
-
-/// The key part's name and the value it is compared with.
-fn sides<'a>(equality: &'a Expr, alias: &str) -> Option<(&'a Ident, &'a Expr)> {
-    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = equality else {
-        return None;
-    };
-    let key_part = |side: &'a Expr| match side {
-        Expr::CompoundIdentifier(parts) => match &parts[..] {
-            [qualifier, name] if fold(qualifier) == alias => Some(name),
-            _ => None,
-        },
-        _ => None,
-    };
-    match (key_part(left), key_part(right)) {
-        (Some(name), None) => Some((name, right)),
-        (None, Some(name)) => Some((name, left)),
-        _ => None,
-    }
-}
-
 /// A value for a key part, in the part's type.
 fn key_value(written: &Expr, target: &DataType, name: &str, scope: &Scope) -> Result<Expression, Refusal> {
     let value = plan(written, scope, "ON")?;
@@ -296,12 +253,7 @@ fn key_value(written: &Expr, target: &DataType, name: &str, scope: &Scope) -> Re
         let message = format!("key part `{name}` is {}, `{written}` is {}", type_name(target), type_name(found));
         return Err(Refusal::at(written, message).hint(format!("declare the REQUEST column as {}", type_name(target))));
     }
-    let mut parser =
-        Parser::new(&GenericDialect {}).try_with_sql(&type_name(target)).expect("the name of a type is readable");
-    let data_type = parser.parse_data_type().expect("the name of a type is a type");
-    let cast =
-        Expr::Cast { kind: CastKind::Cast, expr: Box::new(written.clone()), data_type, array: false, format: None };
-    plan(&cast, scope, "ON")
+    plan(&cast_to(target, written), scope, "ON")
 }
 
 /// Types between which a key may be cast: integers of other sizes, and numbers into wider ones.

@@ -6,9 +6,12 @@ use asof_expression::sqlparser::keywords::Keyword;
 use asof_expression::sqlparser::parser::Parser;
 use asof_expression::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
 
+use crate::query::Relation;
 use crate::refusal::Refusal;
 use crate::request::RequestSyntax;
-use crate::stream_syntax::StreamSyntax;
+use crate::stream_syntax::{Declared, StreamSyntax};
+use crate::system_time::{self, AsOfClause};
+use crate::window_function::{self, WindowFunction};
 
 const STATEMENTS_HINT: &str = "a project holds CREATE STREAM, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
 /// Deeper expressions than this are refused rather than overflowing the stack.
@@ -22,6 +25,7 @@ static DIALECT: GenericDialect = GenericDialect {};
 #[derive(Debug)]
 pub(crate) enum Statement {
     Stream(StreamSyntax),
+    Table(StreamSyntax),
     Derived(QuerySyntax),
     View(QuerySyntax),
     Service { query: QuerySyntax, request: RequestSyntax },
@@ -34,6 +38,17 @@ pub(crate) struct QuerySyntax {
     pub(crate) query: Box<Query>,
     /// The tokens of the query, to point at clauses for which the parser keeps no place.
     pub(crate) tokens: Tokens,
+    /// Every FOR SYSTEM_TIME AS OF, which is neither in the query nor in the tokens.
+    pub(crate) system_times: Vec<AsOfClause>,
+    /// Every group window, of which the name of the stream is left.
+    pub(crate) window_functions: Vec<WindowFunction>,
+}
+
+impl QuerySyntax {
+    /// The group window whose stream a relation is.
+    pub(crate) fn window_over(&self, relation: &Relation) -> Option<&WindowFunction> {
+        self.window_functions.iter().find(|function| function.relation == relation.name.span)
+    }
 }
 
 /// Tokens of one statement, without white space and comments.
@@ -44,7 +59,7 @@ impl Statement {
     /// The name that the statement defines.
     pub(crate) fn name(&self) -> &Ident {
         match self {
-            Statement::Stream(stream) => &stream.name,
+            Statement::Stream(declared) | Statement::Table(declared) => &declared.name,
             Statement::Derived(query) | Statement::View(query) => &query.name,
             Statement::Service { query, .. } => &query.name,
         }
@@ -54,6 +69,7 @@ impl Statement {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Statement::Stream(_) | Statement::Derived(_) => "stream",
+            Statement::Table(_) => "table",
             Statement::View(_) => "feature view",
             Statement::Service { .. } => "feature service",
         }
@@ -199,15 +215,17 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
     refuse_other_creates(&tokens)?;
     let mut parser = tokens.clone().parser();
     take_word(&mut parser);
-    if is_word(&take_word(&mut parser), "STREAM") {
+    let kind = take_word(&mut parser);
+    if is_word(&kind, "TABLE") {
+        return Ok(Statement::Table(table(&tokens, &mut parser)?));
+    }
+    if is_word(&kind, "STREAM") {
         let name = object_name(&mut parser, "stream")?;
-        refuse_group_windows(&tokens)?;
         return match tokens.find_clause(&["AS"]) {
             Some(_) => Ok(Statement::Derived(derived(name, &tokens, &mut parser)?)),
-            None => Ok(Statement::Stream(StreamSyntax::parse(name, &mut parser)?)),
+            None => Ok(Statement::Stream(StreamSyntax::parse(Declared::Stream, name, &mut parser)?)),
         };
     }
-    refuse_group_windows(&tokens)?;
     let kind = take_word(&mut parser);
     let name = object_name(&mut parser, if is_word(&kind, "VIEW") { "feature view" } else { "feature service" })?;
     parser.expect_keyword(Keyword::AS)?;
@@ -215,8 +233,20 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
     if is_word(&kind, "VIEW") {
         return Ok(Statement::View(query(name, body, "CREATE FEATURE VIEW")?));
     }
+    system_time::refuse_in_service(&body)?;
+    window_function::refuse_in_service(&body)?;
     let (request, body) = RequestSyntax::take(&name, body)?;
     Ok(Statement::Service { query: query(name, body, "CREATE FEATURE SERVICE")?, request })
+}
+
+/// Reads on after `CREATE TABLE`.
+fn table(tokens: &Tokens, parser: &mut Parser) -> Result<StreamSyntax, Refusal> {
+    let name = object_name(parser, "table")?;
+    if let Some(place) = tokens.find_clause(&["AS"]) {
+        return Err(Refusal::new(place, "CREATE TABLE … AS is not supported")
+            .hint("a table holds the versions that are sent to it; CREATE STREAM … AS derives a stream"));
+    }
+    StreamSyntax::parse(Declared::Table, name, parser)
 }
 
 /// Reads on after `CREATE STREAM name`, which has an AS outside of parentheses.
@@ -248,32 +278,19 @@ fn body(name: &Ident, tokens: &Tokens, parser: &mut Parser) -> Result<Tokens, Re
     Ok(body)
 }
 
-/// Names `TABLE(TUMBLE(…))` and its kin, which the parser reads in part.
-fn refuse_group_windows(tokens: &Tokens) -> Result<(), Refusal> {
-    for (index, token) in tokens.0.windows(3).enumerate() {
-        let [table, paren, window] = token else { continue };
-        if !is_word(table, "TABLE") || paren.token != Token::LParen {
-            continue;
-        }
-        if let Some(name) = ["TUMBLE", "HOP", "SESSION", "CUMULATE"].into_iter().find(|name| is_word(window, name)) {
-            let place = tokens.0[index].span.union(&window.span);
-            return Err(Refusal::new(place, format!("the group window {name} is not supported yet")));
-        }
-    }
-    Ok(())
-}
-
 /// How many tokens the parser has read.
-fn parser_position(tokens: &Tokens, parser: &mut Parser) -> usize {
+pub(crate) fn parser_position(tokens: &Tokens, parser: &mut Parser) -> usize {
     let next = parser.peek_token();
     tokens.0.iter().position(|token| token.span == next.span && token.token == next.token).unwrap_or(tokens.0.len())
 }
 
 fn query(name: Ident, tokens: Tokens, statement: &str) -> Result<QuerySyntax, Refusal> {
+    let (system_times, tokens) = system_time::take(tokens)?;
+    let (window_functions, tokens) = window_function::take(tokens)?;
     let mut parser = tokens.clone().parser();
     let query = parser.parse_query()?;
     end_of_statement(&mut parser, statement)?;
-    Ok(QuerySyntax { name, query, tokens })
+    Ok(QuerySyntax { name, query, tokens, system_times, window_functions })
 }
 
 fn object_name(parser: &mut Parser, kind: &str) -> Result<Ident, Refusal> {
@@ -303,12 +320,12 @@ fn refuse_other_creates(tokens: &Tokens) -> Result<(), Refusal> {
             let refusal = Refusal::new(span(2), "CREATE OR REPLACE is not supported");
             return Err(refusal.hint("write CREATE: a project is read as a whole"));
         }
-        ("STREAM", _) => 1,
+        ("STREAM" | "TABLE", _) => 1,
         ("FEATURE", "VIEW" | "SERVICE") => 2,
         ("FEATURE", _) => {
             return Err(Refusal::new(span(2), "expected CREATE FEATURE VIEW or CREATE FEATURE SERVICE"));
         }
-        ("TABLE" | "MODEL" | "SINK", _) => {
+        ("MODEL" | "SINK", _) => {
             return Err(Refusal::new(span(1), format!("CREATE {} is not supported yet", word(1))).hint(STATEMENTS_HINT));
         }
         ("", _) => return Err(Refusal::new(span(0), "unfinished CREATE").hint(STATEMENTS_HINT)),
@@ -336,11 +353,11 @@ fn later_construct(tokens: &Tokens, span: Span) -> Option<Refusal> {
     if is_word(token, "MATCH_RECOGNIZE") {
         return yet("MATCH_RECOGNIZE");
     }
-    if tokens.has_words_at(at, &["FOR", "SYSTEM_TIME"]) || is_word(token, "SYSTEM_TIME") {
-        return yet("FOR SYSTEM_TIME AS OF");
-    }
     if is_word(token, "GROUPS") {
         return named("GROUPS");
+    }
+    if tokens.has_words_at(at, &["EMIT"]) {
+        return named("EMIT").map(|refusal| refusal.hint("a window has one row, which arises when it has closed"));
     }
     None
 }

@@ -10,9 +10,9 @@ use crate::interval::interval_us;
 use crate::options;
 use crate::refusal::Refusal;
 use crate::scalar::plan_condition;
-use crate::stream_syntax::{ColumnSyntax, StreamSyntax, WatermarkSyntax};
+use crate::stream_syntax::{ColumnSyntax, Declared, StreamSyntax, WatermarkSyntax};
 
-/// A checked `CREATE STREAM`.
+/// A checked `CREATE STREAM`, or the versions of a checked `CREATE TABLE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     /// Folded.
@@ -122,7 +122,7 @@ impl Stream {
         let mut columns = check_columns(&syntax.columns, &mut refusals);
         let time = keep(check_watermark(syntax, &columns), &mut refusals);
         let primary_key = check_primary_key(syntax, &columns, &mut refusals);
-        let options = options::check(&syntax.options, &mut refusals);
+        let options = options::check(syntax.declared, &syntax.options, &mut refusals);
         let required = primary_key.iter().copied().chain(time.map(|(column, _)| column));
         required.for_each(|index| columns[index].not_null = true);
         if !refusals.is_empty() {
@@ -189,11 +189,14 @@ fn find(columns: &[Column], name: &Ident) -> Result<usize, Refusal> {
 fn check_watermark(syntax: &StreamSyntax, columns: &[Column]) -> Result<(usize, i64), Refusal> {
     let watermark = match &syntax.watermarks[..] {
         [] => {
-            return Err(Refusal::new(syntax.name.span, format!("stream `{}` has no WATERMARK", fold(&syntax.name)))
-                .hint("name its event time: WATERMARK FOR ts AS ts - INTERVAL '30' SECOND"));
+            let message = format!("{} `{}` has no WATERMARK", syntax.declared.noun(), fold(&syntax.name));
+            return Err(Refusal::new(syntax.name.span, message).hint(time_hint(syntax.declared)));
         }
         [watermark] => watermark,
-        [_, second, ..] => return Err(Refusal::new(second.column.span, "a stream has one WATERMARK")),
+        [_, second, ..] => {
+            let message = format!("a {} has one WATERMARK", syntax.declared.noun());
+            return Err(Refusal::new(second.column.span, message));
+        }
     };
     let index = find(columns, &watermark.column)?;
     let column = &columns[index];
@@ -206,6 +209,15 @@ fn check_watermark(syntax: &StreamSyntax, columns: &[Column]) -> Result<(usize, 
         }
     }
     Ok((index, lateness_us(watermark)?))
+}
+
+fn time_hint(declared: Declared) -> &'static str {
+    match declared {
+        Declared::Stream => "name its event time: WATERMARK FOR ts AS ts - INTERVAL '30' SECOND",
+        Declared::Table => {
+            "name when a version holds from: WATERMARK FOR updated_at AS updated_at - INTERVAL '1' MINUTE"
+        }
+    }
 }
 
 /// `ts` or `ts - INTERVAL …`.
@@ -232,7 +244,7 @@ fn lateness_of(interval: &Interval, span: Span) -> Result<i64, Refusal> {
 
 fn check_primary_key(syntax: &StreamSyntax, columns: &[Column], refusals: &mut Vec<Refusal>) -> Vec<usize> {
     if let [_, second, ..] = &syntax.primary_keys[..] {
-        refusals.push(Refusal::new(second.span, "a stream has one PRIMARY KEY"));
+        refusals.push(Refusal::new(second.span, format!("a {} has one PRIMARY KEY", syntax.declared.noun())));
     }
     let mut indexes = Vec::new();
     for name in syntax.primary_keys.iter().take(1).flat_map(|key| &key.columns) {

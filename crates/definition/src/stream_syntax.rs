@@ -1,4 +1,5 @@
-//! `CREATE STREAM` as written: columns, PRIMARY KEY, WATERMARK FOR and WITH options, before any of it is checked.
+//! `CREATE STREAM` and `CREATE TABLE` as written: columns, PRIMARY KEY, WATERMARK FOR and WITH options, before any of it
+//! is checked.
 //!
 //! The SQL parser has no CREATE STREAM and no WATERMARK; this reads them token by token and leaves types and expressions
 //! to it.
@@ -12,9 +13,34 @@ use asof_expression::sqlparser::tokenizer::{Span, Token};
 use crate::refusal::Refusal;
 use crate::statement::{end_of_statement, is_word, take_word};
 
-/// A stream as written.
+/// What is declared by its columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Declared {
+    Stream,
+    Table,
+}
+
+impl Declared {
+    /// In words: `stream` or `table`.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Declared::Stream => "stream",
+            Declared::Table => "table",
+        }
+    }
+
+    fn statement(self) -> &'static str {
+        match self {
+            Declared::Stream => "CREATE STREAM",
+            Declared::Table => "CREATE TABLE",
+        }
+    }
+}
+
+/// A stream or a table as written.
 #[derive(Debug)]
 pub(crate) struct StreamSyntax {
+    pub(crate) declared: Declared,
     pub(crate) name: Ident,
     pub(crate) columns: Vec<ColumnSyntax>,
     pub(crate) primary_keys: Vec<PrimaryKeySyntax>,
@@ -57,9 +83,11 @@ pub(crate) struct OptionSyntax {
 }
 
 impl StreamSyntax {
-    /// Reads on after `CREATE STREAM name`.
-    pub(crate) fn parse(name: Ident, parser: &mut Parser) -> Result<StreamSyntax, Refusal> {
+    /// Reads on after `CREATE STREAM name` or `CREATE TABLE name`.
+    pub(crate) fn parse(declared: Declared, name: Ident, parser: &mut Parser) -> Result<StreamSyntax, Refusal> {
+        let (noun, statement) = (declared.noun(), declared.statement());
         let mut syntax = StreamSyntax {
+            declared,
             name,
             columns: Vec::new(),
             primary_keys: Vec::new(),
@@ -67,8 +95,9 @@ impl StreamSyntax {
             options: Vec::new(),
         };
         if parser.peek_token_ref().token == Token::EOF {
-            let message = format!("stream `{}` has no columns", fold(&syntax.name));
-            return Err(Refusal::new(syntax.name.span, message).hint("write CREATE STREAM name (column type, …)"));
+            let message = format!("{noun} `{}` has no columns", fold(&syntax.name));
+            let hint = format!("write {statement} name (column type, …)");
+            return Err(Refusal::new(syntax.name.span, message).hint(hint));
         }
         parser.expect_token(&Token::LParen)?;
         loop {
@@ -87,7 +116,7 @@ impl StreamSyntax {
         if parser.parse_keyword(Keyword::WITH) {
             syntax.parse_options(parser)?;
         }
-        end_of_statement(parser, "CREATE STREAM")?;
+        end_of_statement(parser, statement)?;
         Ok(syntax)
     }
 
@@ -111,7 +140,7 @@ impl StreamSyntax {
                 None => second.token == Token::LParen || word == "CONSTRAINT",
             };
             if is_word(&first, word) && followed {
-                return Err(Refusal::new(first.span, format!("{word} is not supported in a stream")));
+                return Err(Refusal::new(first.span, format!("{word} is not supported in a {}", self.declared.noun())));
             }
         }
         self.parse_column(parser)

@@ -4,32 +4,33 @@
 //! of the aggregate scope are put in their places; what is left is planned as a scalar expression.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use asof_expression::sqlparser::ast::{
     Expr, Function as FunctionCall, Ident, NamedWindowDefinition, NamedWindowExpr, Select, Spanned, VisitMut,
     VisitorMut, WindowType, visit_expressions,
 };
 use asof_expression::sqlparser::tokenizer::Span;
-use asof_expression::{Scope, fold, type_name};
-use asof_window::{Extent, Frame, is_event_type};
+use asof_expression::{Scope, fold};
+use asof_window::{Extent, Frame};
 
 use crate::call::{Call, CallContext, CallIdentity, call_text, is_aggregate};
 use crate::frame::{Window, WindowContext};
-use crate::key::{Canonical, calendar_part};
+use crate::joined_rows::JoinedRows;
+use crate::key::{Canonical, ColumnNames, calendar_part};
+use crate::outputs::{Outputs, needs_name};
 use crate::query::Item;
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::scalar::{name_of, plan, plan_condition};
 use crate::statement::QuerySyntax;
 use crate::stream::Stream;
-use crate::view::{Aggregate, Feature, FeatureView, KeyPart, Output, aggregate_name, aggregate_scope};
+use crate::view::{Aggregate, FeatureView, Over, aggregate_name};
 
 /// A view in the making.
 pub(crate) struct Builder<'a> {
     syntax: &'a QuerySyntax,
-    stream: Arc<Stream>,
-    qualifier: String,
+    rows: JoinedRows<'a>,
+    names: ColumnNames,
     scope: Scope,
     named: Vec<NamedWindow>,
     /// The window that the key was first seen in.
@@ -49,12 +50,12 @@ struct NamedWindow {
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(syntax: &'a QuerySyntax, stream: Arc<Stream>, qualifier: String) -> Builder<'a> {
-        let scope = stream.scope_as(&qualifier);
+    pub(crate) fn new(syntax: &'a QuerySyntax, rows: JoinedRows<'a>) -> Builder<'a> {
+        let (names, scope) = (rows.names(), rows.scope());
         Builder {
             syntax,
-            stream,
-            qualifier,
+            rows,
+            names,
             scope,
             named: Vec::new(),
             first: None,
@@ -84,13 +85,13 @@ impl<'a> Builder<'a> {
         let mut bare_columns = Vec::new();
         for item in items {
             let written = item.expression;
-            let canonical = Canonical::of(written, &self.qualifier);
+            let canonical = Canonical::of(written, &self.names);
             let part = key_parts.iter().position(|(_, part)| *part == canonical);
             let result = match (part, canonical.column_name()) {
-                (Some(part), _) => self.key_output(item, part, &canonical, &mut outputs),
+                (Some(part), _) => outputs.add_key(item, part, &canonical, &self.scope),
                 (None, None) => self.feature_output(item, &canonical, &mut outputs),
-                (None, Some(column)) => {
-                    let refusal = self.bare_column(written, &column);
+                (None, Some(_)) => {
+                    let refusal = self.bare_column(written, &canonical);
                     if key_is_known {
                         Err(refusal)
                     } else {
@@ -101,7 +102,8 @@ impl<'a> Builder<'a> {
             };
             self.keep(result);
         }
-        self.check_key_is_selected(&key_parts, &outputs);
+        let hint = |part: &Expr| format!("every part of the PARTITION BY is selected: SELECT {part}, …");
+        self.refusals.extend(outputs.missing_keys(&key_parts, hint));
         if self.refusals.is_empty() {
             self.refusals = bare_columns;
         }
@@ -116,7 +118,8 @@ impl<'a> Builder<'a> {
         self.warn(warnings);
         let view = FeatureView {
             name: fold(&self.syntax.name),
-            stream: self.stream,
+            stream: self.rows.into_stream(&self.syntax.name),
+            over: Over::Events,
             key: outputs.key,
             filter,
             filter_text: select.selection.as_ref().map(ToString::to_string),
@@ -136,7 +139,7 @@ impl<'a> Builder<'a> {
     }
 
     fn window_context(&self) -> WindowContext<'_> {
-        WindowContext { time: self.stream.time_column_name(), qualifier: &self.qualifier, tokens: &self.syntax.tokens }
+        WindowContext { time: self.rows.stream.time_column_name(), names: &self.names, tokens: &self.syntax.tokens }
     }
 
     fn read_named_windows(&mut self, definitions: &[NamedWindowDefinition]) {
@@ -206,42 +209,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn key_output(
-        &mut self,
-        item: &Item,
-        part: usize,
-        canonical: &Canonical,
-        outputs: &mut Outputs,
-    ) -> Result<(), Refusal> {
-        let written = item.expression;
-        if outputs.parts.contains(&part) {
-            return Err(Refusal::at(written, format!("key part `{written}` is selected twice")));
-        }
-        outputs.parts.push(part);
-        let name = match (item.alias, canonical.column_name()) {
-            (Some(alias), _) => fold(alias),
-            (None, Some(name)) => name,
-            (None, None) => {
-                return Err(Refusal::at(written, format!("key part `{written}` needs a name: `{written} AS name`")));
-            }
-        };
-        outputs.check_name(&name, item)?;
-        let expression = plan(written, &self.scope, "a key")?;
-        if !is_event_type(expression.data_type()) {
-            let found = type_name(expression.data_type());
-            return Err(Refusal::at(
-                written,
-                format!("key part `{written}` has type {found}, which is no type of a key"),
-            ));
-        }
-        outputs.order.push(Output::Key(outputs.key.len()));
-        outputs.key.push(KeyPart { name, expression, text: written.to_string() });
-        Ok(())
-    }
-
     fn feature_output(&mut self, item: &Item, canonical: &Canonical, outputs: &mut Outputs) -> Result<(), Refusal> {
         let written = item.expression;
-        if calendar_part(written, canonical, self.stream.time_column_name()).is_ok_and(|part| part.is_some()) {
+        if calendar_part(written, canonical, self.rows.stream.time_column_name()).is_ok_and(|part| part.is_some()) {
             return Err(Refusal::at(written, format!("the calendar part `{written}` cannot be selected"))
                 .hint("it stands in PARTITION BY alone: the bucket is that of the as-of instant"));
         }
@@ -263,47 +233,20 @@ impl<'a> Builder<'a> {
                 .hint("a feature of a view is computed from aggregates with OVER"));
         }
         let name = fold(alias);
-        outputs.check_name(&name, item)?;
-        let expression = plan(&body, &aggregate_scope(&self.aggregates), "a feature")
-            .map_err(|refusal| self.in_user_words(refusal))?;
-        outputs.order.push(Output::Feature(outputs.features.len()));
-        outputs.features.push(Feature { name, expression, text: written.to_string() });
-        Ok(())
+        outputs.add_feature(item, name, &body, &self.aggregates)
     }
 
-    /// A message about the scope of aggregates in the words of the SELECT.
-    fn in_user_words(&self, mut refusal: Refusal) -> Refusal {
-        for (index, aggregate) in self.aggregates.iter().enumerate() {
-            refusal.message = refusal.message.replace(&aggregate_name(index), &aggregate.text);
-        }
-        refusal
-    }
-
-    /// A column of the stream outside an aggregate: which of the events' values would it be?
-    fn bare_column(&self, written: &Expr, column: &str) -> Refusal {
+    /// A column outside an aggregate: which of the events' values would it be?
+    fn bare_column(&self, written: &Expr, canonical: &Canonical) -> Refusal {
+        let column = canonical.column_text().unwrap_or_else(|| written.to_string());
         match plan(written, &self.scope, "a feature") {
             Err(refusal) => refusal,
-            Ok(_)
-                if self.first.as_ref().is_some_and(|window| {
-                    window.key.iter().any(|(_, part)| part.column_name().as_deref() == Some(column))
-                }) =>
-            {
+            Ok(_) if self.first.as_ref().is_some_and(|window| window.key.iter().any(|(_, part)| part == canonical)) => {
                 Refusal::at(written, format!("key part `{column}` inside a feature is not supported"))
                     .hint(format!("use last_value({column}) OVER …"))
             }
             Ok(_) => Refusal::at(written, format!("column `{column}` stands outside an aggregate"))
                 .hint(format!("use last_value({column}) OVER …")),
-        }
-    }
-
-    fn check_key_is_selected(&mut self, key_parts: &[(Expr, Canonical)], outputs: &Outputs) {
-        for (part, (written, _)) in key_parts.iter().enumerate() {
-            if !outputs.parts.contains(&part) {
-                self.refusals.push(
-                    Refusal::at(written, format!("key part `{written}` is not selected"))
-                        .hint(format!("every part of the PARTITION BY is selected: SELECT {written}, …")),
-                );
-            }
         }
     }
 
@@ -317,7 +260,7 @@ impl<'a> Builder<'a> {
                 None => return Ok(None),
             },
         };
-        let context = CallContext { scope: &self.scope, qualifier: &self.qualifier };
+        let context = CallContext { scope: &self.scope, names: &self.names };
         let Call { function, argument, by, filter, data_type, identity } = Call::check(call, &frame, context)?;
         let frame = position_or_push(&mut self.frames, frame);
         let same = self.identities.iter().position(|(other, over)| *other == identity && *over == frame);
@@ -345,22 +288,29 @@ impl<'a> Builder<'a> {
         for named in self.named.iter().filter(|named| !named.used) {
             warnings.push(Refusal::new(named.span, format!("window `{}` is not used", named.name)));
         }
-        let follows_order = |aggregate: &&Aggregate| {
-            aggregate.function.follows_order() || matches!(self.frames[aggregate.frame].extent, Extent::Rows { .. })
-        };
-        if self.stream.primary_key.is_empty()
-            && let Some(aggregate) = self.aggregates.iter().find(follows_order)
-        {
-            let message = format!(
-                "stream `{}` has no PRIMARY KEY: `{}` follows arrival among events of equal time",
-                self.stream.name, aggregate.text
-            );
-            warnings.push(Refusal::new(self.syntax.name.span, message).hint(self.stream.key_hint()));
-        }
+        warnings.extend(order_warning(&self.rows.stream, &self.aggregates, &self.frames, self.syntax.name.span));
     }
 }
 
-fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+/// Why a view over a stream whose events of equal time have no order should not ask for one.
+pub(crate) fn order_warning(
+    stream: &Stream,
+    aggregates: &[Aggregate],
+    frames: &[Frame],
+    place: Span,
+) -> Option<Refusal> {
+    let follows_order = |aggregate: &&Aggregate| {
+        aggregate.function.follows_order() || matches!(frames[aggregate.frame].extent, Extent::Rows { .. })
+    };
+    let aggregate = aggregates.iter().find(follows_order).filter(|_| !stream.orders_ties())?;
+    let message = format!(
+        "stream `{}` has no PRIMARY KEY: `{}` follows arrival among events of equal time",
+        stream.name, aggregate.text
+    );
+    Some(Refusal::new(place, message).hint(stream.key_hint()))
+}
+
+pub(crate) fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|other| *other == item).unwrap_or_else(|| {
         list.push(item);
         list.len() - 1
@@ -368,30 +318,7 @@ fn position_or_push<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
 }
 
 fn unnamed(written: &Expr, calls: usize) -> Refusal {
-    let what = if calls == 0 { "output" } else { "feature" };
-    Refusal::at(written, format!("{what} `{written}` needs a name")).hint(format!("write `{written} AS name`"))
-}
-
-/// The outputs so far.
-#[derive(Default)]
-struct Outputs {
-    order: Vec<Output>,
-    key: Vec<KeyPart>,
-    /// Which parts of the PARTITION BY are selected.
-    parts: Vec<usize>,
-    features: Vec<Feature>,
-    names: Vec<String>,
-}
-
-impl Outputs {
-    fn check_name(&mut self, name: &str, item: &Item) -> Result<(), Refusal> {
-        if self.names.iter().any(|other| other == name) {
-            let span = item.alias.map_or_else(|| item.expression.span(), |alias| alias.span);
-            return Err(Refusal::new(span, format!("duplicate output name `{name}`")));
-        }
-        self.names.push(name.to_owned());
-        Ok(())
-    }
+    needs_name(if calls == 0 { "output" } else { "feature" }, written)
 }
 
 /// Puts columns of the aggregate scope in place of the calls with OVER of one feature.
@@ -423,9 +350,8 @@ impl Extraction<'_, '_> {
                 Err(Stop::Refused(refusal.hint(format!("write `{text} OVER window`: a feature needs its frame"))))
             }
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
-                let canonical = Canonical::of(node, &self.builder.qualifier);
-                let column = canonical.column_name().unwrap_or_else(|| node.to_string());
-                Err(Stop::Refused(self.builder.bare_column(node, &column)))
+                let canonical = Canonical::of(node, &self.builder.names);
+                Err(Stop::Refused(self.builder.bare_column(node, &canonical)))
             }
             _ => Ok(()),
         }

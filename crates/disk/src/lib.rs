@@ -11,9 +11,10 @@
 //!       ▼
 //!   durable ────────────────────────────── crash ─▶ kept
 //! ```
-//! [`FolderDisk`] is the real one. Here is no async and no clock: a call returns when the system has answered.
+//! [`FolderDisk`] is the real one; [`hooked::HookedDisk`] lets tests come between. Here is no async and no clock: a call returns when the system has answered.
 
 mod folder_disk;
+pub mod hooked;
 pub mod simulated;
 mod whole;
 

@@ -50,6 +50,8 @@ pub enum FailureKind {
     DivisionByZero,
     /// `bad_cast`: a value that the target type cannot hold.
     BadCast,
+    /// `too_large`: a list or map of more values than an answer holds.
+    TooLarge,
     /// `failed`: anything else.
     Other,
 }
@@ -61,6 +63,7 @@ impl FailureKind {
             FailureKind::OutOfRange => "out_of_range",
             FailureKind::DivisionByZero => "division_by_zero",
             FailureKind::BadCast => "bad_cast",
+            FailureKind::TooLarge => "too_large",
             FailureKind::Other => "failed",
         }
     }

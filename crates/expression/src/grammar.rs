@@ -14,7 +14,8 @@ use crate::error::{PlanError, PlanErrorKind};
 use crate::function::{Lookup, function_names, lookup};
 use crate::nearest::nearest;
 use crate::scope::{Scope, fold};
-use crate::sql_type::{sql_type, type_name};
+use crate::sql_type::sql_type;
+use crate::type_name::type_name;
 
 type Checked = Result<(), PlanError>;
 

@@ -27,6 +27,7 @@ mod normal;
 mod plan;
 mod scope;
 mod sql_type;
+mod type_name;
 
 pub use error::{PlanError, PlanErrorKind};
 pub use evaluation::{Evaluated, EvaluationError, Failure, FailureKind};
@@ -35,5 +36,6 @@ pub use function::function_names;
 pub use nearest::nearest;
 pub use normal::normalize;
 pub use scope::{Scope, fold};
-pub use sql_type::{sql_type, type_name};
+pub use sql_type::sql_type;
 pub use sqlparser;
+pub use type_name::type_name;

@@ -21,7 +21,8 @@ use crate::function::{Lookup, lookup};
 use crate::grammar::{internal_name, resolve};
 use crate::meaning::{can_fail, give_meaning, physical};
 use crate::scope::Scope;
-use crate::sql_type::{sql_type, type_name};
+use crate::sql_type::sql_type;
+use crate::type_name::type_name;
 
 /// Plans `written` over `scope`. A bare column stays one, whatever its type.
 pub(crate) fn plan(written: &ast::Expr, scope: &Scope) -> Result<Expression, PlanError> {

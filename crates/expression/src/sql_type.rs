@@ -70,38 +70,10 @@ fn instead_of(written: &SqlType) -> Option<&'static str> {
     }
 }
 
-/// The SQL name of a type, for messages and for `asof check`; Arrow's own name where the language has none.
-pub fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Null => "NULL".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INTEGER".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Float32 => "REAL".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "VARBINARY".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
-        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
-        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
-        DataType::List(item) | DataType::LargeList(item) => format!("{}[]", type_name(item.data_type())),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(fields) => {
-                let types: Vec<String> = fields.iter().map(|field| type_name(field.data_type())).collect();
-                format!("MAP({})", types.join(", "))
-            }
-            other => format!("`{other}`"),
-        },
-        other => format!("{other}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::type_name::type_name;
     use sqlparser::dialect::GenericDialect;
     use sqlparser::parser::Parser;
 

@@ -29,10 +29,38 @@ pub enum FeatureError {
         /// What is wrong with them.
         source: ImageError,
     },
+    /// The view is over groups of a table's rows.
+    #[error("feature view `{view}`: GROUP BY over a table is not supported yet")]
+    Groups {
+        /// Name of the view.
+        view: String,
+    },
+    /// A join was evaluated without its table.
+    #[error("table `{table}` was not given to a join that looks into it")]
+    NoTable {
+        /// Name of the table.
+        table: String,
+    },
+    /// A table holds as many versions as can be numbered.
+    #[error("table `{table}`: more versions than can be numbered")]
+    TableFull {
+        /// Name of the table.
+        table: String,
+    },
     /// The writer of a view's state panicked while it took a batch in.
     #[error("feature view `{view}`: its state is torn; the process has to start again")]
     Torn {
         /// Name of the view.
         view: String,
+    },
+    /// The answers of one read take more memory than they may.
+    #[error("feature view `{view}`: the answers of {rows} rows take more than {limit_bytes} bytes")]
+    TooLarge {
+        /// Name of the view.
+        view: String,
+        /// How many rows were answered until then.
+        rows: usize,
+        /// What they may take.
+        limit_bytes: usize,
     },
 }

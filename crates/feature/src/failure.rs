@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::nullif;
 use asof_expression::{Evaluated, Expression, FailureKind};
-use asof_window::{FailedAnswer, Failure};
+use asof_window::{ANSWER_ITEMS_MAX, ANSWER_TEXT_BYTES_MAX, FailedAnswer, Failure};
 
 /// One feature of one row that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,15 @@ pub struct FeatureFailure {
 impl FeatureFailure {
     /// A failed aggregate as a failure of the feature that reads it.
     pub(crate) fn of_aggregate(feature: usize, failed: &FailedAnswer, text: &str) -> FeatureFailure {
-        match failed.failure {
-            Failure::OutOfRange => FeatureFailure {
-                row: failed.row,
-                feature,
-                kind: FailureKind::OutOfRange,
-                detail: format!("`{text}` is outside its type"),
-            },
-        }
+        let (kind, detail) = match failed.failure {
+            Failure::OutOfRange => (FailureKind::OutOfRange, format!("`{text}` is outside its type")),
+            Failure::TooLarge => {
+                let mebibytes = ANSWER_TEXT_BYTES_MAX >> 20;
+                let bounds = format!("{ANSWER_ITEMS_MAX} values or {mebibytes} MiB of text");
+                (FailureKind::TooLarge, format!("`{text}` has more than {bounds}"))
+            }
+        };
+        FeatureFailure { row: failed.row, feature, kind, detail }
     }
 }
 

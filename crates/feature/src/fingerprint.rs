@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use asof_definition::Stream;
+use asof_definition::{DerivedInput, Over, Stream, Table, TableJoin};
 use asof_expression::{Expression, type_name};
 use asof_window::IMAGE_VERSION;
 use twox_hash::XxHash3_64;
@@ -39,9 +39,10 @@ impl StreamPlan {
 
 impl ViewPlan {
     /// Equal for plans whose states hold the same bytes after the same events: a hash (XXH3-64) of the format of images,
-    /// of stream, time column and tie-breaking key, of what a derived stream is computed from, of WHERE, key parts and aggregates as SQL, with the names and types of
-    /// the columns that they read, and of the frames, which say what is kept. The view's name, its features and what they
-    /// make of the aggregates do not count.
+    /// of stream, time column and tie-breaking key, of what a derived stream is computed from and joined with, of whether
+    /// events, rows of a table or groups of them count, of WHERE, key parts and
+    /// aggregates as SQL, with the names and types of the columns that they read, and of the frames, which say what is
+    /// kept. The view's name, its features and what they make of the aggregates do not count.
     ///
     /// Equal plans have equal prints. Where two prints differ though the states would not (a window has another name), the
     /// state is made anew from the log, which holds whatever a view still needs.
@@ -55,6 +56,11 @@ impl ViewPlan {
         let stream = &view.stream;
         let time_column = column_text(stream, stream.time_column);
         let mut lines = vec![format!("images {IMAGE_VERSION} of {} by {time_column}", stream.name)];
+        match &view.over {
+            Over::Events => {}
+            Over::Row(table) => lines.push(format!("rows of {}", table_text(table))),
+            Over::Groups(table) => lines.push(format!("groups of {}", table_text(table))),
+        }
         lines.extend(stream.lineage().iter().flat_map(|stream| derivation_lines(stream)));
         if self.program().follows_order() {
             let key: Vec<String> = stream.primary_key.iter().map(|column| column_text(stream, *column)).collect();
@@ -83,14 +89,44 @@ fn derivation_lines(stream: &Stream) -> Vec<String> {
     let mut lines = vec![format!("derived {}", stream.name)];
     for input in stream.derivation().into_iter().flat_map(|derivation| &derivation.inputs) {
         lines.push(format!("from {} by {}", input.stream.name, column_text(&input.stream, input.stream.time_column)));
+        lines.extend(input.joins.iter().map(|join| join_line(input, join)));
         let filter = input.filter_text.iter().zip(&input.filter);
-        lines.extend(filter.map(|(text, filter)| described(&input.stream, "where", text, [filter])));
+        lines.extend(filter.map(|(text, filter)| joined_text(input, "where", text, filter)));
         for (column, output) in stream.columns.iter().zip(&input.columns) {
             let what = format!("column {}", column.name);
-            lines.push(described(&input.stream, &what, &output.text, [&output.expression]));
+            lines.push(joined_text(input, &what, &output.text, &output.expression));
         }
     }
     lines
+}
+
+/// What a join brings, by which versions, and whose.
+fn join_line(input: &DerivedInput, join: &TableJoin) -> String {
+    let brings: Vec<String> = join.columns.iter().map(|column| column_text(&join.table.versions, *column)).collect();
+    let keys = join.key.iter().map(|key| joined_text(input, "", &key.text, &key.expression));
+    let keys: Vec<String> = keys.collect();
+    format!("join {} as {} on{} for {}", table_text(&join.table), join.alias, keys.join(","), brings.join(", "))
+}
+
+/// By what a table's rows are found, what ends them, and how late they may come: so long events are held that they change.
+fn table_text(table: &Table) -> String {
+    let column = |column: &usize| column_text(&table.versions, *column);
+    let key: Vec<String> = table.key().iter().map(column).collect();
+    let deleted = table.deleted.map_or_else(|| "never deleted".to_owned(), |at| format!("deleted by {}", column(&at)));
+    let (since, lateness_us) = (column(&table.versions.time_column), table.versions.lateness_us);
+    format!("{} by {} since {since}, {lateness_us} us late, {deleted}", table.name(), key.join(", "))
+}
+
+/// An expression over the columns of an input: the stream's own, and those that its joins bring.
+fn joined_text(input: &DerivedInput, what: &str, text: &str, read: &Expression) -> String {
+    let mut all: Vec<String> =
+        (0..input.stream.columns.len()).map(|column| column_text(&input.stream, column)).collect();
+    for join in &input.joins {
+        let brought = join.columns.iter().map(|column| column_text(&join.table.versions, *column));
+        all.extend(brought.map(|column| format!("{}.{column}", join.alias)));
+    }
+    let columns: Vec<&str> = read.columns().into_iter().map(|column| all[column].as_str()).collect();
+    format!("{what} {text} of {}", columns.join(", "))
 }
 
 fn described<'a>(stream: &Stream, what: &str, text: &str, read: impl IntoIterator<Item = &'a Expression>) -> String {
@@ -109,7 +145,7 @@ fn column_text(stream: &Stream, column: usize) -> String {
 mod tests {
     use super::*;
     use crate::key_secret::KeySecret;
-    use asof_definition::{SourceFile, check};
+    use asof_definition::{SourceFile, check, check_ahead};
 
     const STREAM: &str = "CREATE STREAM s (id BIGINT NOT NULL, k VARCHAR, a BIGINT, b DOUBLE, ts TIMESTAMP,
         PRIMARY KEY (id), WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE);";
@@ -120,6 +156,12 @@ mod tests {
     fn plan(stream: &str, view: &str) -> ViewPlan {
         let text = format!("{stream}\n{view}");
         let project = check(&[SourceFile { name: "v.sql".to_owned(), text }]).unwrap();
+        ViewPlan::new(project.views[0].clone()).unwrap()
+    }
+
+    /// Of what is not accepted yet.
+    fn ahead(text: &str) -> ViewPlan {
+        let project = check_ahead(&[SourceFile { name: "v.sql".to_owned(), text: text.to_owned() }]).unwrap();
         ViewPlan::new(project.views[0].clone()).unwrap()
     }
 
@@ -173,6 +215,79 @@ mod tests {
         let swapped = derived.replace("< 9.5", "> 90.5").replace("b > 90.5;", "b < 9.5;");
         assert_ne!(print(&swapped), same, "the order of branches orders ties");
         assert_ne!(plan(&format!("{STREAM}{derived}"), VIEW).fingerprint(), same);
+    }
+
+    #[test]
+    fn the_shape_of_a_group_window_counts_and_which_of_its_windows_is_asked_for() {
+        let view = |function: &str, feature: &str| {
+            let view = format!(
+                "CREATE FEATURE VIEW v AS SELECT k, {feature} AS n FROM TABLE({function})
+                 GROUP BY k, window_start, window_end;"
+            );
+            ahead(&format!("{STREAM}{view}")).fingerprint()
+        };
+        let (tumble, session) = (
+            "TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' HOUR)",
+            "SESSION(TABLE s PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' HOUR)",
+        );
+        let same = view(tumble, "count(*)");
+        let lag = "lag(count(*)) OVER (PARTITION BY k ORDER BY window_start)";
+        let others = [
+            view(&tumble.replace("'1'", "'2'"), "count(*)"),
+            view(&tumble.replace("HOUR)", "HOUR, INTERVAL '1' MINUTE)"), "count(*)"),
+            view(session, "count(*)"),
+            view(&session.replace("'1'", "'2'"), "count(*)"),
+            view(tumble, lag),
+        ];
+        assert!(others.iter().all(|other| *other != same), "{others:?}");
+        assert!((1..others.len()).all(|place| !others[..place].contains(&others[place])), "{others:?}");
+        assert_eq!(
+            view("tumble(SIZE => INTERVAL '60' MINUTE, DATA => TABLE s, TIMECOL => DESCRIPTOR(ts))", "count(*)"),
+            same
+        );
+    }
+
+    #[test]
+    fn what_is_joined_counts_wherever_it_stands() {
+        let table = "CREATE TABLE t (k VARCHAR, x BIGINT, y BIGINT, d BOOLEAN, u TIMESTAMP, PRIMARY KEY (k),
+            WATERMARK FOR u AS u - INTERVAL '1' MINUTE) WITH (delete_column = 'd');";
+        let view = "CREATE FEATURE VIEW v AS SELECT s.k, sum(j.x) OVER w AS x FROM s
+            LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS j ON j.k = lower(s.k) WINDOW w AS (PARTITION BY s.k ORDER BY s.ts);";
+        let print = |table: &str, view: &str| ahead(&format!("{STREAM}{table}{view}")).fingerprint();
+        let same = print(table, view);
+        for (from, to) in
+            [("x BIGINT", "x INTEGER"), ("x BIGINT", "x BIGINT NOT NULL"), (" WITH (delete_column = 'd')", "")]
+        {
+            assert_ne!(print(&table.replace(from, to), view), same, "`{from}` to `{to}`");
+        }
+        for (from, to) in [("lower(s.k)", "upper(s.k)"), ("sum(j.x)", "sum(j.y)")] {
+            assert_ne!(print(table, &view.replace(from, to)), same, "`{from}` to `{to}`");
+        }
+        assert_eq!(print(&table.replace("y BIGINT", "y DOUBLE"), view), same, "what is not brought does not count");
+        let derived =
+            "CREATE STREAM e AS SELECT s.k, j.x, s.ts FROM s LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS j ON j.k = s.k;";
+        let over_derived =
+            "CREATE FEATURE VIEW v AS SELECT k, sum(x) OVER w AS x FROM e WINDOW w AS (PARTITION BY k ORDER BY ts);";
+        let print = |derived: &str| ahead(&format!("{STREAM}{table}{derived}{over_derived}")).fingerprint();
+        assert_ne!(print(derived), print(&derived.replace("j.k = s.k", "j.k = lower(s.k)")));
+    }
+
+    #[test]
+    fn a_view_over_rows_is_no_view_over_events() {
+        let table = "CREATE TABLE t (k VARCHAR, x BIGINT, d BOOLEAN, u TIMESTAMP, PRIMARY KEY (k),
+            WATERMARK FOR u AS u - INTERVAL '1' MINUTE) WITH (delete_column = 'd');";
+        let view = "CREATE FEATURE VIEW v AS SELECT k, x FROM t;";
+        let plan = |table: &str| ahead(&format!("{table}{view}"));
+        let expected = "\
+images 1 of t by u TIMESTAMP NOT NULL
+rows of t by k VARCHAR NOT NULL since u TIMESTAMP NOT NULL, 60000000 us late, deleted by d BOOLEAN
+order k VARCHAR NOT NULL
+key k of k VARCHAR NOT NULL
+frame 0 x of x BIGINT
+Frame { extent: Rows { preceding: 0 }, calendar: None }";
+        assert_eq!(plan(table).description(), expected);
+        let kept = plan(&table.replace(" WITH (delete_column = 'd')", ""));
+        assert_ne!(kept.fingerprint(), plan(table).fingerprint());
     }
 
     #[test]

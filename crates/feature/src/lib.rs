@@ -6,35 +6,52 @@
 //!
 //! ```text
 //!   batch of a stream ─▶ StreamPlan (rejections, judgement) ─▶ DerivedPlan ─▶ ViewPlan::take_in ─▶ window state
+//!   batch of a table ──▶ StreamPlan ─▶ VersionedTable ── Tables ──┘ joins
 //!   reads of window state ─▶ ViewPlan::features ─▶ ServicePlan::features ─▶ the vector
 //! ```
-//! [`OnlineStream`] and [`OnlineView`] are that state live: one writer, many readers.
+//! [`OnlineStream`], [`OnlineTable`] and [`OnlineView`] are that state live: one writer, many readers.
 
+mod arrivals;
+mod changed_keys;
 mod derived;
 mod error;
 mod failure;
 mod fingerprint;
+mod held_rows;
 mod key_secret;
+mod lookup;
 mod online_stream;
+mod online_table;
 mod online_view;
 mod prepared;
+mod rejoining;
 mod service;
 mod stream;
+mod stream_counts;
+mod table_rows;
+mod tables;
 mod taking;
+mod version_arrivals;
+mod versioned_table;
 mod view;
 
-pub use asof_window::{Captured, Lateness};
+pub use arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled};
+pub use asof_window::{Captured, Lateness, VersionBounds};
 pub use derived::{Derived, DerivedPlan, Feed};
 pub use error::FeatureError;
 pub use failure::FeatureFailure;
 pub use fingerprint::KeyPrint;
 pub use key_secret::{KEY_SECRET_BYTES, KeySecret};
-pub use online_stream::{
-    Arrivals, ArrivedAt, DerivedCounts, Judgement, OnlineStream, Outcome, PartitionCounts, Recalled, StreamCounts,
-};
+pub use online_stream::OnlineStream;
+pub use online_table::{ComingVersions, OnlineTable, PreparedVersions};
 pub use online_view::{Held, OnlineView, Settled};
 pub use prepared::Prepared;
+pub use rejoining::{DETAILS_KEPT, Rejoined, RejoinedRows};
 pub use service::{JoinKeys, ServicePlan};
 pub use stream::{Faced, Rejected, StreamPlan};
+pub use stream_counts::{DerivedCounts, PartitionCounts, StreamCounts};
+pub use tables::Tables;
 pub use taking::SetAside;
+pub use version_arrivals::VersionArrivals;
+pub use versioned_table::{Places, TableHeld, VersionChanges, VersionedTable, Versions};
 pub use view::{TakenIn, ViewAnswers, ViewPlan};

@@ -7,169 +7,86 @@
 //! ```
 //! Rule kept here: all three ways leave the same stream and the same views.
 //!
+//! Where tables are joined on the way to a view, rows are held for as long as a late version may change them: `rejoining`.
+//!
 //! It knows no clock, no log and no network. What it holds is a function of the arrivals it was given, so that one given
 //! the same arrivals again, in batches of any size, answers the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::Rows;
 use asof_definition::Stream;
-use asof_window::{Accounting, Judge, Lateness, Rules, Verdict, Version};
+use asof_window::{Accounting, Judge, Rules, Verdict, Version};
 
-use crate::derived::{DerivedPlan, Feed};
+use crate::arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled};
+use crate::derived::{Derived, DerivedPlan, Feed};
 use crate::error::FeatureError;
-use crate::fingerprint::derivation_fingerprint;
+use crate::held_rows::{HeldRows, UsedRows};
 use crate::online_view::{OnlineView, Settled};
 use crate::prepared::{Brought, Prepared, Ties};
-use crate::stream::{Faced, Known, StreamPlan};
+use crate::stream::{Known, StreamPlan};
+use crate::tables::Tables;
 use crate::taking::SetAside;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
 #[derive(Debug)]
 pub struct OnlineStream {
-    plan: StreamPlan,
-    derived: DerivedPlan,
-    views: Vec<Arc<OnlineView>>,
-    feeds: Vec<ViewFeed>,
-    judge: Judge,
-    accounting: Accounting,
-    newest_us: Option<i64>,
+    pub(crate) plan: StreamPlan,
+    pub(crate) derived: DerivedPlan,
+    /// For each derived stream the view that alone reads it, for those that a view joins by. They come last.
+    pub(crate) of_views: Vec<Option<usize>>,
+    pub(crate) views: Vec<Arc<OnlineView>>,
+    pub(crate) feeds: Vec<ViewFeed>,
+    pub(crate) judge: Judge,
+    pub(crate) accounting: Accounting,
+    pub(crate) newest_us: Option<i64>,
     /// For each view, the key of the last event taken in.
     last_keys: Vec<Option<Vec<ArrayRef>>>,
-    next_offsets: BTreeMap<u32, u64>,
-    /// For each derived stream, how many rows it got.
-    derived_rows: Vec<u64>,
+    pub(crate) next_offsets: BTreeMap<u32, u64>,
+    /// For each derived stream that has a name, how many rows it got.
+    pub(crate) derived_rows: Vec<u64>,
+    /// Where tables are joined.
+    pub(crate) held: Option<HeldRows>,
 }
 
 /// One way by which events come to a view.
 #[derive(Debug, Clone, Copy)]
-struct ViewFeed {
+pub(crate) struct ViewFeed {
     /// Place among the views.
-    view: usize,
-    feed: Feed,
+    pub(crate) view: usize,
+    pub(crate) feed: Feed,
     /// Whether the view's stream has a primary key, which orders ties: that of the events' own stream.
-    has_key: bool,
-}
-
-/// What a stream knows beside its keys and its views.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamCounts {
-    /// Counts of all verdicts.
-    pub accounting: Accounting,
-    /// The greatest event time used, in microseconds.
-    pub newest_us: Option<i64>,
-    /// Each partition seen.
-    pub partitions: Vec<PartitionCounts>,
-    /// Each derived stream that sees its events.
-    pub derived: Vec<DerivedCounts>,
-}
-
-/// What a stream knows of one that is derived from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DerivedCounts {
-    /// Its name.
-    pub name: String,
-    /// Of what it is computed by: counts of another definition are not its own.
-    pub fingerprint: u64,
-    /// How many rows it got.
-    pub rows: u64,
-}
-
-/// What a stream knows of one of its partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionCounts {
-    /// Its number.
-    pub partition: u32,
-    /// How many arrivals it has had.
-    pub arrived: u64,
-    /// The greatest event time used in it, in microseconds.
-    pub newest_used_us: Option<i64>,
-}
-
-/// A batch of arrivals at one partition.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrivals<'a> {
-    /// The rows and their face.
-    pub faced: Faced<'a>,
-    /// When they arrived.
-    pub arrived_us: ArrivedAt<'a>,
-    /// The offset of each row in its partition.
-    pub offsets: &'a [u64],
-    /// Whether they can be late.
-    pub lateness: Lateness,
-    /// Rows whose primary key was used at a time that the judge no longer remembers, and that time in microseconds;
-    /// ascending by row.
-    pub used_before: &'a [(usize, i64)],
-}
-
-/// When the rows of a batch arrived, in microseconds.
-#[derive(Debug, Clone, Copy)]
-pub enum ArrivedAt<'a> {
-    /// All at one time.
-    All(i64),
-    /// Each at its own, where that is NULL at its event time.
-    Each(&'a Int64Array),
-}
-
-/// What became of a batch of arrivals.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// One verdict for each row.
-    pub verdicts: Vec<Verdict>,
-    /// For each view in the order given, the used rows set aside for it.
-    pub set_aside: Vec<Vec<SetAside>>,
-    /// For each derived stream in the order of [`OnlineStream::derived`], the used rows set aside for it.
-    pub derived_set_aside: Vec<Vec<SetAside>>,
-}
-
-/// A batch that was judged before, as a log has it.
-#[derive(Debug, Clone, Copy)]
-pub struct Recalled<'a> {
-    /// The partition that it arrived at.
-    pub partition: u32,
-    /// The used rows alone: the stream's columns.
-    pub used: &'a RecordBatch,
-    /// The offset of each used row.
-    pub offsets: &'a [u64],
-    /// The encoded primary key of each used row, where there is one.
-    pub primary_keys: Option<&'a Rows>,
-    /// Counts of the verdicts on the whole batch.
-    pub counts: Accounting,
-    /// For each view in the order given, whether it takes the rows in; others have them already.
-    pub views: &'a [bool],
-    /// Whether the stream itself takes note of them.
-    pub judgement: Judgement,
-}
-
-/// Whether a recalled batch is news to its stream: to the judge, the counts and the position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
-    /// It is.
-    Recalled,
-    /// They know it, from a checkpoint.
-    Known,
-    /// They know all of it but its primary keys, which were others when the checkpoint was taken.
-    KnownButKeys,
+    pub(crate) has_key: bool,
 }
 
 impl OnlineStream {
     /// A stream that has seen no events, those of `derived` that read it, each after those that it reads, and the views
     /// over all of them.
     pub fn new(plan: StreamPlan, rules: Rules, derived: &[Arc<Stream>], views: Vec<Arc<OnlineView>>) -> OnlineStream {
-        let derived = DerivedPlan::new(plan.stream(), derived);
+        let joined = |view: &Arc<OnlineView>| view.plan().joined_stream().cloned();
+        let derived: Vec<Arc<Stream>> = derived.iter().cloned().chain(views.iter().filter_map(joined)).collect();
+        let derived = DerivedPlan::new(plan.stream(), &derived);
         let feeds_of = |(place, view): (usize, &Arc<OnlineView>)| {
             let stream = view.plan().view().stream.clone();
             let has_key = !stream.primary_key.is_empty();
             let feeds = derived.feeds(&stream.name).into_iter();
             feeds.map(move |feed| ViewFeed { view: place, feed, has_key })
         };
+        let feeds: Vec<ViewFeed> = views.iter().enumerate().flat_map(feeds_of).collect();
+        let view_of = |stream: &Arc<Stream>| {
+            let mut joined = views.iter().map(|view| view.plan().joined_stream());
+            joined.position(|joined| joined.is_some_and(|joined| joined.name == stream.name))
+        };
+        let of_views: Vec<Option<usize>> = derived.streams().iter().map(view_of).collect();
         OnlineStream {
+            held: held_rows(&plan, &derived, &feeds, &views),
             plan,
-            feeds: views.iter().enumerate().flat_map(feeds_of).collect(),
-            derived_rows: vec![0; derived.streams().len()],
+            feeds,
+            derived_rows: vec![0; of_views.iter().filter(|view| view.is_none()).count()],
+            of_views,
             derived,
             last_keys: vec![None; views.len()],
             views,
@@ -187,7 +104,7 @@ impl OnlineStream {
 
     /// The derived streams that see its events, each after those that it reads.
     pub fn derived(&self) -> &[Arc<Stream>] {
-        self.derived.streams()
+        &self.derived.streams()[..self.derived_rows.len()]
     }
 
     /// For each of them, how many rows it got.
@@ -195,15 +112,12 @@ impl OnlineStream {
         &self.derived_rows
     }
 
-    /// How often one event can be set aside: once for each way into a derived stream or a view.
-    pub fn set_aside_max(&self) -> usize {
-        self.derived.branches() + self.feeds.len()
-    }
-
     /// Judges the next arrivals of a partition and evaluates what the used ones bring to the views, which stay as they
     /// are: [`OnlineStream::take_in`] is the second step, and has to come in the order of the first. An error here means
     /// that Arrow refused a batch; arrivals count as judged then, so that the stream cannot go on.
-    pub fn prepare(&mut self, arrivals: Arrivals<'_>) -> Result<Prepared, FeatureError> {
+    ///
+    /// Of the tables that are joined, all versions that were prepared before are known.
+    pub fn prepare(&mut self, arrivals: Arrivals<'_>, tables: &Tables<'_>) -> Result<Prepared, FeatureError> {
         let Arrivals { faced, arrived_us, offsets, lateness, used_before } = arrivals;
         let arrived_us = |row: usize, own_us: Option<i64>| match arrived_us {
             ArrivedAt::All(arrived_us) => arrived_us,
@@ -220,7 +134,7 @@ impl OnlineStream {
         self.see(faced.partition, newest_us, &counts);
         let used = (counts.used < counts.total()).then_some(&used);
         let tied = Tied { partition: faced.partition, offsets, primary_keys: faced.primary_keys };
-        let brought = self.bring(faced.batch, used, tied, |_| true)?;
+        let brought = self.bring(faced.batch, used, tied, tables, |_| true)?;
         self.see_derived(&brought);
         Ok(Prepared { verdicts, newest_us, brought })
     }
@@ -236,10 +150,11 @@ impl OnlineStream {
     pub fn arrive(
         &mut self,
         arrivals: Arrivals<'_>,
+        tables: &Tables<'_>,
         version: Version,
         settled: &[Settled],
     ) -> Result<Outcome, FeatureError> {
-        let prepared = self.prepare(arrivals)?;
+        let prepared = self.prepare(arrivals, tables)?;
         self.take_in(&prepared, version, settled)?;
         let Brought { set_aside, derived_set_aside, .. } = prepared.brought;
         Ok(Outcome { verdicts: prepared.verdicts, set_aside, derived_set_aside })
@@ -247,7 +162,15 @@ impl OnlineStream {
 
     /// Takes in the next batch of a partition from a log, without judging it again. Before anyone reads: it is part of
     /// version 0. Gives for each view the used rows set aside for it, counted among the used.
-    pub fn recall(&mut self, stored: Recalled<'_>, settled: &[Settled]) -> Result<Vec<Vec<SetAside>>, FeatureError> {
+    ///
+    /// Rows that a late version may change are held, also where no view takes them in: so a batch that all know already is
+    /// recalled for being held.
+    pub fn recall(
+        &mut self,
+        stored: Recalled<'_>,
+        tables: &Tables<'_>,
+        settled: &[Settled],
+    ) -> Result<Vec<Vec<SetAside>>, FeatureError> {
         let Recalled { partition, used, offsets, primary_keys, counts, views, judgement } = stored;
         let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
         if judgement != Judgement::Known {
@@ -258,7 +181,8 @@ impl OnlineStream {
         if judgement == Judgement::Recalled {
             self.see(partition, times.iter().copied().max(), &counts);
         }
-        let brought = self.bring(used, None, Tied { partition, offsets, primary_keys }, |view| views[view])?;
+        let tied = Tied { partition, offsets, primary_keys };
+        let brought = self.bring(used, None, tied, tables, |view| views[view])?;
         if judgement == Judgement::Recalled {
             self.see_derived(&brought);
         }
@@ -271,46 +195,6 @@ impl OnlineStream {
         self.accounting
     }
 
-    /// What the stream knows beside its keys and its views: for a checkpoint.
-    pub fn counts(&self) -> StreamCounts {
-        let of = |(partition, arrived): (&u32, &u64)| PartitionCounts {
-            partition: *partition,
-            arrived: *arrived,
-            newest_used_us: self.judge.newest_used_us(*partition),
-        };
-        StreamCounts {
-            accounting: self.accounting,
-            newest_us: self.newest_us,
-            partitions: self.next_offsets.iter().map(of).collect(),
-            derived: self.derived_counts(),
-        }
-    }
-
-    fn derived_counts(&self) -> Vec<DerivedCounts> {
-        let counts = self.derived.streams().iter().zip(&self.derived_rows).map(|(stream, rows)| DerivedCounts {
-            name: stream.name.clone(),
-            fingerprint: derivation_fingerprint(stream),
-            rows: *rows,
-        });
-        counts.collect()
-    }
-
-    /// Puts back what a stream knew that has seen nothing since. A derived stream that is computed otherwise now begins to
-    /// count anew.
-    pub fn set_counts(&mut self, counts: &StreamCounts) {
-        (self.accounting, self.newest_us) = (counts.accounting, counts.newest_us);
-        for partition in &counts.partitions {
-            self.next_offsets.insert(partition.partition, partition.arrived);
-            if let Some(newest_us) = partition.newest_used_us {
-                self.judge.set_newest_used(partition.partition, newest_us);
-            }
-        }
-        for (own, rows) in self.derived_counts().iter().zip(&mut self.derived_rows) {
-            let known = counts.derived.iter().find(|one| one.name == own.name && one.fingerprint == own.fingerprint);
-            *rows = known.map_or(0, |one| one.rows);
-        }
-    }
-
     /// The judge, to ask for the keys that it remembers.
     pub fn judge(&self) -> &Judge {
         &self.judge
@@ -321,9 +205,22 @@ impl OnlineStream {
         &mut self.judge
     }
 
-    /// Bytes of memory that the judge remembers keys in.
+    /// Bytes of memory that the judge remembers keys in, and that rows are held in.
     pub fn memory_bytes(&self) -> usize {
-        self.judge.memory_bytes()
+        self.judge.memory_bytes() + self.held_rows_bytes()
+    }
+
+    /// Takes note of what its views drop with the next change; said for each view in the order given.
+    pub fn note_settled(&self, settled: &[Settled]) {
+        self.views.iter().zip(settled).for_each(|(view, settled)| view.note_settled(*settled));
+    }
+
+    /// The event time in microseconds before which sessions of its views may have been dropped, and the view that reaches back
+    /// least; `None` where none was.
+    pub fn sessions_from_us(&self) -> Option<(i64, &str)> {
+        let views =
+            self.views.iter().filter_map(|view| Some((view.sessions_from_us()?, view.plan().view().name.as_str())));
+        views.max()
     }
 
     /// The greatest event time used so far, in microseconds.
@@ -346,7 +243,7 @@ impl OnlineStream {
         &self.last_keys
     }
 
-    fn times<'a>(&self, batch: &'a RecordBatch) -> &'a ArrayRef {
+    pub(crate) fn times<'a>(&self, batch: &'a RecordBatch) -> &'a ArrayRef {
         batch.column(self.plan.stream().time_column)
     }
 
@@ -360,15 +257,17 @@ impl OnlineStream {
         self.derived_rows.iter_mut().zip(&brought.derived_rows).for_each(|(rows, more)| *rows += more);
     }
 
-    /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring to the views that are asked for.
+    /// Evaluates what the rows of a batch that are true in `used` (`None` is all) bring to the views that are asked for,
+    /// and holds the rows.
     fn bring(
-        &self,
+        &mut self,
         batch: &RecordBatch,
         used: Option<&BooleanArray>,
         tied: Tied<'_>,
+        tables: &Tables<'_>,
         is_asked: impl Fn(usize) -> bool,
     ) -> Result<Brought, FeatureError> {
-        let derived = self.derived.derive(batch, used)?;
+        let derived = self.derived.derive(batch, used, tables)?;
         let (mut set_aside, mut events) = (vec![Vec::new(); self.views.len()], Vec::new());
         for ViewFeed { view, feed, .. } in &self.feeds {
             let (rows, used) = derived.at(*feed, batch, used);
@@ -380,14 +279,39 @@ impl OnlineStream {
             set_aside[*view].append(&mut aside);
             events.push(brought);
         }
-        let follows_order = self.views.iter().any(|view| view.plan().program().follows_order());
+        let changeable_from_us = self.settle_held(tables)?;
+        let held = UsedRows { batch, used, partition: tied.partition, offsets: tied.offsets, hashes: &derived.hashes };
+        self.hold(held)?;
         let ties = Ties {
             partition: tied.partition,
             offsets: tied.offsets.to_vec(),
-            primary_keys: tied.primary_keys.filter(|_| follows_order).cloned(),
+            primary_keys: tied.primary_keys.filter(|_| self.follows_order()).cloned(),
         };
-        let (derived_set_aside, derived_rows) = (derived.set_aside, derived.rows);
-        Ok(Brought { set_aside, derived_set_aside, derived_rows, events, ties })
+        let derived_rows = derived.rows[..self.derived_rows.len()].to_vec();
+        let derived_set_aside = self.set_aside_by_name(derived, &mut set_aside, is_asked);
+        Ok(Brought { set_aside, derived_set_aside, derived_rows, events, ties, changeable_from_us })
+    }
+
+    /// What is set aside for the derived streams that have names; what a view joins before its WHERE is set aside for the
+    /// view, if it is asked for.
+    pub(crate) fn set_aside_by_name(
+        &self,
+        derived: Derived,
+        views: &mut [Vec<SetAside>],
+        is_asked: impl Fn(usize) -> bool,
+    ) -> Vec<Vec<SetAside>> {
+        let mut all = derived.set_aside;
+        let unnamed = all.split_off(self.derived_rows.len());
+        for (view, mut own) in self.of_views[self.derived_rows.len()..].iter().zip(unnamed) {
+            if let Some(view) = view.filter(|view| is_asked(*view)) {
+                views[view].append(&mut own);
+            }
+        }
+        all
+    }
+
+    pub(crate) fn follows_order(&self) -> bool {
+        self.views.iter().any(|view| view.plan().program().follows_order())
     }
 
     fn deliver(&mut self, brought: &Brought, version: Version, settled: &[Settled]) {
@@ -398,7 +322,28 @@ impl OnlineStream {
                 self.last_keys[*view] = Some(events.last_key.clone());
             }
         }
+        self.settle_views(brought.changeable_from_us, settled);
     }
+}
+
+/// What holds the rows that the joins of a stream's views may change; `None` where nothing is joined.
+fn held_rows(
+    plan: &StreamPlan,
+    derived: &DerivedPlan,
+    feeds: &[ViewFeed],
+    views: &[Arc<OnlineView>],
+) -> Option<HeldRows> {
+    let joining = feeds.iter().filter(|one| derived.joins(one.feed));
+    let read: Vec<(Feed, Vec<usize>)> = joining.map(|one| (one.feed, views[one.view].plan().columns_read())).collect();
+    if read.is_empty() {
+        return None;
+    }
+    let stream = plan.stream();
+    let mut needed = derived.source_columns(&read, stream.columns.len());
+    if views.iter().any(|view| view.joins() && view.plan().program().follows_order()) {
+        stream.primary_key.iter().for_each(|column| needed[*column] = true);
+    }
+    Some(HeldRows::new(stream, needed))
 }
 
 /// What orders the events of a batch, as it is given.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -19,8 +19,8 @@ use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use asof_window::{
-    Answers, Captured, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version, WindowState,
-    shard_of,
+    Answers, Captured, Frame, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version,
+    WindowState, shard_of,
 };
 
 use crate::error::FeatureError;
@@ -33,6 +33,8 @@ use crate::view::{TakenIn, ViewAnswers, ViewPlan};
 const YIELD_EVERY_ROWS: usize = 256;
 /// After so many rows a long read is asked whether it may go on.
 const ASK_EVERY_ROWS: usize = 64;
+/// The texts, lists and maps that one read may answer with: 64 MiB, and what its last row adds.
+const READ_BYTES_MAX: usize = 64 << 20;
 
 /// A shard, and in which of several pieces its images lie where.
 type ShardRuns = (usize, Vec<(usize, Range<usize>)>);
@@ -48,15 +50,27 @@ pub struct OnlineView {
     sweep_next: AtomicUsize,
     /// Whether the writer is at work in some shard; left set by a writer that panicked.
     is_written: AtomicBool,
+    /// Whether events may depart, which a late version of a joined table makes them do.
+    joins: bool,
+    /// For each source whose events are joined on their way: no event of it before this instant, in microseconds, departs any
+    /// more.
+    changeable_from_us: Vec<(String, AtomicI64)>,
+    /// Whether some frame holds a session, from which nothing may be missing that an event can still join.
+    has_sessions: bool,
+    /// Sessions that ended before this instant, in microseconds, are dropped.
+    sessions_from_us: AtomicI64,
 }
 
-/// What no read asks for any more.
+/// What no read asks for any more, and no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
     /// No read comes at a version before this one.
     pub version: Version,
     /// Nor as of an instant before this one, in microseconds; `None` is no bound.
     pub floor_us: Option<i64>,
+    /// No event comes any more that is older than this, in microseconds, but for those that cannot be late; `None` while one
+    /// of any age may.
+    pub coming_from_us: Option<i64>,
 }
 
 /// How much a view holds.
@@ -75,9 +89,22 @@ impl OnlineView {
     pub fn new(plan: ViewPlan, shards: usize) -> Result<OnlineView, FeatureError> {
         let keys = KeyEncoder::new(&plan.key_types()).map_err(|source| refused(&plan, source))?;
         let shards = shards.next_power_of_two();
-        let state = || Mutex::new(WindowState::new(plan.program().clone()));
-        let shards = (0..shards).map(|_| state()).collect();
-        Ok(OnlineView { plan, keys, shards, sweep_next: AtomicUsize::new(0), is_written: AtomicBool::new(false) })
+        let joining = plan.view().stream.joining_sources().into_iter();
+        let joining: Vec<_> = joining.map(|source| (source.name.clone(), AtomicI64::new(i64::MIN))).collect();
+        let joins = !joining.is_empty();
+        let made = if joins { WindowState::with_departures } else { WindowState::new };
+        let shards = (0..shards).map(|_| Mutex::new(made(plan.program().clone()))).collect();
+        Ok(OnlineView {
+            has_sessions: plan.program().frames().iter().any(Frame::holds_session),
+            plan,
+            keys,
+            shards,
+            sweep_next: AtomicUsize::new(0),
+            is_written: AtomicBool::new(false),
+            joins,
+            changeable_from_us: joining,
+            sessions_from_us: AtomicI64::new(i64::MIN),
+        })
     }
 
     /// The plan.
@@ -92,7 +119,8 @@ impl OnlineView {
         Ok(answers.expect("a read that always goes on ends"))
     }
 
-    /// The same, given up (`None`) when `go_on`, asked now and then, says no.
+    /// The same, given up (`None`) when `go_on`, asked now and then, says no. [`FeatureError::TooLarge`] where the answers would
+    /// take more memory than a read may.
     pub fn read_while(
         &self,
         parts: &[ArrayRef],
@@ -111,6 +139,11 @@ impl OnlineView {
             let at = ReadPoint { version, t_us: *t_us };
             let mut state = self.lock_to_read(self.shard(&keys, row))?;
             state.read(whole.then_some((&keys, row)), at, &mut answers);
+            drop(state);
+            if answers.text_bytes() > READ_BYTES_MAX {
+                let view = self.plan.view().name.clone();
+                return Err(FeatureError::TooLarge { view, rows: row + 1, limit_bytes: READ_BYTES_MAX });
+            }
         }
         self.plan.features(answers.finish()).map(Some)
     }
@@ -126,7 +159,7 @@ impl OnlineView {
             }
             let next = self.sweep_next.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1);
             let mut state = lock(&self.shards[next]);
-            state.settle(settled.version, settled.floor_us);
+            self.settle(&mut state, settled);
             dropped += state.sweep(TURN_ENTITIES);
             looked_at += TURN_ENTITIES.min(state.entities().max(1));
         }
@@ -227,9 +260,16 @@ impl OnlineView {
         used: Option<&BooleanArray>,
         times: &ArrayRef,
     ) -> Result<(Vec<SetAside>, Option<ViewEvents>), FeatureError> {
-        let TakenIn { rows, whole, keys: parts, carried, set_aside } = self.plan.take_in(batch, used);
+        let mut taken = self.plan.take_in(batch, used);
+        let set_aside = std::mem::take(&mut taken.set_aside);
+        Ok((set_aside, self.events_of(taken, times)?))
+    }
+
+    /// The events of what is taken in, with the times of the batch; `None` if there are none.
+    pub(crate) fn events_of(&self, taken: TakenIn, times: &ArrayRef) -> Result<Option<ViewEvents>, FeatureError> {
+        let TakenIn { rows, whole, keys: parts, carried, .. } = taken;
         if rows.is_empty() {
-            return Ok((set_aside, None));
+            return Ok(None);
         }
         let times = if whole { Ok(times.clone()) } else { take(times, &rows, None) };
         let times = times.map_err(|source| refused(&self.plan, source))?;
@@ -238,7 +278,7 @@ impl OnlineView {
         let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
         let (by_shard, starts) = self.by_shard(&keys);
         let last_key = parts.iter().map(|part| part.slice(part.len() - 1, 1)).collect();
-        Ok((set_aside, Some(ViewEvents { batch_rows: rows, keys, events, by_shard, starts, last_key })))
+        Ok(Some(ViewEvents { batch_rows: rows, keys, events, by_shard, starts, last_key }))
     }
 
     /// Takes in events as part of a version; `tie_of` a row of the batch says what orders it among its peers.
@@ -249,23 +289,93 @@ impl OnlineView {
         version: Version,
         settled: Settled,
     ) {
-        let ViewEvents { batch_rows, keys, events, by_shard, starts, .. } = brought;
-        let run = events.run(0, events.len());
+        self.change(brought, settled, |state, rows| {
+            let run = brought.events.run(0, brought.events.len());
+            let tie = |row| tie_of(brought.batch_rows.value(row) as usize);
+            state.append(&brought.keys, rows, &run, version, tie);
+        });
+    }
+
+    /// Lets events go as part of a version, which are known by their times and what `tie_of` says.
+    pub(crate) fn depart<'a>(
+        &self,
+        gone: &ViewEvents,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+        version: Version,
+        settled: Settled,
+    ) {
+        self.change(gone, settled, |state, rows| {
+            let run = gone.events.run(0, gone.events.len());
+            state.depart(&gone.keys, rows, &run, version, |row| tie_of(gone.batch_rows.value(row) as usize));
+        });
+    }
+
+    /// Changes one shard after the other by the rows that are its own.
+    fn change(&self, events: &ViewEvents, settled: Settled, mut change: impl FnMut(&mut WindowState, &[u32])) {
+        let ViewEvents { by_shard, starts, .. } = events;
         self.is_written.store(true, Ordering::Release);
-        let mut appended = 0;
+        let mut changed = 0;
         for (shard, part) in self.shards.iter().zip(starts.windows(2)).filter(|(_, part)| part[0] < part[1]) {
             let mut state = lock(shard);
-            state.settle(settled.version, settled.floor_us);
+            self.settle(&mut state, settled);
             let rows = &by_shard[part[0]..part[1]];
-            state.append(keys, rows, &run, version, |row| tie_of(batch_rows.value(row) as usize));
+            change(&mut state, rows);
             drop(state);
-            appended += rows.len();
-            if appended >= YIELD_EVERY_ROWS {
-                appended = 0;
+            changed += rows.len();
+            if changed >= YIELD_EVERY_ROWS {
+                changed = 0;
                 std::thread::yield_now();
             }
         }
         self.is_written.store(false, Ordering::Release);
+    }
+
+    /// No event of a source before this instant departs any more: all that do were let go. It does not go back.
+    pub(crate) fn settle_events_before(&self, source: &str, from_us: i64) {
+        let own = self.changeable_from_us.iter().find(|(name, _)| name == source);
+        if let Some((_, known_us)) = own {
+            known_us.fetch_max(from_us, Ordering::Relaxed);
+        }
+    }
+
+    /// The least of what its sources said; `None` where nothing is joined.
+    fn changeable_from_us(&self) -> Option<i64> {
+        self.changeable_from_us.iter().map(|(_, from_us)| from_us.load(Ordering::Relaxed)).min()
+    }
+
+    fn settle(&self, state: &mut WindowState, settled: Settled) {
+        state.settle(settled.version, settled.floor_us);
+        if let Some(from_us) = self.changeable_from_us() {
+            state.settle_events_before(from_us);
+        }
+        if let Some(from_us) = self.sessions_settled_before(settled) {
+            state.settle_sessions_before(from_us);
+        }
+        self.note_settled(settled);
+    }
+
+    /// Takes note of what sessions will be dropped with the next change.
+    pub(crate) fn note_settled(&self, settled: Settled) {
+        if let (Some(from_us), Some(floor_us)) = (self.sessions_settled_before(settled), settled.floor_us) {
+            self.sessions_from_us.fetch_max(from_us.min(floor_us), Ordering::Relaxed);
+        }
+    }
+
+    /// No event joins a session any more that ended before this instant.
+    fn sessions_settled_before(&self, settled: Settled) -> Option<i64> {
+        let coming_from_us = settled.coming_from_us.filter(|_| self.has_sessions)?;
+        Some(coming_from_us.min(self.changeable_from_us().unwrap_or(i64::MAX)))
+    }
+
+    /// The event time in microseconds from which on all sessions are held whole: an older event would come too late to join
+    /// one. `None` where none was dropped yet.
+    pub(crate) fn sessions_from_us(&self) -> Option<i64> {
+        Some(self.sessions_from_us.load(Ordering::Relaxed)).filter(|from_us| *from_us > i64::MIN)
+    }
+
+    /// Whether late versions of tables change which events it has.
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// A read changes nothing but the cursors, so that the state can be read on when one panicked. After a writer's panic a

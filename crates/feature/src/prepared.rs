@@ -31,6 +31,8 @@ pub(crate) struct Brought {
     /// For each feed of a view; `None` where no event is in the view.
     pub(crate) events: Vec<Option<ViewEvents>>,
     pub(crate) ties: Ties,
+    /// Events before this instant, of views that join, change no more; `None` where no view does.
+    pub(crate) changeable_from_us: Option<i64>,
 }
 
 /// The events of a batch that are in one view.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::{RowConverter, Rows, SortField};
-use asof_definition::Stream;
+use asof_definition::{Check, Stream, Table};
 use asof_window::{Arrival, Judge, KeyHash, KeyHasher, Lateness, Rejection, Rules, Verdict};
 
 use crate::error::FeatureError;
@@ -17,6 +17,8 @@ use crate::key_secret::KeySecret;
 #[derive(Debug, Clone)]
 pub struct StreamPlan {
     stream: Arc<Stream>,
+    /// Of the versions of a table, the column that is true in a delete marker.
+    deleted: Option<usize>,
     /// The encoding of primary keys, in which bytes order as the values do.
     primary_key: Option<Arc<RowConverter>>,
     /// Of the data folder where hashes are stored. Without one they do not outlive this process, or a data folder was made
@@ -63,7 +65,12 @@ impl StreamPlan {
         let fields: Vec<SortField> = fields.collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)) };
         let primary_key = converter.transpose().map_err(|source| refused(&stream, source))?.map(Arc::new);
-        Ok(StreamPlan { stream, primary_key, secret: None })
+        Ok(StreamPlan { stream, deleted: None, primary_key, secret: None })
+    }
+
+    /// Binds the versions of a table.
+    pub fn of_table(table: &Table) -> Result<StreamPlan, FeatureError> {
+        Ok(StreamPlan { deleted: table.deleted, ..StreamPlan::new(table.versions.clone())? })
     }
 
     /// The same with keys hashed under the secret of a data folder; `None` is that of one that has none.
@@ -105,39 +112,33 @@ impl StreamPlan {
         rejected
     }
 
-    /// Every breach of NOT NULL or a CHECK.
+    /// Every breach of NOT NULL or a CHECK. A delete marker is asked for its primary key and its event time alone.
     fn broken(&self, batch: &RecordBatch) -> Vec<Rejected> {
+        let not_markers = self.deleted.map(|column| is_not_true(batch.column(column).as_boolean()));
         let mut rejected: Vec<Rejected> = Vec::new();
-        for (column, array) in self.stream.columns.iter().zip(batch.columns()) {
-            if !column.not_null || array.null_count() == 0 {
-                continue;
-            }
-            let nulls = (0..array.len()).filter(|&row| array.is_null(row));
-            rejected.extend(nulls.map(|row| Rejected {
-                row,
-                rejection: Rejection::NotNull,
-                detail: format!("`{}` is NULL", column.name),
-            }));
+        for (index, array) in batch.columns().iter().enumerate() {
+            let asked = not_markers.as_ref().filter(|_| !self.names_event(index));
+            rejected.extend(self.nulls(index, array, asked));
         }
-        for check in &self.stream.checks {
-            let evaluated = check.expression.evaluate_each(batch, None);
-            rejected.extend(evaluated.failures.iter().map(|failure| Rejected {
-                row: failure.row,
-                rejection: Rejection::Check,
-                detail: format!("CHECK ({}) failed: {}", check.text, failure.detail),
-            }));
-            let passes = evaluated.values.as_boolean();
-            if passes.true_count() + passes.null_count() == passes.len() {
-                continue;
-            }
-            let broken = (0..passes.len()).filter(|&row| passes.is_valid(row) && !passes.value(row));
-            rejected.extend(broken.map(|row| Rejected {
-                row,
-                rejection: Rejection::Check,
-                detail: format!("CHECK ({}) is false", check.text),
-            }));
-        }
+        self.stream.checks.iter().for_each(|check| rejected.extend(breaches(check, batch, not_markers.as_ref())));
         rejected
+    }
+
+    /// Whether a column is part of what an event is known by.
+    fn names_event(&self, column: usize) -> bool {
+        column == self.stream.time_column || self.stream.primary_key.contains(&column)
+    }
+
+    /// The NULLs of a column that may not have them, among the rows that are `asked` for; `None` is all.
+    fn nulls(&self, index: usize, array: &ArrayRef, asked: Option<&BooleanArray>) -> Vec<Rejected> {
+        let column = &self.stream.columns[index];
+        if !column.not_null || array.null_count() == 0 {
+            return Vec::new();
+        }
+        let is_asked = |row: &usize| asked.is_none_or(|asked| asked.value(*row));
+        let nulls = (0..array.len()).filter(|row| array.is_null(*row)).filter(is_asked);
+        let detail = || format!("`{}` is NULL", column.name);
+        nulls.map(|row| Rejected { row, rejection: Rejection::NotNull, detail: detail() }).collect()
     }
 
     /// The encoded primary keys of a batch; `None` for a stream without one.
@@ -213,6 +214,32 @@ impl StreamPlan {
         };
         (0..faced.batch.num_rows()).map(verdict_of).collect()
     }
+}
+
+/// The rows of a batch on which a CHECK is false or fails, among those that are `asked` for; `None` is all.
+fn breaches(check: &Check, batch: &RecordBatch, asked: Option<&BooleanArray>) -> Vec<Rejected> {
+    let evaluated = check.expression.evaluate_each(batch, asked);
+    let failed = evaluated.failures.iter().map(|failure| Rejected {
+        row: failure.row,
+        rejection: Rejection::Check,
+        detail: format!("CHECK ({}) failed: {}", check.text, failure.detail),
+    });
+    let mut rejected: Vec<Rejected> = failed.collect();
+    let passes = evaluated.values.as_boolean();
+    if passes.true_count() + passes.null_count() < passes.len() {
+        let broken = (0..passes.len()).filter(|&row| passes.is_valid(row) && !passes.value(row));
+        rejected.extend(broken.map(|row| Rejected {
+            row,
+            rejection: Rejection::Check,
+            detail: format!("CHECK ({}) is false", check.text),
+        }));
+    }
+    rejected
+}
+
+/// Where a claim is false or NULL.
+pub(crate) fn is_not_true(claims: &BooleanArray) -> BooleanArray {
+    (0..claims.len()).map(|row| Some(!(claims.is_valid(row) && claims.value(row)))).collect()
 }
 
 fn refused(stream: &Stream, source: arrow::error::ArrowError) -> FeatureError {

@@ -1,8 +1,12 @@
 //! One batch on its way into a view or a derived stream: which rows are still in, and which are set aside because an
 //! expression failed on them.
 
+use std::borrow::Cow;
+
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{and, prep_null_mask_filter};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use asof_expression::{Expression, FailureKind};
 
 /// An event on which an expression of a view or of a derived stream failed.
@@ -18,7 +22,7 @@ pub struct SetAside {
 
 /// The state of taking in one batch.
 pub(crate) struct Taking<'a> {
-    batch: &'a RecordBatch,
+    batch: Cow<'a, RecordBatch>,
     /// Rows still in; `None` is all.
     rows: Option<BooleanArray>,
     set_aside: Vec<SetAside>,
@@ -27,12 +31,24 @@ pub(crate) struct Taking<'a> {
 impl<'a> Taking<'a> {
     /// Of the batch, the rows that are true in `used`; `None` is all.
     pub(crate) fn new(batch: &'a RecordBatch, used: Option<&BooleanArray>) -> Taking<'a> {
-        Taking { batch, rows: used.cloned(), set_aside: Vec::new() }
+        Taking { batch: Cow::Borrowed(batch), rows: used.cloned(), set_aside: Vec::new() }
     }
 
     /// How many rows the batch has.
     pub(crate) fn batch_rows(&self) -> usize {
         self.batch.num_rows()
+    }
+
+    /// The rows still in; `None` is all.
+    pub(crate) fn rows(&self) -> Option<&BooleanArray> {
+        self.rows.as_ref()
+    }
+
+    /// Puts columns behind those of the batch, which then are of `schema`.
+    pub(crate) fn widen(&mut self, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
+        let own = self.batch.columns().iter().cloned();
+        self.batch = Cow::Owned(RecordBatch::try_new(schema.clone(), own.chain(columns).collect())?);
+        Ok(())
     }
 
     /// Evaluates over the rows still in, where `guard` is true if it is given; sets failing rows aside.
@@ -44,7 +60,7 @@ impl<'a> Taking<'a> {
         };
         // What cannot fail may be evaluated everywhere: nobody looks at the rows that are out.
         let rows = if expression.can_fail() { guarded.as_ref() } else { None };
-        let evaluated = expression.evaluate_each(self.batch, rows);
+        let evaluated = expression.evaluate_each(&self.batch, rows);
         self.set_aside.extend(evaluated.failures.into_iter().map(|failure| SetAside {
             row: failure.row,
             kind: failure.kind,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::filter;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{filter, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use asof_definition::FeatureView;
+use asof_definition::{FeatureView, Over, Stream};
 use asof_expression::{Expression, normalize};
-use asof_window::{Call, Finished, Program, Slot};
+use asof_window::{Call, Extent, Finished, Function, Program, Slot};
 
 use crate::error::FeatureError;
 use crate::failure::{FeatureFailure, failures_of, without_failed};
+use crate::stream::is_not_true;
 use crate::taking::{SetAside, Taking};
 
 /// A feature view, ready to take in events and to turn answers into features.
@@ -23,6 +24,16 @@ pub struct ViewPlan {
     /// The distinct FILTERs, in the program's order.
     filters: Vec<EventExpression>,
     aggregate_schema: SchemaRef,
+    /// Of a view over the rows of a table.
+    rows: Option<TableRows>,
+}
+
+/// How a view over the rows of a table takes versions in: all of them, each with a claim, behind the other slots, that it
+/// is a row. It is the newest version that counts, so that one which is none must stand where it ends what was before.
+#[derive(Debug, Clone, Copy)]
+struct TableRows {
+    /// The column that is true in a delete marker.
+    deleted: Option<usize>,
 }
 
 /// An expression over the stream's columns and how the view's text spells it.
@@ -42,7 +53,7 @@ struct SlotInput {
 /// What a batch of events brings to a view.
 #[derive(Debug)]
 pub struct TakenIn {
-    /// Rows of the batch that are in the view, ascending.
+    /// Rows of the batch that are in the view, ascending. In a view over the rows of a table all versions are.
     pub rows: UInt32Array,
     /// Whether these are all rows of the batch.
     pub whole: bool,
@@ -52,6 +63,9 @@ pub struct TakenIn {
     pub carried: Vec<ArrayRef>,
     /// Rows set aside for this view alone because an expression failed on them.
     pub set_aside: Vec<SetAside>,
+    /// In a view over the rows of a table, which of the versions are rows of it: delete markers are not, nor what does not
+    /// pass WHERE or is set aside. `None` is all.
+    pub live: Option<BooleanArray>,
 }
 
 /// The features of a batch of reads.
@@ -61,13 +75,18 @@ pub struct ViewAnswers {
     pub features: Vec<ArrayRef>,
     /// Features that failed; their values are NULL. Ascending by feature, then row.
     pub failures: Vec<FeatureFailure>,
-    /// Whether some frame of the view held an event as of the read's instant.
+    /// Whether some frame of the view held an event as of the read's instant; of a table, whether it had the row.
     pub known: BooleanArray,
 }
 
 impl ViewPlan {
     /// Binds a view to a window program.
     pub fn new(view: Arc<FeatureView>) -> Result<ViewPlan, FeatureError> {
+        let rows = match &view.over {
+            Over::Events => None,
+            Over::Row(table) => Some(TableRows { deleted: table.deleted }),
+            Over::Groups(_) => return Err(FeatureError::Groups { view: view.name.clone() }),
+        };
         let mut filters: Vec<EventExpression> = Vec::new();
         let mut slots: Vec<SlotInput> = Vec::new();
         let mut calls = Vec::new();
@@ -99,10 +118,15 @@ impl ViewPlan {
             data_type: slot.argument.expression.data_type().clone(),
             nullable: slot.argument.expression.nullable(),
         });
-        let program = Program::new(view.frames.clone(), described.collect(), filters.len(), calls)
+        let mut described: Vec<Slot> = described.collect();
+        if rows.is_some() {
+            calls.push(live_call(described.len()));
+            described.push(Slot { data_type: DataType::Boolean, nullable: false });
+        }
+        let program = Program::new(view.frames.clone(), described, filters.len(), calls)
             .map_err(|source| FeatureError::Program { view: view.name.clone(), source })?;
         let aggregate_schema = nullable(&view.aggregate_scope().schema());
-        Ok(ViewPlan { view, program: Arc::new(program), slots, filters, aggregate_schema })
+        Ok(ViewPlan { view, program: Arc::new(program), slots, filters, aggregate_schema, rows })
     }
 
     /// The definition.
@@ -120,15 +144,37 @@ impl ViewPlan {
         self.view.key.iter().map(|part| part.expression.data_type().clone()).collect()
     }
 
+    /// The derived stream that it alone reads, which joins tables before its WHERE.
+    pub fn joined_stream(&self) -> Option<&Arc<Stream>> {
+        let is_own = self.view.stream.derivation().is_some_and(|derivation| derivation.of_view.is_some());
+        is_own.then_some(&self.view.stream)
+    }
+
+    /// The columns of its stream that it reads; some more than once.
+    pub(crate) fn columns_read(&self) -> Vec<usize> {
+        let keys = self.view.key.iter().map(|part| &part.expression);
+        let slots = self.slots.iter().map(|slot| &slot.argument);
+        let events = self.filters.iter().chain(slots).map(|one| &one.expression);
+        self.view.filter.iter().chain(keys).chain(events).flat_map(Expression::columns).collect()
+    }
+
+    /// How far before an as-of instant, in microseconds, an event may lie that counts; `None` is any time.
+    pub(crate) fn reach_us(&self) -> Option<i64> {
+        let reaches = self.view.frames.iter().map(|frame| match frame.extent {
+            Extent::Range { preceding_us, .. } => preceding_us,
+            Extent::Rows { .. } | Extent::Group { .. } => None,
+        });
+        reaches.collect::<Option<Vec<i64>>>()?.into_iter().max()
+    }
+
     /// Evaluates the view's expressions over a batch of its stream. Only rows that are true in `used` are looked at.
     pub fn take_in(&self, batch: &RecordBatch, used: Option<&BooleanArray>) -> TakenIn {
-        let mut taking = Taking::new(batch, used);
-        if let Some(filter) = &self.view.filter {
-            let passes = taking.evaluate(filter, "WHERE", None);
-            taking.keep(passes.as_boolean());
+        if let Some(rows) = self.rows {
+            return self.take_in_rows(rows, batch, used);
         }
-        let keys: Vec<ArrayRef> =
-            self.view.key.iter().map(|part| normalize(&taking.evaluate(&part.expression, &part.text, None))).collect();
+        let mut taking = Taking::new(batch, used);
+        self.keep_passing(&mut taking);
+        let keys = self.keys(&mut taking);
         let filters: Vec<BooleanArray> = self
             .filters
             .iter()
@@ -144,15 +190,56 @@ impl ViewPlan {
         taken_in(taking, &self.program, keys, filters, slots)
     }
 
+    /// Versions of a table: all that are used come in. Their keys and columns are bare columns, none of the key NULL, so
+    /// that WHERE alone can fail.
+    fn take_in_rows(&self, rows: TableRows, batch: &RecordBatch, used: Option<&BooleanArray>) -> TakenIn {
+        let mut taking = Taking::new(batch, used);
+        let keys = self.keys(&mut taking);
+        let mut slots: Vec<ArrayRef> = self
+            .slots
+            .iter()
+            .map(|slot| taking.evaluate(&slot.argument.expression, &slot.argument.text, None))
+            .collect();
+        if let Some(deleted) = rows.deleted {
+            taking.keep(&is_not_true(batch.column(deleted).as_boolean()));
+        }
+        self.keep_passing(&mut taking);
+        let (live, set_aside) = taking.end();
+        let live = live.unwrap_or_else(|| BooleanArray::from(vec![true; batch.num_rows()]));
+        slots.push(Arc::new(live.clone()));
+        let versions = Taking::new(batch, used);
+        let taken = taken_in(versions, &self.program, keys, Vec::new(), slots);
+        let own = |live| filter(&live, used.expect("only some rows are in")).expect("one claim per row");
+        let live = if taken.whole { live } else { own(live).as_boolean().clone() };
+        TakenIn { set_aside, live: Some(live), ..taken }
+    }
+
+    fn keep_passing(&self, taking: &mut Taking<'_>) {
+        if let Some(filter) = &self.view.filter {
+            let passes = taking.evaluate(filter, "WHERE", None);
+            taking.keep(passes.as_boolean());
+        }
+    }
+
+    fn keys(&self, taking: &mut Taking<'_>) -> Vec<ArrayRef> {
+        self.view.key.iter().map(|part| normalize(&taking.evaluate(&part.expression, &part.text, None))).collect()
+    }
+
     /// Turns the answers of reads into the view's features.
-    pub fn features(&self, finished: Finished) -> Result<ViewAnswers, FeatureError> {
+    pub fn features(&self, mut finished: Finished) -> Result<ViewAnswers, FeatureError> {
+        if self.rows.is_some() {
+            let live = finished.columns.pop().expect("the last answer says whether there is a row");
+            finished.known = is_true(live.as_boolean());
+        }
         let rows = RecordBatchOptions::new().with_row_count(Some(finished.known.len()));
+        // Without a row all features are NULL, whatever their expressions make of NULLs.
+        let asked = self.rows.map(|_| &finished.known);
         let batch = RecordBatch::try_new_with_options(self.aggregate_schema.clone(), finished.columns, &rows)
             .map_err(|source| FeatureError::Arrow { object: format!("feature view `{}`", self.view.name), source })?;
         let mut failures = Vec::new();
         let mut features = Vec::with_capacity(self.view.features.len());
         for (place, feature) in self.view.features.iter().enumerate() {
-            let evaluated = feature.expression.evaluate_each(&batch, None);
+            let evaluated = feature.expression.evaluate_each(&batch, asked);
             let mut own = Vec::new();
             if !finished.failed.is_empty() || !evaluated.failures.is_empty() {
                 own = failures_of(place, &feature.expression, &evaluated, |column| {
@@ -183,7 +270,7 @@ fn taken_in(
     let Some(rows) = rows else {
         let rows = UInt32Array::from_iter_values(0..batch_rows as u32);
         let carried = program.carry(&slots, &filters);
-        return TakenIn { rows, whole: true, keys, carried, set_aside };
+        return TakenIn { rows, whole: true, keys, carried, set_aside, live: None };
     };
     let kept = |array: &ArrayRef| filter(array, &rows).expect("one claim per row");
     let slots: Vec<ArrayRef> = slots.iter().map(kept).collect();
@@ -195,7 +282,19 @@ fn taken_in(
         keys: keys.iter().map(kept).collect(),
         carried: program.carry(&slots, &filters),
         set_aside,
+        live: None,
     }
+}
+
+/// Whether the newest version is a row, from the slot that claims it.
+fn live_call(slot: usize) -> Call {
+    let (by, filter) = (None, None);
+    Call { function: Function::LastValue, argument: Some(slot), by, filter, frame: 0, data_type: DataType::Boolean }
+}
+
+/// Where a claim is true; NULL is not.
+fn is_true(claims: &BooleanArray) -> BooleanArray {
+    if claims.null_count() == 0 { claims.clone() } else { prep_null_mask_filter(claims) }
 }
 
 /// The schema with every column nullable: a failed answer is NULL whatever its aggregate promises.

@@ -19,6 +19,14 @@ impl Budget {
         self.taken_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit_bytes
     }
 
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    pub(crate) fn taken_bytes(&self) -> usize {
+        self.taken_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn give_back(&self, bytes: usize) {
         self.taken_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -36,6 +36,17 @@ pub enum HistoryError {
         /// What went wrong, in words.
         detail: String,
     },
+    /// The versions of the tables that are joined do not fit.
+    #[error(
+        "the versions of the joined tables take {bytes} bytes of memory, and {limit_bytes} may be theirs, a third of the \
+         limit; hint: raise it with `--memory-limit`"
+    )]
+    VersionsTooLarge {
+        /// What those read so far take.
+        bytes: usize,
+        /// What they may take.
+        limit_bytes: usize,
+    },
     /// The job was asked to stop.
     #[error("stopped before the end; nothing was written")]
     Stopped,
@@ -77,10 +88,9 @@ impl HistoryError {
             HistoryError::Feature(FeatureError::Program { .. })
             | HistoryError::Request { .. }
             | HistoryError::RowFailed { .. }
+            | HistoryError::VersionsTooLarge { .. }
             | HistoryError::SpineChanged { .. } => true,
-            HistoryError::Feature(
-                FeatureError::Arrow { .. } | FeatureError::Image { .. } | FeatureError::Torn { .. },
-            )
+            HistoryError::Feature(_)
             | HistoryError::Panicked
             | HistoryError::Stopped
             | HistoryError::Spill { .. }

@@ -1,12 +1,14 @@
 //! A batch of a stream's events on its way from their source to the shards of the views, and what is known of its rows.
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::Rows;
 use asof_connect::{Decoded, split_arrivals};
 use asof_feature::{Rejected, StreamPlan};
 use asof_window::{Accounting, Verdict};
 
+use crate::error::HistoryError;
 use crate::summary::Reason;
 
 /// Rows of one stream, in the order of their offsets.
@@ -65,6 +67,45 @@ impl EventBatch {
     /// Event times in microseconds.
     pub(crate) fn times<'a>(&'a self, plan: &StreamPlan) -> &'a arrow::array::PrimitiveArray<TimestampMicrosecondType> {
         self.rows.column(plan.stream().time_column).as_primitive()
+    }
+
+    /// Arrival times in microseconds, event times where there are none.
+    pub(crate) fn arrivals_us(&self, plan: &StreamPlan) -> Int64Array {
+        let times = self.times(plan);
+        match &self.arrived {
+            None => Int64Array::new(times.values().clone(), None),
+            Some(arrived) if arrived.null_count() == 0 => arrived.clone(),
+            Some(arrived) => arrived.iter().zip(times.values()).map(|(own, time)| Some(own.unwrap_or(*time))).collect(),
+        }
+    }
+
+    /// Whether a row counts.
+    pub(crate) fn is_used(&self, row: usize) -> bool {
+        self.used.as_ref().is_none_or(|used| used.value(row))
+    }
+
+    /// Some of the used rows, as ones that arrived at the instants in microseconds beside them.
+    pub(crate) fn arriving_again(
+        &self,
+        plan: &StreamPlan,
+        rows: &UInt32Array,
+        arrived_us: Vec<i64>,
+    ) -> Result<EventBatch, HistoryError> {
+        let mut is_taken = vec![false; self.rows.num_rows()];
+        rows.values().iter().for_each(|row| is_taken[*row as usize] = true);
+        let is_taken = BooleanArray::from(is_taken);
+        Ok(EventBatch {
+            number: self.number,
+            offsets: Offsets::Each(UInt64Array::from_iter_values(
+                rows.values().iter().map(|row| self.offsets.of(*row as usize)),
+            )),
+            rows: take_record_batch(&self.rows, rows)?,
+            arrived: Some(Int64Array::from(arrived_us)),
+            primary_keys: self.primary_keys.as_ref().map(|keys| plan.keys_where(keys, &is_taken)),
+            used: None,
+            rejected: Vec::new(),
+            account: Account::default(),
+        })
     }
 
     /// The arrival time that its source gives for a row.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
+use arrow::error::ArrowError;
 use asof_feature::ViewPlan;
 
 /// Which parts of an event's identity a job needs.
@@ -17,6 +18,11 @@ pub(crate) struct Needs {
     pub(crate) primary_key: bool,
     /// The arrival time, for `as-served`.
     pub(crate) arrived: bool,
+    /// When the event is joined with something else, for `as-served` over joins: `i64::MAX` is never.
+    pub(crate) gone: bool,
+    /// Whether `--every-event` answers it: of a table only versions that are rows, of an event that a late version changes
+    /// only what it was at its arrival.
+    pub(crate) answered: bool,
 }
 
 /// Where each column stands.
@@ -28,6 +34,8 @@ pub(crate) struct EventLayout {
     offset: Option<usize>,
     primary_key: Option<usize>,
     arrived: Option<usize>,
+    gone: Option<usize>,
+    answered: Option<usize>,
     carried: Range<usize>,
     kept: Range<usize>,
 }
@@ -52,6 +60,8 @@ impl EventLayout {
         let offset = add(needs.offset, "offset", DataType::UInt64);
         let primary_key = add(needs.primary_key, "primary_key", DataType::Binary);
         let arrived = add(needs.arrived, "arrived", DataType::Int64);
+        let gone = add(needs.gone, "gone", DataType::Int64);
+        let answered = add(needs.answered, "answered", DataType::Boolean);
         let carried_start = fields.len();
         fields.extend(plan.program().carried_fields());
         let carried = carried_start..fields.len();
@@ -62,7 +72,8 @@ impl EventLayout {
                 .map(|(place, field)| Field::new(format!("kept_{place}"), field.data_type().clone(), true)),
         );
         let kept = kept_start..fields.len();
-        EventLayout { schema: Arc::new(Schema::new(fields)), keys, time, offset, primary_key, arrived, carried, kept }
+        let schema = Arc::new(Schema::new(fields));
+        EventLayout { schema, keys, time, offset, primary_key, arrived, gone, answered, carried, kept }
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -79,6 +90,14 @@ impl EventLayout {
 
     pub(crate) fn needs_arrived(&self) -> bool {
         self.arrived.is_some()
+    }
+
+    pub(crate) fn needs_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    pub(crate) fn needs_answered(&self) -> bool {
+        self.answered.is_some()
     }
 
     pub(crate) fn keys<'a>(&self, batch: &'a RecordBatch) -> &'a [ArrayRef] {
@@ -112,5 +131,24 @@ impl EventLayout {
 
     pub(crate) fn arrived<'a>(&self, batch: &'a RecordBatch) -> Option<&'a [i64]> {
         self.arrived.map(|place| &batch.column(place).as_primitive::<Int64Type>().values()[..])
+    }
+
+    pub(crate) fn gone<'a>(&self, batch: &'a RecordBatch) -> Option<&'a [i64]> {
+        self.gone.map(|place| &batch.column(place).as_primitive::<Int64Type>().values()[..])
+    }
+
+    /// Whether `--every-event` answers a row.
+    pub(crate) fn is_answered(&self, batch: &RecordBatch, row: usize) -> bool {
+        self.answered.is_none_or(|place| batch.column(place).as_boolean().value(row))
+    }
+
+    /// The batch with other instants at which its rows go.
+    ///
+    /// # Panics
+    /// If rows of this layout never go.
+    pub(crate) fn with_gone(&self, batch: &RecordBatch, gone: Int64Array) -> Result<RecordBatch, ArrowError> {
+        let mut columns = batch.columns().to_vec();
+        columns[self.gone.expect("only rows that go have a time for it")] = Arc::new(gone);
+        RecordBatch::try_new(self.schema.clone(), columns)
     }
 }

@@ -4,19 +4,21 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use asof_connect::TableWriter;
-use asof_definition::Stream;
+use asof_definition::{Over, Stream};
 use asof_feature::{FeatureFailure, ViewPlan};
-use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout};
+use asof_window::{Answers, Cursor, Events, ReadAt};
 
 use crate::error::HistoryError;
 use crate::event_place::ViewDuplicates;
-use crate::ingest::ViewEvents;
 use crate::job::{Knowledge, OnError};
 use crate::shard::EntityEvents;
 use crate::spine::TIMESTAMP;
+use crate::view_events::ViewEvents;
+use crate::visible_events::VisibleEvents;
 
 /// Events are answered and written in batches of this many.
 const ANSWERS_MAX: usize = 131_072;
@@ -125,7 +127,7 @@ impl EveryEvent {
             pass,
             cursor: Cursor::new(program),
             answers: Answers::with_capacity(program, events.batch.num_rows().min(ANSWERS_MAX)),
-            written: 0,
+            waiting: Vec::new(),
             answered: 0,
             failed: 0,
         };
@@ -137,17 +139,22 @@ impl EveryEvent {
             }
         }
         writing.pass_on()?;
-        Ok((events.batch.num_rows() as u64, writing.failed))
+        Ok((writing.answered, writing.failed))
     }
 
     fn batch(
         &self,
         view: &ViewEvents,
         events: &EntityEvents,
-        rows: Range<usize>,
+        rows: Vec<u32>,
         answers: Answers,
     ) -> Result<(RecordBatch, Vec<FeatureFailure>), HistoryError> {
-        let source = events.batch.slice(rows.start, rows.len());
+        let source = match (rows.first(), rows.last()) {
+            (Some(&first), Some(&last)) if (last - first) as usize + 1 == rows.len() => {
+                events.batch.slice(first as usize, rows.len())
+            }
+            _ => take_record_batch(&events.batch, &UInt32Array::from(rows))?,
+        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for column in &self.columns {
             columns.push(match *column {
@@ -190,55 +197,56 @@ struct Writing<'a> {
     pass: &'a Pass<'a>,
     cursor: Cursor,
     answers: Answers,
-    /// Rows of the shard that are in the output, and those that are answered.
-    written: usize,
-    answered: usize,
+    /// Rows of the shard that are answered and not written yet, and how many are answered.
+    waiting: Vec<u32>,
+    answered: u64,
     failed: u64,
 }
 
 impl Writing<'_> {
     /// Reads each event of an entity as of itself, over all its events.
     fn read_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
-        let run = self.events.run(own);
+        let run = self.events.run(own.clone());
         self.cursor.reset(self.view.plan.program(), 0);
-        for index in 0..run.len() {
-            self.read(&run, ReadAt { t_us: run.time_us(index), current: Some(index) })?;
+        for (index, row) in own.enumerate() {
+            if self.is_answered(row) {
+                self.read(row, &run, ReadAt { t_us: run.time_us(index), current: self.current(index) })?;
+            }
         }
         Ok(())
     }
 
     /// Scores each event of an entity as a live run would have: over what was visible once its batch was.
     fn score_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
-        let (view, events) = (self.view, self.events);
-        let program = view.plan.program();
-        let layout = RingLayout::new(program);
-        let mut ring = Ring::default();
-        let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
-        let run = events.run(own.clone());
-        self.cursor.reset(program, 0);
-        let mut next = own.start;
-        while next < own.end {
-            let first = next;
-            while next < own.end && arrived[next] == arrived[first] {
-                let tie = EntityEvents::tie(view, &events.batch, next);
-                let index = ring.insert(&layout, &run, next - own.start, tie);
-                self.cursor.inserted(program, &ring.events(&layout), index);
-                next += 1;
-            }
-            for row in first..next {
-                let t_us = view.layout.times(&events.batch)[row];
-                let visible = ring.events(&layout);
-                let current = visible.position(t_us, EntityEvents::tie(view, &events.batch, row));
-                self.read(&visible, ReadAt { t_us, current: Some(current) })?;
+        let mut visible = VisibleEvents::new(self.view, self.events, own);
+        self.cursor.reset(self.view.plan.program(), 0);
+        while let Some(arrived_us) = visible.next_arrival_us() {
+            let first = visible.next();
+            visible.advance(arrived_us, &mut self.cursor);
+            for row in first..visible.next() {
+                if self.is_answered(row) {
+                    let current = self.current(visible.position(row));
+                    self.read(row, &visible.events(), ReadAt { t_us: visible.time_us(row), current })?;
+                }
             }
         }
         Ok(())
     }
 
-    fn read<E: Events>(&mut self, visible: &E, at: ReadAt) -> Result<(), HistoryError> {
+    fn is_answered(&self, row: usize) -> bool {
+        self.view.layout.is_answered(&self.events.batch, row)
+    }
+
+    /// Where ROWS frames end: at the event that is answered, or, over the rows of a table, at the version that is valid.
+    fn current(&self, index: usize) -> Option<usize> {
+        (self.view.plan.view().over == Over::Events).then_some(index)
+    }
+
+    fn read<E: Events>(&mut self, row: usize, visible: &E, at: ReadAt) -> Result<(), HistoryError> {
         self.cursor.read(self.view.plan.program(), visible, at, &mut self.answers);
         self.answered += 1;
-        if self.answered - self.written >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {
+        self.waiting.push(row as u32);
+        if self.waiting.len() >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {
             self.pass_on()?;
         }
         Ok(())
@@ -246,20 +254,19 @@ impl Writing<'_> {
 
     /// Writes what is answered.
     fn pass_on(&mut self) -> Result<(), HistoryError> {
-        if self.answered == self.written {
+        if self.waiting.is_empty() {
             return Ok(());
         }
-        let left = self.events.batch.num_rows() - self.answered;
+        let left = self.events.batch.num_rows() - self.answered as usize;
         let room = Answers::with_capacity(self.view.plan.program(), left.min(ANSWERS_MAX));
         let answers = std::mem::replace(&mut self.answers, room);
-        let rows = self.written..self.answered;
+        let rows = std::mem::take(&mut self.waiting);
         let (batch, failures) = self.every.batch(self.view, self.events, rows, answers)?;
         self.failed += failures.len() as u64;
         if let (OnError::Fail, Some(first)) = (self.pass.on_error, failures.iter().min_by_key(|one| one.row)) {
             return Err(self.every.failure(self.view, &batch, first));
         }
         self.pass.writer.append(&[batch])?;
-        self.written = self.answered;
         Ok(())
     }
 }
@@ -272,7 +279,11 @@ fn stream_column(stream: &Stream, name: &str) -> Result<usize, HistoryError> {
         alike.next().filter(|_| alike.next().is_none())
     });
     found.ok_or_else(|| {
-        let message = format!("stream `{}` has no column `{name}` to keep", stream.name);
+        let rows = match stream.derivation().and_then(|derivation| derivation.of_view.as_ref()) {
+            Some(view) => format!("the rows of feature view `{view}` have"),
+            None => format!("stream `{}` has", stream.name),
+        };
+        let message = format!("{rows} no column `{name}` to keep");
         match asof_expression::nearest(name, stream.columns.iter().map(|column| column.name.as_str())) {
             Some(near) => HistoryError::request_with_hint(message, format!("did you mean `{near}`?")),
             None => HistoryError::request(message),

@@ -1,5 +1,5 @@
 //! One stream into the shards of its views, and of the views over streams derived from it: its source's pieces decoded on
-//! all threads, judged, evaluated, scattered.
+//! all threads, judged, evaluated, scattered. The versions of a table are read in the same way, before the streams.
 //! ```text
 //!   Source ── pieces, one after the other ──▶ decoded on any thread ──▶ judged ──▶ taken in by each view ──▶ shards
 //! ```
@@ -11,50 +11,43 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{filter, take, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::compute::filter;
 use arrow::row::Rows;
-use asof_definition::Stream;
-use asof_feature::{DerivedPlan, Faced, Feed, StreamPlan, TakenIn, ViewPlan};
-use asof_window::{Judge, KeyEncoder, Verdict, shard_of};
+use asof_feature::StreamPlan;
 
+use crate::delivery::Delivery;
 use crate::duplicates::{DuplicateSearch, Duplicates};
 use crate::error::HistoryError;
-use crate::event_batch::{Account, EventBatch};
-use crate::event_layout::EventLayout;
-use crate::event_place::EventPlace;
-use crate::key_filter::KeyFilter;
-use crate::partitions::Partitions;
+use crate::event_batch::EventBatch;
+use crate::file_judge::FileJudge;
+use crate::parallel::in_parallel;
 use crate::progress::Progress;
 use crate::source::{Judgement, Piece, PieceDecoder, Source};
 use crate::stop::Stop;
 use crate::summary::StreamSummary;
+use crate::table_versions::{TableVersions, VersionsBeingRead};
 use crate::told::Told;
 use crate::turns::Turns;
-
-/// A view and the shards of its events.
-#[derive(Debug)]
-pub(crate) struct ViewEvents {
-    pub(crate) plan: ViewPlan,
-    pub(crate) layout: EventLayout,
-    pub(crate) keys: KeyEncoder,
-    pub(crate) events: Partitions,
-    /// The entities that are asked for; `None` for all.
-    pub(crate) asked: Option<KeyFilter>,
-    /// Columns of the stream kept for the output.
-    pub(crate) kept: Vec<usize>,
-}
+use crate::view_events::ViewEvents;
 
 /// What a stream's events go into.
 pub(crate) struct Ingest<'a> {
     plan: &'a StreamPlan,
-    derived: DerivedPlan,
-    views: Vec<&'a ViewEvents>,
-    /// The ways by which events come to the views, with the place of each view.
-    feeds: Vec<(usize, Feed)>,
+    role: Role<'a>,
+    delivery: Delivery<'a>,
     needs_primary_keys: bool,
     judging: Judging,
     told: Told,
+}
+
+/// What tables are to the rows that are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Role<'a> {
+    /// They are the versions of one.
+    Table(&'a VersionsBeingRead),
+    /// They are events, that are joined with these.
+    Stream(&'a TableVersions),
 }
 
 /// How batches are judged.
@@ -70,27 +63,21 @@ enum Judging {
     AsStored,
 }
 
-/// The judge of a file's arrivals, and the arrival time that never decreases.
-struct FileJudge {
-    judge: Judge,
-    arrived_us: i64,
-}
-
 impl<'a> Ingest<'a> {
     /// `repeats` makes the place where repeats within a horizon, in microseconds, are looked for.
     pub(crate) fn new(
         plan: &'a StreamPlan,
         source: &Source,
+        role: Role<'a>,
         views: Vec<&'a ViewEvents>,
         repeats: impl FnOnce(i64) -> DuplicateSearch,
     ) -> Ingest<'a> {
         let rules = plan.file_rules();
         let judging = match source.judgement() {
             Judgement::ByEventTime => Judging::ByEventTime { repeats: rules.dedup_horizon_us.map(repeats) },
-            Judgement::AsArrivals => Judging::AsArrivals {
-                turns: Turns::default(),
-                judge: Mutex::new(FileJudge { judge: Judge::new(rules), arrived_us: i64::MIN }),
-            },
+            Judgement::AsArrivals => {
+                Judging::AsArrivals { turns: Turns::default(), judge: Mutex::new(FileJudge::new(rules)) }
+            }
             Judgement::AsStored => Judging::AsStored,
         };
         let judges = !matches!(judging, Judging::AsStored) && rules.dedup_horizon_us.is_some();
@@ -98,16 +85,13 @@ impl<'a> Ingest<'a> {
         let name = plan.stream().name.clone();
         let (origin, first_offset) = (source.origin(), source.first_offset());
         let summary = StreamSummary { name, origin, first_offset, ..StreamSummary::default() };
-        let derived = derived_for(plan, &views);
-        let feeds = |(place, view): (usize, &&ViewEvents)| {
-            let feeds = derived.feeds(&view.plan.view().stream.name).into_iter();
-            feeds.map(move |feed| (place, feed))
+        let tables = match role {
+            Role::Table(_) => None,
+            Role::Stream(tables) => Some(tables),
         };
-        let feeds = views.iter().enumerate().flat_map(feeds).collect();
-        let readers = derived.streams().iter().map(|stream| stream.name.clone());
-        let readers = readers.chain(views.iter().map(|view| view.plan.view().name.clone())).collect();
-        let told = Told::new(summary, readers);
-        Ingest { plan, derived, views, feeds, needs_primary_keys, judging, told }
+        let delivery = Delivery::new(plan, views, tables);
+        let told = Told::new(summary, delivery.readers());
+        Ingest { plan, role, delivery, needs_primary_keys, judging, told }
     }
 
     /// Reads the whole source on `threads` threads. Gives what is to be told, and the duplicates to leave out.
@@ -160,38 +144,10 @@ impl<'a> Ingest<'a> {
         });
         if let Judging::AsArrivals { turns, judge } = &self.judging {
             // The turn is taken even after an error: the next in line waits for it.
-            turns.take(number, || batches.iter_mut().for_each(|batch| self.judge(judge, batch)));
+            turns.take(number, || batches.iter_mut().for_each(|batch| lock(judge).judge(self.plan, batch)));
         }
         decoded?;
         batches.iter().try_for_each(|batch| self.deliver(batch))
-    }
-
-    /// Judges a batch of arrivals; called in the file's order.
-    fn judge(&self, state: &Mutex<FileJudge>, batch: &mut EventBatch) {
-        let mut state = lock(state);
-        let FileJudge { judge, arrived_us } = &mut *state;
-        let faced = Faced {
-            partition: 0,
-            batch: &batch.rows,
-            rejected: &batch.rejected,
-            primary_keys: batch.primary_keys.as_ref(),
-        };
-        let mut arrivals = Vec::with_capacity(batch.rows.num_rows());
-        let verdicts = self.plan.judge(judge, faced, |row, own_us| {
-            *arrived_us = batch.given_arrival_us(row).or(own_us).unwrap_or(*arrived_us).max(*arrived_us);
-            arrivals.push(*arrived_us);
-            *arrived_us
-        });
-        if batch.arrived.is_some() {
-            batch.arrived = Some(Int64Array::from(arrivals));
-        }
-        batch.used = Some(verdicts.iter().map(|verdict| Some(*verdict == Verdict::Used)).collect());
-        let reasons = std::mem::take(&mut batch.account.reasons);
-        batch.account = Account { reasons, ..Account::default() };
-        verdicts.iter().for_each(|verdict| batch.account.verdicts.count(*verdict));
-        if let Some(row) = verdicts.iter().position(|verdict| *verdict == Verdict::Late) {
-            batch.account.example("late", batch.offsets.of(row), "event time is behind the watermark");
-        }
     }
 
     /// Scatters a judged batch to the views.
@@ -203,17 +159,10 @@ impl<'a> Ingest<'a> {
         if let (Judging::ByEventTime { repeats: Some(search) }, Some(keys)) = (&self.judging, &batch.primary_keys) {
             self.search_later(search, batch, keys)?;
         }
-        let derived = self.derived.derive(&batch.rows, batch.used.as_ref())?;
-        for (place, aside) in derived.set_aside.iter().enumerate() {
-            self.told.set_aside(place, aside, batch);
+        if let Role::Table(versions) = self.role {
+            versions.take_in(self.plan, batch)?;
         }
-        for (place, feed) in &self.feeds {
-            let (rows, used) = derived.at(*feed, &batch.rows, batch.used.as_ref());
-            let taken = self.views[*place].plan.take_in(rows, used);
-            self.told.set_aside(derived.set_aside.len() + place, &taken.set_aside, batch);
-            self.scatter(self.views[*place], taken, &Fed { batch, rows, branch: feed.number })?;
-        }
-        Ok(())
+        self.delivery.deliver(batch, &self.told)
     }
 
     fn search_later(&self, search: &DuplicateSearch, batch: &EventBatch, keys: &Rows) -> Result<(), HistoryError> {
@@ -226,61 +175,10 @@ impl<'a> Ingest<'a> {
         search.add(batch.number, keys, times.as_primitive().clone(), offsets.as_primitive().clone())
     }
 
-    fn scatter(&self, view: &ViewEvents, taken: TakenIn, fed: &Fed<'_>) -> Result<(), HistoryError> {
-        if taken.rows.is_empty() {
-            return Ok(());
-        }
-        let number = fed.batch.number;
-        let events = self.events(view, taken, fed)?;
-        let keys = view.keys.encode(view.layout.keys(&events))?;
-        let shards = view.events.len();
-        match &view.asked {
-            None => {
-                let shards: Vec<u32> = (0..keys.len()).map(|row| shard_of(keys.hash(row), shards)).collect();
-                view.events.scatter(number, &events, &shards)
-            }
-            Some(asked) => {
-                let rows: Vec<u32> =
-                    (0..keys.len() as u32).filter(|&row| asked.may_hold(&keys, row as usize)).collect();
-                let shards: Vec<u32> = rows.iter().map(|&row| shard_of(keys.hash(row as usize), shards)).collect();
-                let events = take_record_batch(&events, &UInt32Array::from(rows))?;
-                view.events.scatter(number, &events, &shards)
-            }
-        }
-    }
-
-    /// What a view took in, in the columns that its events wait with.
-    fn events(&self, view: &ViewEvents, taken: TakenIn, fed: &Fed<'_>) -> Result<RecordBatch, HistoryError> {
-        let batch = fed.batch;
-        let pick = |array: ArrayRef| if taken.whole { Ok(array) } else { take(&array, &taken.rows, None) };
-        let times: ArrayRef = Arc::new(Int64Array::new(batch.times(self.plan).values().clone(), None));
-        let mut columns = taken.keys;
-        columns.push(pick(times.clone())?);
-        if view.layout.needs_offset() {
-            let offsets = batch.offsets.column(batch.rows.num_rows());
-            columns.push(pick(Arc::new(EventPlace::column(&offsets, fed.branch)))?);
-        }
-        if let (true, Some(keys)) = (view.layout.needs_primary_key(), &batch.primary_keys) {
-            columns.push(pick(Arc::new(keys.clone().try_into_binary()?))?);
-        }
-        if view.layout.needs_arrived() {
-            let arrived: ArrayRef = match &batch.arrived {
-                Some(arrived) => Arc::new(or_else(arrived, times.as_primitive())),
-                None => times,
-            };
-            columns.push(pick(arrived)?);
-        }
-        columns.extend(taken.carried);
-        for &column in &view.kept {
-            columns.push(pick(fed.rows.column(column).clone())?);
-        }
-        Ok(RecordBatch::try_new(view.layout.schema().clone(), columns)?)
-    }
-
     fn finish(self, source: &Source, threads: usize, stop: &Stop) -> Result<(StreamSummary, Duplicates), HistoryError> {
         let duplicates = match self.judging {
             Judging::ByEventTime { repeats: Some(search) } => {
-                crate::run::in_parallel(threads, search.shards(), stop, |shard| search.search(shard))?;
+                in_parallel(threads, search.shards(), stop, |shard| search.search(shard))?;
                 search.finish()
             }
             Judging::ByEventTime { repeats: None } | Judging::AsArrivals { .. } | Judging::AsStored => {
@@ -294,26 +192,6 @@ impl<'a> Ingest<'a> {
     }
 }
 
-/// A batch as it comes to a view.
-struct Fed<'a> {
-    batch: &'a EventBatch,
-    /// The same rows, in the columns of the view's stream.
-    rows: &'a RecordBatch,
-    /// The branch of the view's stream that they came by.
-    branch: u32,
-}
-
-/// What stands between a stream and the views over it.
-fn derived_for(plan: &StreamPlan, views: &[&ViewEvents]) -> DerivedPlan {
-    let mut derived: Vec<Arc<Stream>> = Vec::new();
-    for stream in views.iter().flat_map(|view| view.plan.view().stream.lineage()) {
-        if derived.iter().all(|known| known.name != stream.name) {
-            derived.push(stream);
-        }
-    }
-    DerivedPlan::new(plan.stream(), &derived)
-}
-
 /// The next piece and its number.
 fn next_piece(feed: &Mutex<(u64, Source)>) -> Result<Option<(u64, Piece)>, HistoryError> {
     let mut feed = lock(feed);
@@ -324,12 +202,4 @@ fn next_piece(feed: &Mutex<(u64, Source)>) -> Result<Option<(u64, Piece)>, Histo
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `values`, and those of `others` where they are NULL.
-fn or_else(values: &Int64Array, others: &Int64Array) -> Int64Array {
-    if values.null_count() == 0 {
-        return values.clone();
-    }
-    values.iter().zip(others.values()).map(|(value, other)| Some(value.unwrap_or(*other))).collect()
 }

@@ -5,6 +5,7 @@
 //! are scattered into shards by entity key (or block of rows), and shards beyond the memory limit wait on disk.
 //!
 //! ```text
+//!   tables ─▶ all their versions ──▶ joins
 //!   event files ─▶ judged ─┬▶ taken in by views ─▶ shards of events ─┐
 //!   the project's log ─────┘                                         ├▶ shard by shard: sort, read ─▶ blocks of results ─▶ output
 //!   spine ─▶ instants and entity keys ───────────▶ shards of reads  ─┘        (--every-event: straight to the output)
@@ -14,27 +15,38 @@
 
 mod assemble;
 mod budget;
+mod delivery;
 mod duplicates;
 mod error;
 mod event_batch;
 mod event_layout;
 mod event_place;
 mod every_event;
+mod file_judge;
 mod ingest;
+mod inputs;
 mod job;
 mod key_filter;
+mod parallel;
 mod partitions;
 mod progress;
+mod room;
 mod run;
 mod shard;
 mod source;
 mod spine;
 mod spine_reads;
+mod spine_set;
 mod stop;
 mod stored_events;
+mod stream_ingest;
 mod summary;
+mod table_versions;
 mod told;
 mod turns;
+mod view_events;
+mod visible_events;
+mod visible_rows;
 
 pub use error::HistoryError;
 pub use job::{Job, Knowledge, OnError, RowsOf, SpineRows, Target};

@@ -10,8 +10,8 @@ use asof_window::{EntityIndex, SortedEvents, SortedRun, TieBreak};
 
 use crate::error::HistoryError;
 use crate::event_place::ViewDuplicates;
-use crate::ingest::ViewEvents;
 use crate::job::Knowledge;
+use crate::view_events::ViewEvents;
 
 /// The events of a shard's entities. Entity n's events are rows `starts[n]..starts[n + 1]`.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use asof_connect::{ArrivalTimes, Decoder, StreamFile};
-use asof_definition::{Connector, FileOrder, Stream};
+use asof_definition::{Connector, FileOrder, Stream, Table};
 use asof_feature::StreamPlan;
 use asof_window::Accounting;
 
@@ -51,7 +51,7 @@ pub(crate) enum PieceDecoder {
 impl Source {
     pub(crate) fn open(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
         match &stream.connector {
-            Connector::File(_) => Source::open_file(job, stream),
+            Connector::File(_) => Source::open_file(job, stream, "stream"),
             Connector::Derived(_) => Err(HistoryError::request(format!(
                 "stream `{}` is derived from others and has no events of its own",
                 stream.name
@@ -60,7 +60,17 @@ impl Source {
         }
     }
 
-    fn open_file(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
+    /// The versions of a table. Of one that has none stored it is empty, as it is to those who read live.
+    pub(crate) fn open_table(job: &Job, table: &Table) -> Result<Source, HistoryError> {
+        match &table.versions.connector {
+            Connector::File(_) => Source::open_file(job, &table.versions, "table"),
+            Connector::Log(_) | Connector::Derived(_) => {
+                Ok(Source::Log(StoredEvents::open_or_none(&job.data_folder, &table.stored())?))
+            }
+        }
+    }
+
+    fn open_file(job: &Job, stream: &Arc<Stream>, kind: &str) -> Result<Source, HistoryError> {
         let arrival_times = match job.knowledge {
             Knowledge::AsServed => ArrivalTimes::Needed,
             Knowledge::EventTime => ArrivalTimes::Optional,
@@ -68,7 +78,7 @@ impl Source {
         let file = StreamFile::open(&job.folder, stream, arrival_times)?;
         if job.knowledge == Knowledge::AsServed && file.arrival_column.is_none() {
             return Err(HistoryError::request_with_hint(
-                format!("`--knowledge as-served` needs the arrival times of stream `{}`", stream.name),
+                format!("`--knowledge as-served` needs the arrival times of {kind} `{}`", stream.name),
                 "name their column: WITH (…, arrival_column = 'arrived')",
             ));
         }

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
 use asof_feature::{FeatureFailure, ViewPlan};
-use asof_window::{Answers, Cursor, Events, ReadAt, Ring, RingLayout, shard_of};
+use asof_window::{Answers, Cursor, Events, ReadAt, shard_of};
 
 use crate::error::HistoryError;
-use crate::ingest::ViewEvents;
 use crate::job::{Knowledge, OnError};
 use crate::partitions::Partitions;
 use crate::shard::{EntityEvents, grouped};
 use crate::spine::whole_keys;
+use crate::view_events::ViewEvents;
+use crate::visible_events::VisibleEvents;
 
 /// Reads are answered and passed on in batches of this many.
 const ANSWERS_MAX: usize = 32_768;
@@ -208,7 +209,7 @@ impl<'a> Answering<'a> {
         Ok(())
     }
 
-    /// The same over the events that had arrived at each instant: events enter a ring as they arrive.
+    /// The same over the events that were visible at each instant.
     fn as_served(
         &mut self,
         view: &ViewEvents,
@@ -217,22 +218,12 @@ impl<'a> Answering<'a> {
         group: &[u32],
         instants: &[i64],
     ) -> Result<(), HistoryError> {
-        let program = self.plan.program().clone();
-        let layout = RingLayout::new(&program);
-        let mut ring = Ring::default();
-        let arrived = view.layout.arrived(&events.batch).unwrap_or(&[]);
-        let run = events.run(own.clone());
-        let mut next = own.start;
-        self.cursor.reset(&program, 0);
+        let mut visible = VisibleEvents::new(view, events, own);
+        self.cursor.reset(self.plan.program(), 0);
         for &read in group {
             let t_us = instants[read as usize];
-            while next < own.end && arrived[next] <= t_us {
-                let tie = EntityEvents::tie(view, &events.batch, next);
-                let index = ring.insert(&layout, &run, next - own.start, tie);
-                self.cursor.inserted(&program, &ring.events(&layout), index);
-                next += 1;
-            }
-            self.read(&ring.events(&layout), t_us, read)?;
+            visible.advance(t_us, &mut self.cursor);
+            self.read(&visible.events(), t_us, read)?;
         }
         Ok(())
     }

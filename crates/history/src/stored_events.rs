@@ -41,7 +41,7 @@ pub(crate) struct StoredEvents {
 }
 
 /// How much is stored of a stream at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Extent {
     /// The oldest offset that is kept.
     first_offset: u64,
@@ -69,8 +69,25 @@ impl StoredEvents {
     /// Opens what a data folder holds of a stream; an error if that is nothing at all.
     pub(crate) fn open(data_folder: &Path, stream: &Arc<Stream>) -> Result<StoredEvents, HistoryError> {
         let disk: Arc<dyn Disk> = Arc::new(FolderDisk);
-        // In this order: old segments dropped in between make the count of rows reach beyond the end, never stop before it.
         let extent = Extent::of(&disk, data_folder, stream)?.ok_or_else(|| nothing_stored(data_folder, stream))?;
+        StoredEvents::within(extent, disk, data_folder, stream)
+    }
+
+    /// The same, and no events if there is nothing at all.
+    pub(crate) fn open_or_none(data_folder: &Path, stream: &Arc<Stream>) -> Result<StoredEvents, HistoryError> {
+        let disk: Arc<dyn Disk> = Arc::new(FolderDisk);
+        let extent = Extent::of(&disk, data_folder, stream)?.unwrap_or_default();
+        StoredEvents::within(extent, disk, data_folder, stream)
+    }
+
+    /// The extent is taken before: old segments dropped in between make the count of rows reach beyond the end, never stop
+    /// before it.
+    fn within(
+        extent: Extent,
+        disk: Arc<dyn Disk>,
+        data_folder: &Path,
+        stream: &Arc<Stream>,
+    ) -> Result<StoredEvents, HistoryError> {
         let events = asof_connect::StoredEvents::open(disk.clone(), data_folder, stream, PARTITION)?;
         let (data_folder, stream) = (data_folder.to_owned(), stream.clone());
         Ok(StoredEvents { disk, data_folder, stream, extent, events, position: extent.first_offset })
@@ -121,6 +138,9 @@ impl StoredEvents {
     pub(crate) fn examples(&self, verdicts: &Accounting, stop: &Stop) -> Result<Vec<Reason>, HistoryError> {
         let mut wanted = dead_reasons(verdicts);
         let mut found = Vec::new();
+        if wanted.is_empty() {
+            return Ok(found);
+        }
         let folder = stream_folder(&self.data_folder, &self.stream.name, PARTITION);
         let mut log = match LogReader::open(self.disk.clone(), &folder, self.extent.first_in_log) {
             // Dropped since the job began: the counts stand without an example.

@@ -11,13 +11,15 @@ pub struct Summary {
     pub features: usize,
     /// The streams read, in the order of their names.
     pub streams: Vec<StreamSummary>,
+    /// The tables read, in the order of their names: of their versions what a stream tells of its events.
+    pub tables: Vec<StreamSummary>,
     /// Values made NULL because their expression failed (`--on-error null`).
     pub failed_values: u64,
     /// What the user may want to know, with a hint each.
     pub warnings: Vec<String>,
 }
 
-/// What became of a stream's events.
+/// What became of a stream's events, or of a table's versions.
 #[derive(Debug, Clone, Default)]
 pub struct StreamSummary {
     /// Name of the stream.

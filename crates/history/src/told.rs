@@ -42,6 +42,8 @@ impl Told {
             return;
         }
         let mut telling = self.lock();
+        // Of one name it is one: what a view joins before its WHERE, and the view itself.
+        let reader = self.readers[..reader].iter().position(|name| *name == self.readers[reader]).unwrap_or(reader);
         let name = format!("set aside for `{}`", self.readers[reader]);
         for one in aside {
             let offset = batch.offsets.of(one.row);
@@ -54,7 +56,10 @@ impl Told {
         let Telling { mut summary, set_aside } = self.telling.into_inner().unwrap_or_else(PoisonError::into_inner);
         summary.accounting.used -= duplicates.count();
         summary.accounting.duplicate += duplicates.count();
-        for (reader, offsets) in self.readers.into_iter().zip(set_aside) {
+        for (reader, mut offsets) in self.readers.into_iter().zip(set_aside) {
+            // An event may be set aside in several branches, and by several versions of a table that it is joined with.
+            offsets.sort_unstable();
+            offsets.dedup();
             let count = offsets.iter().filter(|offset| !duplicates.hold(**offset)).count() as u64;
             if count > 0 {
                 summary.set_aside.push((reader, count));

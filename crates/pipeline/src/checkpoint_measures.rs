@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use asof_state::{About, Manifest};
+use asof_state::{About, Manifest, StreamAbout};
 
 use crate::checkpoint_chain::bytes_of;
 use crate::checkpointer::KEPT;
 use crate::distribution::Distribution;
 use crate::engine::lock;
+use crate::stream_image::StreamImage;
 
 /// What checkpoints measure of themselves.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub struct CheckpointMeasures {
     /// How long the writer stood still for the cut.
     pub pause: Distribution,
     last: Mutex<LastCheckpoint>,
-    /// For the checkpoints that are kept, oldest first, how far each stream had come.
+    /// For the checkpoints that are kept, oldest first, from where on a start needs each log.
     covered: Mutex<VecDeque<Vec<(String, u64)>>>,
 }
 
@@ -53,7 +54,8 @@ impl CheckpointMeasures {
         self.cover(&manifest.about);
     }
 
-    /// The offset up to which every kept checkpoint has a stream's events: the next start needs those from there on.
+    /// The offset up to which every kept checkpoint has a stream's events, and holds none of them: the next start needs those
+    /// from there on.
     pub(crate) fn covered(&self, stream: &str) -> u64 {
         let covered = lock(&self.covered);
         if covered.len() < KEPT {
@@ -78,7 +80,11 @@ impl CheckpointMeasures {
 
     fn cover(&self, about: &About) {
         let mut covered = lock(&self.covered);
-        covered.push_back(about.streams.iter().map(|stream| (stream.name.clone(), stream.next_offset)).collect());
+        let read_from = |stream: &StreamAbout| {
+            let image = StreamImage::read(&stream.image);
+            (stream.name.clone(), image.map_or(stream.next_offset, |image| image.read_from()))
+        };
+        covered.push_back(about.streams.iter().map(read_from).collect());
         while covered.len() > KEPT {
             covered.pop_front();
         }

@@ -35,7 +35,7 @@ pub(crate) struct Checkpointer<'e> {
     epoch: u64,
     /// By view.
     views: Vec<Chain>,
-    /// By stream: the batches named.
+    /// By source: the batches named.
     batches: Vec<Chain>,
     /// Events taken in when the last one was cut.
     rows: Option<u64>,
@@ -49,7 +49,7 @@ struct Cut {
     began_us: i64,
     views: Vec<Captured>,
     batches: Vec<(Captured, Vec<ProducerBatch>)>,
-    /// The streams that are stored.
+    /// The streams and tables that are stored.
     streams: Vec<StreamAtCut>,
     arrived_us: i64,
     rows: u64,
@@ -91,7 +91,7 @@ impl StreamAtCut {
 impl<'e> Checkpointer<'e> {
     /// Goes on after a checkpoint that was restored, or begins.
     pub(crate) fn new(engine: &'e Engine, store: CheckpointStore, restored: Option<&Manifest>) -> Checkpointer<'e> {
-        let (views, streams) = (engine.project().views.len(), engine.project().streams.len());
+        let (views, streams) = (engine.project().views.len(), engine.sources().len());
         let none = |count| (0..count).map(|_| Chain::default()).collect();
         Checkpointer {
             engine,
@@ -178,7 +178,7 @@ impl<'e> Checkpointer<'e> {
             self.engine.view(view).online.begin_capture(*what);
         }
         let (mut batches, mut streams) = (Vec::new(), Vec::new());
-        for stream in 0..writer.streams.len() {
+        for stream in 0..writer.sources.len() {
             let what = self.batches[stream].next();
             batches.push((what, writer.take_batches(stream, what)));
             if writer.logs[stream].is_some() {
@@ -191,7 +191,7 @@ impl<'e> Checkpointer<'e> {
 
     fn stream_at_cut(&self, writer: &mut Writer, stream: usize) -> StreamAtCut {
         StreamAtCut {
-            name: self.engine.project().streams[stream].name.clone(),
+            name: self.engine.sources()[stream].name.clone(),
             keys: writer.cut_keys(stream),
             image: StreamImage::of(writer, stream, lock(self.engine.told()).reasons(stream)),
         }
@@ -284,8 +284,8 @@ impl<'e> Checkpointer<'e> {
         for ((chain, what), parts) in self.views.iter_mut().zip(&cut.views).zip(written) {
             chain.extend(*what, parts);
         }
-        let streams = &self.engine.project().streams;
-        for ((chain, stream), (what, batches)) in self.batches.iter_mut().zip(streams).zip(cut.batches) {
+        let sources = self.engine.sources();
+        for ((chain, stream), (what, batches)) in self.batches.iter_mut().zip(sources).zip(cut.batches) {
             let scope = PartScope { stream: stream.name.clone(), partition: 0, kind: PartKind::Batches };
             let parts = batches_pieces(&batches).into_iter().map(|piece| checkpoint.put(scope.clone(), piece));
             chain.extend(what, parts.collect::<Result<_, _>>()?);
@@ -307,11 +307,11 @@ impl<'e> Checkpointer<'e> {
             fingerprint: plan.fingerprint(),
             is_base: what == Captured::Whole,
         };
-        PartScope { stream: self.engine.project().streams[bound.streams[0]].name.clone(), partition: 0, kind }
+        PartScope { stream: self.engine.sources()[bound.streams[0]].name.clone(), partition: 0, kind }
     }
 }
 
-/// What a checkpoint brought back: for each stream the offset from which its log goes on, and whether each view has all
+/// What a checkpoint brought back: for each source the offset from which its log goes on, and whether each view has all
 /// events before those.
 #[derive(Debug)]
 pub(crate) struct Restored {
@@ -319,5 +319,9 @@ pub(crate) struct Restored {
     pub(crate) streams: Vec<u64>,
     /// The offset from which the log is asked for a stream's keys: an earlier one where its key was another then.
     pub(crate) keys: Vec<u64>,
+    /// The offset from which the log is asked for rows that are held for late versions.
+    pub(crate) held: Vec<u64>,
+    /// Whether a stream's events have to be joined anew.
+    pub(crate) undercut: Vec<bool>,
     pub(crate) views: Vec<bool>,
 }

@@ -13,15 +13,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use asof_connect::ProducerBatch;
+use asof_connect::{ProducerBatch, StoredBatch};
 use asof_feature::{ArrivedAt, Lateness};
 use asof_log::LogError;
 
 use crate::distribution::Distribution;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::late_letters::late_letters;
 use crate::settle::Durable;
 use crate::storage::Storage;
+use crate::stream_batch::StreamBatch;
 use crate::stream_log::{FrameAbout, StreamLog};
 use crate::submission::{IngestError, Manner, Receipt, Submission};
 use crate::unit::Unit;
@@ -105,7 +107,10 @@ impl Engine {
             return if may_pass { Ok(Vec::new()) } else { Err(error) };
         }
         let group = writer.without_repeats(group, answers);
-        let (units, later) = Unit::of(group);
+        let (mut units, later) = Unit::of(group);
+        // Versions first: an event is joined with those that come with it. Tables in their order: so they are recalled too.
+        let table = |unit: &Unit| self.is_table(unit.stream).then_some(unit.stream);
+        units.sort_by_key(|unit| (table(unit).is_none(), table(unit)));
         writer.is_torn = true;
         let committed = self.commit_units(&mut writer, units, answers);
         writer.is_torn = committed.is_err() || writer.unsettled.is_some();
@@ -116,7 +121,7 @@ impl Engine {
         let arrived_us = writer.next_arrival(self.wall_us());
         let mut written = Vec::with_capacity(units.len());
         for unit in units {
-            let outcome = match self.state_full() {
+            let outcome = match self.state_full_for(writer, &unit) {
                 Some(full) => Err(full),
                 None => self.write(writer, &unit, arrived_us)?,
             };
@@ -134,7 +139,8 @@ impl Engine {
                 tracing::warn!(%error, "events are held back: it is not known whether another writer has taken over");
                 let told = IngestError::NotSettled { detail: error.to_string() };
                 units.into_iter().for_each(|unit| refuse(unit, &told, answers));
-                writer.unsettled = Some(durable);
+                writer.hold_back(durable);
+                self.visibility().publish(writer.published());
                 Ok(())
             }
             Err(error) => {
@@ -154,15 +160,16 @@ impl Engine {
     ) -> Result<Result<(Judged, Vec<ProducerBatch>), IngestError>, PipelineError> {
         let stream = unit.stream;
         let Some(log) = &mut writer.logs[stream] else {
-            let name = self.project().streams[stream].name.clone();
+            let name = self.sources()[stream].name.clone();
             return Ok(Err(IngestError::ReadsFile { stream: name }));
         };
         let room = log.reserve(unit.rows(), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
         if let Err(error) = room {
+            writer.break_connected();
             return Ok(Err(error));
         }
         let log = writer.logs[stream].as_ref().expect("it was there before");
-        let batch = unit.batch(writer.streams[stream].plan(), log.log().next_offset(), arrived_us)?;
+        let batch = unit.batch(writer.sources[stream].plan(), log.log().next_offset(), arrived_us)?;
         let lateness = if matches!(unit.manner(), Manner::Live) { Lateness::Applied } else { Lateness::Waived };
         let arrived = match (unit.manner(), &batch.arrived) {
             (Manner::History { .. }, Some(arrived)) => ArrivedAt::Each(arrived),
@@ -171,24 +178,51 @@ impl Engine {
         let used_before = match writer.keys_used_before(stream, unit.rows(), batch.primary_keys.as_ref()) {
             Ok(used_before) => used_before,
             Err(error) => {
-                let stream = self.project().streams[stream].name.clone();
+                let stream = self.sources()[stream].name.clone();
                 return Ok(Err(IngestError::Broken { stream, detail: error.to_string() }));
             }
         };
-        let prepared = writer.streams[stream].prepare(batch.arrivals(arrived, lateness, &used_before))?;
-        let stored = unit.stored(&batch, &prepared, &self.readers_of(writer, stream))?;
-        let about = FrameAbout { arrived_us, newest_us: prepared.newest_us() };
+        if lateness == Lateness::Waived {
+            // What is dropped with this unit is gone before its events come.
+            writer.sources[stream].note_settled(&self.settled(&self.visibility().published(), stream));
+        }
+        if let Err(error) = reaches_back(writer, unit, &batch) {
+            return Ok(Err(error));
+        }
+        let preparation = writer.sources.prepare(stream, batch.arrivals(arrived, lateness, &used_before))?;
+        let judged = Judged { batch, preparation };
+        let mut stored = self.stored_unit(writer, unit, &judged)?;
+        let about = FrameAbout { arrived_us, newest_us: judged.prepared().newest_us() };
         let log = writer.logs[stream].as_mut().expect("it was there before");
-        let appended = log.append(&stored, about);
-        Ok(appended.map(|()| (Judged { batch, prepared }, stored.producers)))
+        let appended = log.append(&mut stored, about);
+        if appended.is_err() {
+            writer.break_connected();
+        }
+        Ok(appended.map(|()| (judged, stored.producers)))
     }
 
-    /// Makes the logs durable that promise it. Units of a log that cannot be are refused.
+    /// What the log keeps of a judged unit.
+    fn stored_unit(&self, writer: &Writer, unit: &Unit, judged: &Judged) -> Result<StoredBatch, PipelineError> {
+        let mut stored = unit.stored(&judged.batch, judged.prepared(), &self.readers_of(writer, unit.stream))?;
+        let stream = |place: usize| (self.sources()[place].name.clone(), self.readers_of(writer, place));
+        stored.dead.extend(late_letters(&judged.preparation, stream));
+        stored.dead.sort_by_key(|letter| letter.row);
+        Ok(stored)
+    }
+
+    /// Makes the logs durable that promise it. Units of a log that cannot be are refused, and those of logs that joins connect
+    /// with it.
     fn sync(&self, writer: &mut Writer, written: Vec<Written>, answers: &mut Answers) -> Vec<Written> {
         let mut failed: Vec<Option<IngestError>> = vec![None; writer.logs.len()];
         for (log, failed) in writer.logs.iter_mut().zip(&mut failed) {
             if let Some(log) = log.as_mut().filter(|log| log.waits_for_sync()) {
                 *failed = self.sync_log(log).err();
+            }
+        }
+        writer.break_connected();
+        for (log, failed) in writer.logs.iter().zip(&mut failed) {
+            if let Some(log) = log.as_ref().filter(|log| failed.is_none() && log.is_broken_beside()) {
+                *failed = log.check().err();
             }
         }
         let mut durable = Vec::with_capacity(written.len());
@@ -220,7 +254,7 @@ impl Engine {
         let visible_us = self.wall_us();
         for (unit, judged) in units.into_iter().zip(&judged) {
             self.measure(&unit, judged, visible_us);
-            let receipts = unit.receipts(&judged.batch, judged.prepared.verdicts());
+            let receipts = unit.receipts(&judged.batch, judged.prepared().verdicts());
             answers.extend(unit.parts.into_iter().zip(receipts.into_iter().map(Ok)));
         }
         Ok(())
@@ -232,7 +266,7 @@ impl Engine {
             measures.visibility_delay.add(visible_us - part.received_us, 1);
         }
         if matches!(unit.manner(), Manner::Live)
-            && let Some(newest_us) = judged.prepared.newest_us()
+            && let Some(newest_us) = judged.prepared().newest_us()
         {
             measures.event_to_visible.add(visible_us - newest_us, 1);
         }
@@ -260,6 +294,18 @@ fn told_at_the_end(error: &PipelineError) -> IngestError {
         PipelineError::Log(LogError::Fenced { .. }) => IngestError::TakenOver,
         PipelineError::Log(error) => IngestError::NoClaim { detail: error.to_string() },
         error => IngestError::Internal { detail: error.to_string() },
+    }
+}
+
+/// Whether joins and sessions still know all that a history, which cannot be late, would need or change.
+fn reaches_back(writer: &Writer, unit: &Unit, batch: &StreamBatch) -> Result<(), IngestError> {
+    if matches!(unit.manner(), Manner::Live) {
+        return Ok(());
+    }
+    let Some((earliest_us, other)) = writer.sources.reaches_back_to(unit.stream, unit.manner()) else { return Ok(()) };
+    match Unit::least_us(writer.sources[unit.stream].plan(), batch) {
+        Some(least_us) if least_us < earliest_us => Err(IngestError::OutOfReach { least_us, earliest_us, other }),
+        _ => Ok(()),
     }
 }
 

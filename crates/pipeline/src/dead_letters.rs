@@ -61,7 +61,7 @@ impl Engine {
         stream: usize,
         query: &DeadLetterQuery,
     ) -> Result<Result<DeadLetterPage, IngestError>, PipelineError> {
-        let definition = &self.project().streams[stream];
+        let definition = &self.sources()[stream];
         let (Some(storage), Connector::Log(_)) = (self.storage(), &definition.connector) else {
             return Ok(Err(IngestError::ReadsFile { stream: definition.name.clone() }));
         };

@@ -6,15 +6,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Int64Array, RecordBatch};
-use arrow::row::Rows;
-use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Rate, Stream};
-use asof_feature::{
-    Arrivals, ArrivedAt, Faced, KeySecret, Lateness, OnlineStream, OnlineView, Rejected, ServicePlan, Settled,
-    StreamPlan, ViewPlan,
-};
-use asof_window::Version;
+use asof_definition::{Connector, Project, Rate, Stream};
+use asof_feature::{ArrivedAt, Lateness, StreamPlan};
+use asof_window::{Verdict, Version};
 
+use crate::binding::{BoundService, BoundView, bind_services, bind_sources, bind_views, sources_of};
 use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
 use crate::commit::IngestMeasures;
@@ -22,19 +18,18 @@ use crate::error::PipelineError;
 use crate::intake::Intake;
 use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
-use crate::statistics::{DerivedStatistics, StorageStatistics, StreamStatistics, ViewStatistics};
+use crate::statistics::StorageStatistics;
 use crate::storage::Storage;
-use crate::stream_log::StreamLog;
+use crate::stream_batch::StreamBatch;
 use crate::submission::IngestError;
+use crate::tables_told::TablesTold;
 use crate::told::Told;
 use crate::unit::Readers;
 use crate::visibility::{Published, StreamPosition, Visibility};
 use crate::writer::{Judged, Writer};
 
-/// Shards of a view: a reader meets the writer in one of this many, for the time of a few dozen appends.
-const SHARDS: usize = 64;
 /// After so many rows taken in, as many entities of each view are swept: what time has emptied goes as fast as it came.
-const SWEEP_ROWS: usize = 4_096;
+pub(crate) const SWEEP_ROWS: usize = 4_096;
 
 /// How an engine runs.
 #[derive(Debug, Clone, Copy)]
@@ -47,46 +42,10 @@ pub struct EngineSettings {
     pub state_bytes_max: usize,
 }
 
-/// The next rows of one stream, in the order in which they are judged.
-#[derive(Debug)]
-pub struct StreamBatch {
-    /// Index into the project's streams.
-    pub stream: usize,
-    /// The partition.
-    pub partition: u32,
-    /// The stream's columns.
-    pub batch: RecordBatch,
-    /// Rows rejected on their face, ascending.
-    pub rejected: Vec<Rejected>,
-    /// Encoded primary keys, where the stream has one.
-    pub primary_keys: Option<Rows>,
-    /// The offset of each row.
-    pub offsets: Vec<u64>,
-    /// Arrival times in microseconds, where the source tells them.
-    pub arrived: Option<Int64Array>,
-}
-
-impl StreamBatch {
-    /// The batch as its stream is told of it.
-    pub(crate) fn arrivals<'a>(
-        &'a self,
-        arrived_us: ArrivedAt<'a>,
-        lateness: Lateness,
-        used_before: &'a [(usize, i64)],
-    ) -> Arrivals<'a> {
-        let faced = Faced {
-            partition: self.partition,
-            batch: &self.batch,
-            rejected: &self.rejected,
-            primary_keys: self.primary_keys.as_ref(),
-        };
-        Arrivals { faced, arrived_us, offsets: &self.offsets, lateness, used_before }
-    }
-}
-
 /// A project's live state.
 pub struct Engine {
     project: Arc<Project>,
+    sources: Vec<Arc<Stream>>,
     settings: EngineSettings,
     wall_clock: WallClock,
     views: Vec<BoundView>,
@@ -104,22 +63,9 @@ pub struct Engine {
     checkpoints: CheckpointMeasures,
     /// Told by the writer now and then: whoever asks must not wait for a sync.
     stored: Mutex<Vec<StorageStatistics>>,
+    tables_told: Mutex<TablesTold>,
     /// Where streams without a connector are stored; `None` where there is no such stream, or nothing is stored.
     pub(crate) storage: Option<Storage>,
-}
-
-/// A view and the streams whose events it sees, each once: more than one where UNION ALL stands between.
-#[derive(Debug)]
-pub(crate) struct BoundView {
-    pub(crate) online: Arc<OnlineView>,
-    pub(crate) streams: Vec<usize>,
-}
-
-/// A service and the views that it joins, in its order.
-#[derive(Debug)]
-pub(crate) struct BoundService {
-    pub(crate) plan: ServicePlan,
-    pub(crate) views: Vec<usize>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -147,28 +93,31 @@ impl Engine {
     ) -> Result<Engine, PipelineError> {
         let views = bind_views(&project)?;
         let secret = storage.as_ref().and_then(Storage::key_secret);
-        let streams = bind_streams(&project, &views, secret)?;
-        let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; streams.len()];
+        let bound = bind_sources(&project, &views, secret)?;
+        let sources = sources_of(&project);
+        let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; sources.len()];
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
-        let unpaced = project.streams.iter().map(|stream| match &stream.connector {
+        let unpaced = sources.iter().map(|stream| match &stream.connector {
             Connector::File(file) => file.rate == Rate::Max,
             Connector::Log(_) | Connector::Derived(_) => false,
         });
         Ok(Engine {
             progress: Progress::new(unpaced),
             services: bind_services(&project),
-            told: Mutex::new(Told::new(streams.len(), &project)),
-            writer: Mutex::new(Writer::new(streams, positions)),
+            told: Mutex::new(Told::new(sources.len(), &project)),
+            writer: Mutex::new(Writer::new(bound, positions, wall_clock())),
             held_bytes: AtomicUsize::new(0),
             intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),
             spilling: Mutex::default(),
             ingest: IngestMeasures::default(),
             checkpoints: CheckpointMeasures::default(),
             stored: Mutex::default(),
+            tables_told: Mutex::default(),
             storage,
             views,
             visibility: Visibility::new(first),
             project,
+            sources,
             settings,
             wall_clock,
         })
@@ -177,6 +126,30 @@ impl Engine {
     /// The project.
     pub fn project(&self) -> &Arc<Project> {
         &self.project
+    }
+
+    /// All that arrivals come to, as submissions, positions and batches name them by their index: the streams of the project,
+    /// and behind them its tables, as the streams of their versions.
+    pub fn sources(&self) -> &[Arc<Stream>] {
+        &self.sources
+    }
+
+    /// Where the table with this index in the project is among the sources.
+    pub fn source_of_table(&self, table: usize) -> usize {
+        self.project.streams.len() + table
+    }
+
+    /// A source as its log, its history and its door have it: a delete marker need not have all that is NOT NULL.
+    pub fn stored_form(&self, source: usize) -> Arc<Stream> {
+        match source.checked_sub(self.project.streams.len()) {
+            Some(table) => self.project.tables[table].stored(),
+            None => self.sources[source].clone(),
+        }
+    }
+
+    /// Whether a source is a table.
+    pub fn is_table(&self, source: usize) -> bool {
+        source >= self.project.streams.len()
     }
 
     /// How it runs.
@@ -200,17 +173,35 @@ impl Engine {
     }
 
     /// Takes in the next batches of some streams, together: a read sees all of them or none.
+    /// [`IngestError::BehindNotSettled`]: one of them has to wait for a log.
     pub fn take_in(&self, batches: Vec<StreamBatch>) -> Result<(), PipelineError> {
+        match self.take_in_or_wait(batches)? {
+            None => Ok(()),
+            Some(_) => Err(IngestError::BehindNotSettled.into()),
+        }
+    }
+
+    /// The same; gives the batches back where one of them has to wait.
+    pub(crate) fn take_in_or_wait(
+        &self,
+        mut batches: Vec<StreamBatch>,
+    ) -> Result<Option<Vec<StreamBatch>>, PipelineError> {
+        // Versions first: an event is joined with those that come with it.
+        batches.sort_by_key(|batch| !self.is_table(batch.stream));
         let mut writer = lock(&self.writer);
+        if batches.iter().any(|batch| writer.has_to_wait(batch.stream)) {
+            return Ok(Some(batches));
+        }
         let arrived_us = writer.next_arrival(self.wall_us());
         let mut judged = Vec::with_capacity(batches.len());
         for batch in batches {
             let arrivals = batch.arrivals(ArrivedAt::All(arrived_us), Lateness::Applied, &[]);
-            let prepared = writer.streams[batch.stream].prepare(arrivals)?;
-            judged.push(Judged { batch, prepared });
+            let preparation = writer.sources.prepare(batch.stream, arrivals)?;
+            judged.push(Judged { batch, preparation });
         }
         self.publish_judged(&mut writer, &judged, arrived_us)?;
-        self.within_memory()
+        self.within_memory()?;
+        Ok(None)
     }
 
     /// Takes judged batches into the views and lets reads see them, all together.
@@ -222,61 +213,30 @@ impl Engine {
     ) -> Result<(), PipelineError> {
         let version = writer.next_version();
         let oldest = self.visibility.oldest();
-        for Judged { batch, prepared } in judged {
-            let settled = self.settled(&oldest, batch.stream);
-            writer.streams[batch.stream].take_in(prepared, version, &settled)?;
-            lock(&self.told).add(batch, prepared, &self.views_of(batch.stream), &writer.streams[batch.stream]);
-            writer.note(batch, prepared, arrived_us);
+        for one in judged {
+            let batch = &one.batch;
+            let settled = |source| self.settled(&oldest, source);
+            writer.sources.take_in(batch.stream, &one.preparation, version, settled)?;
+            self.tell(writer, one);
+            writer.note(one, arrived_us);
             self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
         }
         self.visibility.publish(writer.published());
         if let Some(rows) = writer.rows_to_sweep(SWEEP_ROWS) {
-            self.sweep(writer, rows);
+            self.sweep(writer, rows)?;
         }
         Ok(())
     }
 
-    /// What has to happen from time to time though no event comes: idle streams' watermarks follow the clock, and what
-    /// time has emptied is dropped.
-    pub fn maintain(&self) -> Result<(), PipelineError> {
-        let mut writer = lock(&self.writer);
-        if self.settings.clock == Clock::System && self.follow_clock(&mut writer) {
-            self.visibility.publish(writer.published());
-        }
-        self.sweep(&writer, SWEEP_ROWS);
-        *lock(&self.stored) = writer.logs.iter().flatten().map(StreamLog::statistics).collect();
-        // Where producers can be refused, they are.
-        if self.storage.is_some() { Ok(()) } else { self.within_memory() }
-    }
-
-    /// Statistics of the stream with this index in the project.
-    pub fn stream_statistics(&self, stream: usize) -> StreamStatistics {
-        let position = self.published().streams[stream].clone();
-        let told = lock(&self.told);
-        StreamStatistics {
-            position,
-            replay: self.progress.replay(stream),
-            reasons: told.reasons(stream).to_vec(),
-            absent_columns: told.absent_columns(stream).to_vec(),
-        }
-    }
-
-    /// Statistics of the derived stream with this index among the project's.
-    pub fn derived_statistics(&self, derived: usize) -> DerivedStatistics {
-        let stream = &self.project.derived[derived];
-        let published = self.published();
-        let sources: Vec<usize> = stream.sources().iter().map(|source| self.place_of(&source.name)).collect();
-        let positions: Vec<&StreamPosition> = sources.iter().map(|source| &published.streams[*source]).collect();
-        let rows_of = |position: &&StreamPosition| {
-            let own = position.derived_rows.iter().find(|(name, _)| *name == stream.name);
-            own.map_or(0, |(_, rows)| *rows)
-        };
-        let watermarks: Option<Vec<i64>> = positions.iter().map(|position| position.watermark_us).collect();
-        DerivedStatistics {
-            rows: positions.iter().map(rows_of).sum(),
-            set_aside: lock(&self.told).derived_set_aside(derived),
-            watermark_us: watermarks.and_then(|watermarks| watermarks.into_iter().min()),
-            sources,
+    /// Takes note of why events of a batch, or others because of it, are not where they could be.
+    fn tell(&self, writer: &Writer, judged: &Judged) {
+        let (batch, prepared) = (&judged.batch, judged.prepared());
+        let mut told = lock(&self.told);
+        told.add(batch, prepared, &self.views_of(batch.stream), &writer.sources[batch.stream]);
+        let first_used = prepared.verdicts().iter().position(|verdict| *verdict == Verdict::Used);
+        for (stream, rejoined) in judged.preparation.rejoined().iter().filter(|(_, one)| one.row_count() > 0) {
+            let offset = first_used.map_or(0, |row| batch.offsets[row]);
+            told.add_late(batch.stream, offset, rejoined, &self.readers_of(writer, *stream));
         }
     }
 
@@ -288,19 +248,6 @@ impl Engine {
     /// The number of this writer of the data folder; 0 without one.
     pub fn generation(&self) -> u64 {
         self.storage.as_ref().map_or(0, Storage::generation)
-    }
-
-    /// The stored side of each stream that has a log.
-    pub fn storage_statistics(&self) -> Vec<StorageStatistics> {
-        lock(&self.stored).clone()
-    }
-
-    /// Statistics of the view with this index in the project.
-    pub fn view_statistics(&self, view: usize) -> ViewStatistics {
-        // Before the lock: the writer waits for it too, and counting meets the shards' locks.
-        let held = self.views[view].online.held();
-        let told = lock(&self.told);
-        ViewStatistics { held, set_aside: told.set_aside(view), example_key: told.example_key(view) }
     }
 
     /// What the job does at the moment.
@@ -346,7 +293,7 @@ impl Engine {
     /// The names of those that may set a stream's events aside.
     pub(crate) fn readers_of(&self, writer: &Writer, stream: usize) -> Readers {
         let views = self.views_of(stream).into_iter().map(|view| self.project.views[view].name.clone());
-        let derived = writer.streams[stream].derived().iter().map(|derived| derived.name.clone());
+        let derived = writer.sources[stream].derived().iter().map(|derived| derived.name.clone());
         Readers { views: views.collect(), derived: derived.collect() }
     }
 
@@ -362,10 +309,31 @@ impl Engine {
         &self.services[service]
     }
 
-    /// The place of a stream of the project.
-    pub(crate) fn place_of(&self, stream: &str) -> usize {
-        let place = self.project.streams.iter().position(|other| other.name == stream);
-        place.expect("the stream is one of the project's")
+    /// The place of a stream or table of the project among the sources.
+    pub(crate) fn place_of(&self, source: &str) -> usize {
+        let place = self.sources.iter().position(|other| other.name == source);
+        place.expect("the source is one of the project's")
+    }
+
+    /// What the state held when it was last looked at, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_held_bytes(&self, held_bytes: usize) {
+        self.held_bytes.store(held_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stored(&self) -> &Mutex<Vec<StorageStatistics>> {
+        &self.stored
+    }
+
+    pub(crate) fn tables_told(&self) -> &Mutex<TablesTold> {
+        &self.tables_told
+    }
+
+    pub(crate) fn views(&self) -> &[BoundView] {
+        &self.views
     }
 
     /// What checkpoints measure of themselves.
@@ -383,118 +351,24 @@ impl Engine {
         self.progress.recovered_at_us()
     }
 
-    /// The plan of the stream with this index in the project.
+    /// The plan of the source with this index.
     pub(crate) fn stream_plan(&self, stream: usize) -> StreamPlan {
-        lock(&self.writer).streams[stream].plan().clone()
+        lock(&self.writer).sources[stream].plan().clone()
     }
 
-    /// The views that see a stream's events, in the order in which it feeds them.
+    /// The views that see a source's events, in the order in which it feeds them.
     pub(crate) fn views_of(&self, stream: usize) -> Vec<usize> {
         (0..self.views.len()).filter(|view| self.views[*view].streams.contains(&stream)).collect()
     }
 
-    /// Whether all events that a view sees come from logs. Those of a file are read again at the next start.
+    /// Whether all events that a view sees, and all versions that it joins, come from logs. Those of a file are read again at
+    /// the next start.
     pub(crate) fn is_stored(&self, view: usize) -> bool {
-        let is_log = |stream: &usize| matches!(self.project.streams[*stream].connector, Connector::Log(_));
-        self.views[view].streams.iter().all(is_log)
+        let is_log = |source: &Stream| matches!(source.connector, Connector::Log(_));
+        let tables = self.project.views[view].stream.tables();
+        self.views[view].streams.iter().all(|source| is_log(&self.sources[*source]))
+            && tables.iter().all(|table| is_log(&table.versions))
     }
-
-    /// For each view that sees a stream's events, what no read of it asks for any more, given the oldest version that is
-    /// read.
-    pub(crate) fn settled(&self, oldest: &Published, stream: usize) -> Vec<Settled> {
-        self.views_of(stream).into_iter().map(|view| self.settled_of(oldest, view)).collect()
-    }
-
-    fn settled_of(&self, oldest: &Published, view: usize) -> Settled {
-        let earliest = oldest.earliest_of(&self.views[view].streams, self.settings.as_of_horizon_us);
-        Settled { version: oldest.version, floor_us: earliest.map(|(earliest_us, _)| earliest_us) }
-    }
-
-    pub(crate) fn sweep(&self, writer: &Writer, entities_max: usize) {
-        let oldest = self.visibility.oldest();
-        let mut held_bytes = writer.keys_memory_bytes();
-        for (place, view) in self.views.iter().enumerate() {
-            view.online.sweep(self.settled_of(&oldest, place), entities_max);
-            held_bytes += view.online.held().bytes;
-        }
-        self.held_bytes.store(held_bytes, Ordering::Relaxed);
-    }
-
-    /// What the state held when it was last looked at, in bytes.
-    pub fn held_bytes(&self) -> usize {
-        self.held_bytes.load(Ordering::Relaxed)
-    }
-
-    /// A replay that outgrows its memory ends with an error.
-    pub(crate) fn within_memory(&self) -> Result<(), PipelineError> {
-        let (held_bytes, limit_bytes) = (self.held_bytes(), self.settings.state_bytes_max);
-        if held_bytes > limit_bytes { Err(PipelineError::Memory { held_bytes, limit_bytes }) } else { Ok(()) }
-    }
-
-    /// Why producers are refused when the state is as large as it may be.
-    pub(crate) fn state_full(&self) -> Option<IngestError> {
-        let (held_bytes, limit_bytes) = (self.held_bytes(), self.settings.state_bytes_max);
-        (held_bytes > limit_bytes).then_some(IngestError::StateFull { held_bytes, limit_bytes })
-    }
-
-    /// A stream without arrivals for its idle timeout has no partition that holds its watermark back: it follows the wall
-    /// clock. A file that has more rows is not idle, only slow. Returns whether a watermark moved.
-    fn follow_clock(&self, writer: &mut Writer) -> bool {
-        let now_us = self.wall_us();
-        let mut moved = false;
-        for (place, stream) in self.project.streams.iter().enumerate() {
-            let idle_from_us =
-                writer.last_arrivals_us[place].map(|last_us| last_us.saturating_add(stream.idle_timeout_us));
-            let position = &mut writer.positions[place];
-            let is_fed = matches!(stream.connector, Connector::Log(_)) || self.progress.has_ended(place);
-            let followed_us = Some(now_us.saturating_sub(stream.lateness_us));
-            let is_idle = is_fed && idle_from_us.is_some_and(|from_us| from_us <= now_us);
-            if is_idle && position.watermark_us < followed_us {
-                position.watermark_us = followed_us;
-                moved = true;
-            }
-        }
-        moved
-    }
-}
-
-fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineError> {
-    let bind = |view: &Arc<FeatureView>| {
-        let place_of = |source: &Arc<Stream>| project.streams.iter().position(|stream| stream.name == source.name);
-        let streams: Option<Vec<usize>> = view.stream.sources().iter().map(place_of).collect();
-        let online = Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?);
-        Ok(BoundView { online, streams: streams.expect("a view reads streams of its project") })
-    };
-    project.views.iter().map(bind).collect()
-}
-
-fn bind_streams(
-    project: &Project,
-    views: &[BoundView],
-    secret: Option<&KeySecret>,
-) -> Result<Vec<OnlineStream>, PipelineError> {
-    let bind = |(place, stream): (usize, &Arc<Stream>)| {
-        let own = views.iter().filter(|view| view.streams.contains(&place)).map(|view| view.online.clone()).collect();
-        let plan = StreamPlan::new(stream.clone())?.with_key_secret(secret.cloned());
-        let rules = match stream.connector {
-            Connector::File(_) => plan.file_rules(),
-            Connector::Log(_) | Connector::Derived(_) => plan.rules(),
-        };
-        Ok(OnlineStream::new(plan, rules, &project.derived, own))
-    };
-    project.streams.iter().enumerate().map(bind).collect()
-}
-
-fn bind_services(project: &Project) -> Vec<BoundService> {
-    let view_of = |join: &Join| {
-        let view = project.views.iter().position(|view| view.name == join.view.name);
-        view.expect("a service joins views of its project")
-    };
-    let bind = |service: &Arc<FeatureService>| BoundService {
-        plan: ServicePlan::new(service.clone()),
-        views: service.joins.iter().map(view_of).collect(),
-    };
-    project.services.iter().map(bind).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -34,7 +34,7 @@ impl Engine {
     /// Writes sealed segments as Parquet, and drops those that nobody needs. What goes wrong with one stream does not keep
     /// the others; the first error is told.
     pub(crate) fn keep_history(&self, spread: Spread<'_>) -> Result<(), PipelineError> {
-        let streams = self.project().streams.iter().enumerate();
+        let streams = self.sources().iter().enumerate();
         let stored = streams.filter(|(_, stream)| matches!(stream.connector, Connector::Log(_)));
         let stored: Vec<usize> = stored.map(|(place, _)| place).collect();
         let spread = spread.divided_by(stored.len());
@@ -60,8 +60,8 @@ impl Engine {
                 let done = (events_before + next - offsets.start) as f64 / events as f64;
                 spread.wait(done, self.wall_us() - began_us);
             };
-            let stream = &self.project().streams[place];
-            write_history_file(storage.disk(), storage.folder(), stream, 0, offsets.clone(), between)?;
+            let form = self.stored_form(place);
+            write_history_file(storage.disk(), storage.folder(), &form, 0, offsets.clone(), between)?;
             events_before += offsets.end - offsets.start;
         }
         self.drop_segments(place, &sealed)
@@ -70,7 +70,7 @@ impl Engine {
     fn drop_segments(&self, place: usize, sealed: &[SegmentSummary]) -> Result<(), PipelineError> {
         let Some(before) = self.needs(place).and_then(|needs| dropped_before(sealed, &needs)) else { return Ok(()) };
         let storage = self.storage().expect("a log has a data folder");
-        let stream = &self.project().streams[place];
+        let stream = &self.sources()[place];
         let mut writer = lock(self.writer());
         let Some(log) = &mut writer.logs[place] else { return Ok(()) };
         storage.check()?;
@@ -93,7 +93,7 @@ impl Engine {
     /// The Parquet files of a stream, and the offsets of each.
     fn history_files(&self, place: usize) -> Result<Vec<(Range<u64>, PathBuf)>, PipelineError> {
         let storage = self.storage().expect("a log has a data folder");
-        let folder = history_folder(storage.folder(), &self.project().streams[place].name, 0);
+        let folder = history_folder(storage.folder(), &self.sources()[place].name, 0);
         let entries = match storage.disk().list(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -103,9 +103,12 @@ impl Engine {
         Ok(entries.into_iter().filter_map(file).collect())
     }
 
-    /// `None` before the first event, and where views need all events.
+    /// `None` before the first event, where views need all events, and of a table: its log has the only copy of its rows.
     fn needs(&self, place: usize) -> Option<Needs> {
-        let stream = &self.project().streams[place];
+        if self.is_table(place) {
+            return None;
+        }
+        let stream = &self.sources()[place];
         let retention = match &stream.connector {
             Connector::Log(log) => log.retention,
             Connector::File(_) | Connector::Derived(_) => Retention::default(),

@@ -161,11 +161,11 @@ impl Writer {
     /// Makes room for the keys of a stream's next batch.
     pub(crate) fn make_room_for_keys(&mut self, stream: usize) -> Result<(), IngestError> {
         let Some(keys) = &mut self.keys[stream] else { return Ok(()) };
-        let judge = self.streams[stream].judge_mut();
+        let judge = self.sources[stream].judge_mut();
         if keys.make_room(judge) {
             return Ok(());
         }
-        let stream = self.streams[stream].plan().stream().name.clone();
+        let stream = self.sources[stream].plan().stream().name.clone();
         Err(IngestError::KeysFull { stream, keys_max: keys.keys_max })
     }
 
@@ -177,7 +177,7 @@ impl Writer {
         primary_keys: Option<&arrow::row::Rows>,
     ) -> Result<Vec<(usize, i64)>, StateError> {
         let Some(keys) = self.keys[stream].as_ref().filter(|keys| !keys.is_empty()) else { return Ok(Vec::new()) };
-        let plan = self.streams[stream].plan();
+        let plan = self.sources[stream].plan();
         let hash = |row| plan.key_hash(primary_keys, row).expect("keys are kept for streams that have them");
         keys.used_before(&(0..rows).map(hash).collect::<Vec<KeyHash>>())
     }
@@ -186,7 +186,7 @@ impl Writer {
     /// stay, since a start must not need room.
     pub(crate) fn spill_recalled(&mut self, stream: usize) -> Result<(), StateError> {
         let Some(keys) = &mut self.keys[stream] else { return Ok(()) };
-        let judge = self.streams[stream].judge_mut();
+        let judge = self.sources[stream].judge_mut();
         if judge.keys() < keys.keys_max {
             return Ok(());
         }
@@ -210,24 +210,24 @@ impl Writer {
 
     /// Takes a stream's keys from the judge for a checkpoint.
     pub(crate) fn cut_keys(&mut self, stream: usize) -> KeysAtCut {
-        let judge = self.streams[stream].judge_mut();
+        let judge = self.sources[stream].judge_mut();
         self.keys[stream].as_mut().map_or_else(KeysAtCut::default, |keys| keys.cut(judge))
     }
 
-    /// Bytes of memory that keys of used events take.
+    /// Bytes of memory that keys of used events take, and rows held for late versions.
     pub(crate) fn keys_memory_bytes(&self) -> usize {
-        let judges = self.streams.iter().map(|stream| stream.memory_bytes());
-        judges.sum::<usize>() + self.keys.iter().flatten().map(KeyMemory::memory_bytes).sum::<usize>()
+        let sources = self.sources.iter().map(|source| source.memory_bytes());
+        sources.sum::<usize>() + self.keys.iter().flatten().map(KeyMemory::memory_bytes).sum::<usize>()
     }
 }
 
 impl Engine {
     /// Opens the keys beyond memory of all streams that have any, as the checkpoint names them.
     pub(crate) fn open_keys(&self, writer: &mut Writer, restored: Option<&Manifest>) -> Result<(), PipelineError> {
-        for (place, stream) in self.project().streams.iter().enumerate() {
+        for (place, stream) in self.sources().iter().enumerate() {
             if self.keeps_keys(writer, place) {
                 let storage = self.storage().expect("a log is open only where there is a data folder");
-                let plan = writer.streams[place].plan();
+                let plan = writer.sources[place].plan();
                 let names = restored.map_or_else(Vec::new, |manifest| usable_run_names(manifest, plan));
                 writer.keys[place] = Some(KeyMemory::open(storage, &stream.name, &names)?);
             }
@@ -238,9 +238,9 @@ impl Engine {
     /// Whether the runs that a checkpoint names can be used.
     pub(crate) fn can_open_keys(&self, writer: &Writer, manifest: &Manifest) -> bool {
         let storage = self.storage().expect("a checkpoint is in a data folder");
-        let mut streams = self.project().streams.iter().enumerate();
+        let mut streams = self.sources().iter().enumerate();
         streams.all(|(place, stream)| {
-            let names = usable_run_names(manifest, writer.streams[place].plan());
+            let names = usable_run_names(manifest, writer.sources[place].plan());
             let opened = self.keeps_keys(writer, place).then(|| KeyMemory::open(storage, &stream.name, &names));
             let error = opened.and_then(Result::err);
             if let Some(error) = &error {
@@ -251,13 +251,13 @@ impl Engine {
     }
 
     fn keeps_keys(&self, writer: &Writer, stream: usize) -> bool {
-        writer.logs[stream].is_some() && writer.streams[stream].plan().deduplicates()
+        writer.logs[stream].is_some() && writer.sources[stream].plan().deduplicates()
     }
 
     /// Writes the keys that wait. Threads that do so at a time do it one after the other.
     pub(crate) fn spill_keys(&self) -> Result<(), PipelineError> {
         let _one_at_a_time = lock(self.spilling());
-        for stream in 0..self.project().streams.len() {
+        for stream in 0..self.sources().len() {
             let Some(spill) = self.begin_spill(stream) else { continue };
             let written = spill.write()?;
             let waited = lock(self.writer()).keys[stream].as_mut().and_then(|keys| keys.join(written));
@@ -269,7 +269,7 @@ impl Engine {
 
     fn begin_spill(&self, stream: usize) -> Option<Spill> {
         let mut writer = lock(self.writer());
-        let needed_from_us = writer.streams[stream].judge().keys_needed_from_us(PARTITION);
+        let needed_from_us = writer.sources[stream].judge().keys_needed_from_us(PARTITION);
         writer.keys[stream].as_mut()?.begin_spill(needed_from_us)
     }
 
@@ -277,7 +277,7 @@ impl Engine {
     pub(crate) fn tidy_keys(&self, kept: &[Manifest]) -> Result<(), PipelineError> {
         // Who was taken over does not know which runs the other one needs.
         self.storage().expect("checkpoints are taken where there is a data folder").check()?;
-        for (place, stream) in self.project().streams.iter().enumerate() {
+        for (place, stream) in self.sources().iter().enumerate() {
             let named: Vec<String> = kept.iter().flat_map(|manifest| run_names(manifest, &stream.name)).collect();
             self.tidy_keys_of(place, &named)?;
         }
@@ -292,7 +292,7 @@ impl Engine {
         let listed = files.list()?;
         let (unused, merge) = {
             let mut writer = lock(self.writer());
-            let needed_from_us = writer.streams[stream].judge().keys_needed_from_us(PARTITION);
+            let needed_from_us = writer.sources[stream].judge().keys_needed_from_us(PARTITION);
             let keys = writer.keys[stream].as_mut().expect("it was there before");
             keys.runs.forget(needed_from_us.unwrap_or(i64::MIN));
             (keys.runs.unused(&listed, named), keys.runs.begin_merge())

@@ -5,6 +5,7 @@
 //! - a read stands at one published version for all its views and never waits for the batch that is going in;
 //! - every queue has a bound, and a slow consumer slows its producer;
 //! - an event that comes over the door is judged, then durable, then visible, then acknowledged; never in another order;
+//! - a table is a stream of versions: one list of sources has both, and in a group versions go before events;
 //! - state and the offset that it comes from become durable in one step: the log is the truth, a checkpoint a short cut;
 //! - the wall clock comes in as an argument ([`WallClock`]).
 //!
@@ -18,8 +19,9 @@
 //!   start ─▶ newest checkpoint (restore.rs) ─▶ the rest of the logs (recovery.rs);  checkpoints meanwhile (checkpointer.rs)
 //! ```
 //! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, `replay.rs` for files, and
-//! `run.rs`, `commit.rs`, `recovery.rs` for what is stored.
+//! `run.rs`, `commit.rs`, `recovery.rs` for what is stored, `sources.rs` for tables.
 
+mod binding;
 mod checkpoint_chain;
 mod checkpoint_measures;
 mod checkpointer;
@@ -28,17 +30,20 @@ mod commit;
 mod dead_letters;
 mod distribution;
 mod engine;
+mod engine_statistics;
 mod error;
 mod file_rows;
 mod history_keeper;
 mod intake;
 mod key_memory;
 mod key_secret_file;
+mod late_letters;
 mod merged_runs;
 mod pace;
 mod producers;
 mod progress;
 mod reading;
+mod recalled_lookups;
 mod recovery;
 mod replay;
 mod restore;
@@ -47,16 +52,23 @@ mod run;
 mod settle;
 mod slices;
 mod sorted_rows;
+mod sources;
 mod spread;
 mod statistics;
 mod steps;
+mod still_to_come;
 mod stop;
 mod storage;
+mod stream_batch;
 mod stream_image;
 mod stream_log;
 mod submission;
+mod tables_told;
 mod told;
+mod undercut;
 mod unit;
+mod upkeep;
+mod used_times;
 mod visibility;
 mod writer;
 
@@ -65,7 +77,7 @@ pub use clock::{Clock, WallClock};
 pub use commit::{IngestMeasures, RefusedBatches};
 pub use dead_letters::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, PlacedDeadLetter};
 pub use distribution::{BOUNDS_US, Counts, Distribution};
-pub use engine::{Engine, EngineSettings, StreamBatch};
+pub use engine::{Engine, EngineSettings};
 pub use error::PipelineError;
 pub use intake::Intake;
 pub use key_secret_file::Draw;
@@ -73,10 +85,11 @@ pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
 pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
-pub use statistics::{DerivedStatistics, Reason, StorageStatistics, StreamStatistics, ViewStatistics};
+pub use statistics::{DerivedStatistics, Reason, StorageStatistics, StreamStatistics, TableStatistics, ViewStatistics};
 pub use steps::Steps;
 pub use stop::Stop;
 pub use storage::{Storage, StorageSettings};
+pub use stream_batch::StreamBatch;
 pub use submission::{
     Answer, BATCH_KEY_BYTES_MAX, BatchKey, IngestError, Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission,
 };

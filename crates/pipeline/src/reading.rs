@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use asof_feature::{FeatureError, FeatureFailure, ViewAnswers};
 
+use crate::binding::BoundView;
 use crate::clock::Clock;
-use crate::engine::{BoundView, Engine};
+use crate::engine::Engine;
 use crate::visibility::{Published, Visibility};
 
 /// A read that so many events have overtaken is given up: while it lasts, the state remembers of each of them what the
@@ -59,9 +60,28 @@ pub enum ReadError {
         /// How many.
         rows: u64,
     },
+    /// The answers would take more memory than one read may.
+    #[error("the answers of {rows} rows of `{view}` take more than {limit_bytes} bytes")]
+    TooLarge {
+        /// The view.
+        view: String,
+        /// How many rows were answered until then.
+        rows: usize,
+        /// What they may take.
+        limit_bytes: usize,
+    },
     /// A defect of ours.
     #[error(transparent)]
-    Feature(#[from] FeatureError),
+    Feature(FeatureError),
+}
+
+impl From<FeatureError> for ReadError {
+    fn from(error: FeatureError) -> ReadError {
+        match error {
+            FeatureError::TooLarge { view, rows, limit_bytes } => ReadError::TooLarge { view, rows, limit_bytes },
+            defect => ReadError::Feature(defect),
+        }
+    }
 }
 
 impl<'e> Reading<'e> {
@@ -121,30 +141,32 @@ impl<'e> Reading<'e> {
         Ok(ServiceAnswers { features, known: answers.into_iter().map(|one| one.known).collect() })
     }
 
-    /// The streams whose events the view with this index sees, each once, as indexes into the project's.
+    /// The streams whose events the view with this index sees, each once, as indexes into [`Engine::sources`]; of a view over a
+    /// table that table. Their watermarks say as of when it is read at the earliest.
     pub fn streams_of_view(&self, view: usize) -> Vec<usize> {
         self.engine.view(view).streams.clone()
     }
 
-    /// The streams whose events the service with this index sees, each once, as indexes into the project's.
-    pub fn streams_of_service(&self, service: usize) -> Vec<usize> {
-        let mut streams: Vec<usize> = self
-            .engine
-            .service(service)
-            .views
-            .iter()
-            .flat_map(|view| self.engine.view(*view).streams.clone())
-            .collect();
-        streams.sort_unstable();
-        streams.dedup();
-        streams
+    /// The streams and tables whose events and versions the values of the view with this index depend on, each once, as
+    /// such indexes.
+    pub fn sources_of_view(&self, view: usize) -> Vec<usize> {
+        self.engine.view(view).sources().collect()
+    }
+
+    /// Those of the service with this index, each once.
+    pub fn sources_of_service(&self, service: usize) -> Vec<usize> {
+        let views = self.engine.service(service).views.iter().map(|view| self.engine.view(*view));
+        let mut sources: Vec<usize> = views.flat_map(BoundView::sources).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources
     }
 
     /// Reads in parts, and looks in between how far events have gone on.
     fn read(&self, bound: &BoundView, key: &[ArrayRef], instants_us: &[i64]) -> Result<ViewAnswers, ReadError> {
         let mut rows = 0;
         let go_on = || {
-            rows = self.visibility.published().rows.saturating_sub(self.published.rows);
+            rows = self.visibility.published().changes().saturating_sub(self.published.changes());
             rows <= OVERTAKEN_ROWS_MAX
         };
         match bound.online.read_while(key, instants_us, self.published.version, go_on)? {
@@ -158,7 +180,7 @@ impl<'e> Reading<'e> {
         let earliest = |view: &usize| self.published.earliest_of(&self.engine.view(*view).streams, horizon_us);
         match views.iter().filter_map(earliest).max() {
             Some((earliest_us, stream)) if as_of_us < earliest_us => {
-                Err(ReadError::TooEarly { stream: self.engine.project().streams[stream].name.clone(), earliest_us })
+                Err(ReadError::TooEarly { stream: self.engine.sources()[stream].name.clone(), earliest_us })
             }
             _ => Ok(()),
         }

@@ -4,8 +4,18 @@
 //!   checkpoint   views as of offset 7,000, judge, named batches
 //!   log          …… 6,999 │ 7,000 7,001 …… 9,999       frames from 7,000 on are recalled: judged once, never again
 //! ```
+//! Where streams join tables, the rows held for late versions come back too, and what a late version changed since
+//! (`recalled_lookups.rs` says which versions need not even be held until then):
+//! ```text
+//!   1  tables    up to the checkpoint        all versions: a table has no image
+//!   2  streams   from the first held row     held again; views that are computed anew get their events
+//!   3  tables    from the checkpoint on      each batch changes what is held, as it did when it came
+//!   4  streams   from the checkpoint on
+//! ```
 //! A view whose definition changed has no use for the images of the old one: it takes in the whole log. A stream whose key
 //! changed has no use for the keys of the old one: it takes those of all events that the log has.
+
+use std::ops::Range;
 
 use asof_connect::{StoredBatch, StoredFrame, StoredStream, StoredVerdict};
 use asof_definition::Connector;
@@ -13,8 +23,10 @@ use asof_feature::{Judgement, Recalled, Settled};
 use asof_state::Manifest;
 use asof_window::{Accounting, Version};
 
+use crate::checkpointer::Restored;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::still_to_come::StillToCome;
 use crate::stop::Stop;
 use crate::stream_log::StreamLog;
 use crate::unit::verdict_of;
@@ -29,11 +41,45 @@ struct RecallFrom {
     judge: u64,
     /// For the keys that the judge remembers; at most `judge`.
     keys: u64,
+    /// For the rows held for late versions; at most `judge`.
+    held: u64,
     /// For each view of the stream.
     views: Vec<u64>,
+    /// Of a table the least instant, in microseconds, as of which it is looked into; `None` where that may be any.
+    looked_up_from_us: Option<i64>,
+}
+
+/// The frames of one log that are recalled.
+struct Frames {
+    /// `None` where there are none.
+    stored: Option<StoredStream>,
+    end_offset: u64,
+    next: Option<StoredFrame>,
+}
+
+/// Which frames of a log are recalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stretch {
+    /// Those that the checkpoint has.
+    Before,
+    /// The others.
+    After,
 }
 
 impl RecallFrom {
+    /// The offsets of a stretch, of a log that ends where it ends now.
+    fn offsets(&self, stretch: Stretch, end_offset: u64) -> Range<u64> {
+        match stretch {
+            Stretch::Before => self.views.iter().copied().fold(self.keys.min(self.held), u64::min)..self.judge,
+            Stretch::After => self.judge..end_offset,
+        }
+    }
+
+    /// The first offset from which on some view takes events in.
+    fn of_views(&self) -> u64 {
+        self.views.iter().copied().fold(self.judge, u64::min)
+    }
+
     /// What a stream learns from the frame at this offset.
     fn judgement(&self, first_offset: u64) -> Judgement {
         match first_offset {
@@ -47,12 +93,12 @@ impl RecallFrom {
 impl Engine {
     /// Whether some stream is stored.
     pub(crate) fn has_logs(&self) -> bool {
-        self.project().streams.iter().any(|stream| matches!(stream.connector, Connector::Log(_)))
+        self.sources().iter().any(|stream| matches!(stream.connector, Connector::Log(_)))
     }
 
     /// Whether some stream reads a file.
     pub(crate) fn has_files(&self) -> bool {
-        self.project().streams.iter().any(|stream| matches!(stream.connector, Connector::File(_)))
+        self.sources().iter().any(|stream| matches!(stream.connector, Connector::File(_)))
     }
 
     /// Opens the logs and brings back what they know. Ends early when a stop is asked for. [`LogError::Locked`]: nothing was
@@ -66,26 +112,16 @@ impl Engine {
         let restored = self.restore_checkpoint(&mut writer)?;
         self.tell_of_no_key_secret();
         self.open_keys(&mut writer, restored.manifest.as_ref())?;
-        for stream in 0..self.project().streams.len() {
-            if writer.logs[stream].is_some() {
-                // A view that was changed takes in what there still is: retention has let go only what no frame reaches.
-                let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
-                let from = RecallFrom {
-                    judge: restored.streams[stream],
-                    keys: restored.keys[stream].max(oldest).min(restored.streams[stream]),
-                    views: self
-                        .views_of(stream)
-                        .into_iter()
-                        .map(|view| if restored.views[view] { restored.streams[stream].max(oldest) } else { oldest })
-                        .collect(),
-                };
-                self.recall_stream(&mut writer, stream, &from, stop)?;
-            }
+        // What no read asks for any more need not be held again.
+        self.visibility().publish(writer.published());
+        self.recall_sources(&mut writer, &restored, stop)?;
+        if stop.is_asked() {
+            return Ok(restored.manifest);
         }
         self.visibility().publish(writer.published());
-        self.sweep(&writer, usize::MAX);
+        self.sweep(&mut writer, usize::MAX)?;
         // A partition counts as idle when nothing came since the start for as long as its stream says.
-        writer.last_arrivals_us = vec![Some(self.wall_us()); self.project().streams.len()];
+        writer.last_arrivals_us.fill(self.wall_us());
         drop(writer);
         let now_us = self.wall_us();
         self.progress().recovered(now_us - began_us, now_us);
@@ -98,14 +134,65 @@ impl Engine {
         Ok(restored.manifest)
     }
 
+    /// Brings back what the logs know beside the checkpoint, tables before the streams that may join them.
+    fn recall_sources(&self, writer: &mut Writer, restored: &Restored, stop: &Stop) -> Result<(), PipelineError> {
+        let looked_up_from = self.looked_up_from(writer, restored, SWEEP_ROWS as u64)?;
+        let stored = (0..self.sources().len()).filter(|source| writer.logs[*source].is_some());
+        let from = |source| RecallFrom {
+            looked_up_from_us: looked_up_from[source],
+            ..self.recall_from(writer, source, restored)
+        };
+        let mut stored: Vec<(usize, RecallFrom)> = stored.map(|source| (source, from(source))).collect();
+        stored.sort_by_key(|(source, _)| !self.is_table(*source));
+        let tables = stored.partition_point(|(source, _)| self.is_table(*source));
+        let (tables, streams) = stored.split_at(tables);
+        for (stream, from) in streams {
+            writer.still_to_come[*stream] = self.still_to_come(writer, *stream, from.of_views())?;
+            writer.note_position(*stream);
+        }
+        self.visibility().publish(writer.published());
+        let is_undercut = |(stream, _): &&(usize, RecallFrom)| restored.undercut[*stream];
+        for one in tables.iter().chain(streams.iter().filter(|one| !is_undercut(one))) {
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, stop)?;
+        }
+        // In the order in which they came: a history is held against the watermarks of then.
+        self.recall_logs(writer, tables, Stretch::After, stop)?;
+        // What is joined anew is joined with all versions at once.
+        for one in streams.iter().filter(is_undercut) {
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, stop)?;
+        }
+        for one in streams {
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::After, stop)?;
+        }
+        for (stream, _) in streams {
+            writer.still_to_come[*stream] = StillToCome::default();
+            writer.note_position(*stream);
+        }
+        Ok(())
+    }
+
+    fn recall_from(&self, writer: &Writer, source: usize, restored: &Restored) -> RecallFrom {
+        // A view that was changed takes in what there still is: retention has let go only what no frame reaches.
+        let oldest = writer.logs[source].as_ref().map_or(0, |log| log.log().first_offset());
+        let known = restored.streams[source].max(oldest);
+        let of_view = |view: usize| if restored.views[view] { known } else { oldest };
+        let held = if self.is_table(source) { oldest } else { restored.held[source].max(oldest) };
+        RecallFrom {
+            judge: restored.streams[source],
+            keys: restored.keys[source].max(oldest).min(restored.streams[source]),
+            held,
+            views: self.views_of(source).into_iter().map(of_view).collect(),
+            looked_up_from_us: None,
+        }
+    }
+
     /// Opens the logs that are not open yet.
     fn open_logs(&self, writer: &mut Writer) -> Result<(), PipelineError> {
         let Some(storage) = self.storage() else { return Ok(()) };
-        for (place, stream) in self.project().streams.iter().enumerate() {
+        for (place, stream) in self.sources().iter().enumerate() {
             let (Connector::Log(_), None) = (&stream.connector, &writer.logs[place]) else { continue };
             let (disk, settings) = (storage.disk().clone(), storage.log_settings());
-            let set_aside_max = writer.streams[place].set_aside_max();
-            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, set_aside_max, settings)?;
+            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, settings)?;
             if let Some(torn) = torn {
                 tracing::warn!(
                     stream = stream.name,
@@ -120,35 +207,63 @@ impl Engine {
         Ok(())
     }
 
-    fn recall_stream(
+    /// Recalls a stretch of some logs, in the order in which their frames came.
+    fn recall_logs(
         &self,
         writer: &mut Writer,
-        stream: usize,
-        from: &RecallFrom,
+        logs: &[(usize, RecallFrom)],
+        stretch: Stretch,
         stop: &Stop,
     ) -> Result<(), PipelineError> {
-        let storage = self.storage().expect("a log is open only where there is a data folder");
-        let first = from.views.iter().copied().fold(from.keys, u64::min);
-        let definition = &self.project().streams[stream];
-        let mut stored = StoredStream::open(storage.disk().clone(), storage.folder(), definition, 0, first)?;
-        // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
-        let end_offset = writer.logs[stream].as_ref().map_or(0, |log| log.log().next_offset());
+        let mut frames = Vec::with_capacity(logs.len());
+        for (source, from) in logs {
+            frames.push(self.open_frames(writer, *source, from, stretch)?);
+        }
         let mut rows = 0;
-        while let Some(frame) = stored.next_frame()?.filter(|frame| frame.first_offset < end_offset) {
+        while let Some(place) = earliest(&frames) {
             if stop.is_asked() {
                 return Ok(());
             }
+            let (source, from) = &logs[place];
+            let Some(frame) = frames[place].take_next()? else { continue };
             rows += frame.batch.verdicts.len();
-            self.recall(writer, stream, from, frame)?;
+            self.recall(writer, *source, from, frame)?;
             if rows >= SWEEP_ROWS {
                 rows = 0;
-                writer.note_position(stream);
+                writer.note_position(*source);
                 self.visibility().publish(writer.published());
-                self.sweep(writer, SWEEP_ROWS);
+                self.sweep_views(writer, SWEEP_ROWS);
+                for (table, from) in logs {
+                    // An older version may yet come from the log behind a newer one.
+                    let from_us = from.looked_up_from_us;
+                    from_us.map_or(Ok(()), |from_us| writer.sources.sweep_recalled(*table, from_us, SWEEP_ROWS))?;
+                }
+                self.tell_tables(writer);
             }
         }
-        writer.note_position(stream);
+        logs.iter().for_each(|(source, _)| writer.note_position(*source));
         Ok(())
+    }
+
+    fn open_frames(
+        &self,
+        writer: &Writer,
+        source: usize,
+        from: &RecallFrom,
+        stretch: Stretch,
+    ) -> Result<Frames, PipelineError> {
+        // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
+        let end_offset = writer.logs[source].as_ref().map_or(0, |log| log.log().next_offset());
+        let offsets = from.offsets(stretch, end_offset);
+        let mut frames = Frames { stored: None, end_offset: offsets.end, next: None };
+        if !offsets.is_empty() {
+            let storage = self.storage().expect("a log is open only where there is a data folder");
+            let form = self.stored_form(source);
+            let stored = StoredStream::open(storage.disk().clone(), storage.folder(), &form, 0, offsets.start)?;
+            frames.stored = Some(stored);
+            frames.read_on()?;
+        }
+        Ok(frames)
     }
 
     fn recall(
@@ -165,7 +280,7 @@ impl Engine {
         let is_new = first_offset >= from.judge;
         let views: Vec<bool> = from.views.iter().map(|from| first_offset >= *from).collect();
         let offsets = used_offsets(&stored, first_offset);
-        let primary_keys = writer.streams[stream].plan().primary_keys(&stored.used)?;
+        let primary_keys = writer.sources[stream].plan().primary_keys(&stored.used)?;
         let recalled = Recalled {
             partition: 0,
             used: &stored.used,
@@ -176,16 +291,42 @@ impl Engine {
             judgement: from.judgement(first_offset),
         };
         let oldest = self.visibility().oldest();
-        let settled = self.settled(&oldest, stream).into_iter();
-        let settled: Vec<Settled> = settled.map(|one| Settled { version: Version(0), ..one }).collect();
-        writer.streams[stream].recall(recalled, &settled)?;
+        let settled = |source: usize| -> Vec<Settled> {
+            let settled = self.settled(&oldest, source).into_iter();
+            settled.map(|one| Settled { version: Version(0), ..one }).collect()
+        };
+        writer.sources.recall(stream, recalled, settled)?;
         writer.spill_recalled(stream)?;
         writer.arrived_us = writer.arrived_us.max(arrived_us);
+        writer.still_to_come[stream].pass(arrived_us);
         if is_new {
-            lock(self.told()).recall(stream, &self.views_of(stream), first_offset, &stored.dead);
+            let joining = writer.sources.joining(stream);
+            let views: Vec<usize> = joining.into_iter().chain([stream]).flat_map(|one| self.views_of(one)).collect();
+            lock(self.told()).recall(stream, &views, first_offset, &stored.dead);
             let log = writer.logs[stream].as_mut().expect("a stream that is recalled has a log");
             stored.producers.into_iter().for_each(|batch| log.producers.remember(batch));
         }
+        Ok(())
+    }
+}
+
+/// The log whose next frame came first; of one group, in which the sources stand in their order, the first.
+fn earliest(logs: &[Frames]) -> Option<usize> {
+    let next = logs.iter().enumerate().filter_map(|(place, log)| Some((log.next.as_ref()?.arrived_us, place)));
+    next.min().map(|(_, place)| place)
+}
+
+impl Frames {
+    /// The frame that comes next; the one behind it is read.
+    fn take_next(&mut self) -> Result<Option<StoredFrame>, PipelineError> {
+        let frame = self.next.take();
+        self.read_on()?;
+        Ok(frame)
+    }
+
+    fn read_on(&mut self) -> Result<(), PipelineError> {
+        let Some(stored) = &mut self.stored else { return Ok(()) };
+        self.next = stored.next_frame()?.filter(|frame| frame.first_offset < self.end_offset);
         Ok(())
     }
 }

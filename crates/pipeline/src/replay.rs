@@ -1,4 +1,6 @@
 //! A replay: slices are cut on one thread and taken in on another, with a short queue between them.
+//!
+//! Rule kept here: of rows of one event time, versions of tables come first. So an event meets all versions that hold for it.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -8,13 +10,14 @@ use asof_connect::{ArrivalTimes, StreamFile};
 use asof_definition::{Connector, FileOrder, Rate};
 use tempfile::TempDir;
 
-use crate::engine::{Engine, StreamBatch};
+use crate::engine::Engine;
 use crate::error::PipelineError;
 use crate::file_rows::{FileRows, Room};
 use crate::pace::Pace;
 use crate::run::{Job, MAINTAIN_EVERY};
 use crate::slices::{Head, Next, Slices};
 use crate::stop::Stop;
+use crate::stream_batch::StreamBatch;
 
 /// Slices that wait to be taken in: a few, so that both threads have work, and no reader of a file runs far ahead.
 const WAITING_SLICES_MAX: usize = 4;
@@ -30,8 +33,7 @@ pub(crate) fn open<'e>(
 ) -> Result<Slices<'e>, PipelineError> {
     // All are opened before the first is read: a missing file is told at once.
     let files: Vec<StreamFile> = engine
-        .project()
-        .streams
+        .sources()
         .iter()
         .filter(|stream| matches!(stream.connector, Connector::File(_)))
         .map(|stream| StreamFile::open(&job.folder, stream, ArrivalTimes::Optional))
@@ -49,7 +51,7 @@ pub(crate) fn open<'e>(
     let wall_start_us = engine.wall_us();
     let head = |(stream, plan, rows)| {
         engine.progress().stream(stream).started_us.store(wall_start_us, Ordering::Relaxed);
-        Head::new(stream, plan, rows, Pace::new(rate_of(engine, stream), wall_start_us))
+        Head::new(stream, rank_of(engine, stream), plan, rows, Pace::new(rate_of(engine, stream), wall_start_us))
     };
     let heads = read.into_iter().map(head).collect();
     Ok(Slices::new(heads, job.until_us.unwrap_or(i64::MAX), engine.progress()))
@@ -64,7 +66,7 @@ pub(crate) fn replay(engine: &Engine, slices: Slices<'_>, stop: &Stop) -> Result
         let taken = loop {
             match receiver.recv_timeout(MAINTAIN_EVERY) {
                 Ok(batches) => {
-                    if let Err(error) = engine.take_in(batches) {
+                    if let Err(error) = take_in(engine, batches, stop) {
                         break Err(error);
                     }
                 }
@@ -87,6 +89,18 @@ pub(crate) fn replay(engine: &Engine, slices: Slices<'_>, stop: &Stop) -> Result
         let cut = cutter.join().unwrap_or(Err(PipelineError::Panicked));
         taken.and(cut)
     })
+}
+
+/// Takes a slice in, as soon as nothing in a log keeps it from that, or never where a stop is asked for.
+fn take_in(engine: &Engine, batches: Vec<StreamBatch>, stop: &Stop) -> Result<(), PipelineError> {
+    let mut next = engine.take_in_or_wait(batches)?;
+    while let Some(waiting) = next.take()
+        && !stop.wait(MAINTAIN_EVERY)
+    {
+        engine.maintain()?;
+        next = engine.take_in_or_wait(waiting)?;
+    }
+    Ok(())
 }
 
 fn cut(
@@ -114,8 +128,14 @@ fn cut(
     Ok(())
 }
 
+/// The place of a source among rows of one time: tables, then streams.
+fn rank_of(engine: &Engine, source: usize) -> usize {
+    let (streams, sources) = (engine.source_of_table(0), engine.sources().len());
+    if engine.is_table(source) { source - streams } else { source + sources - streams }
+}
+
 fn rate_of(engine: &Engine, stream: usize) -> Rate {
-    match &engine.project().streams[stream].connector {
+    match &engine.sources()[stream].connector {
         Connector::File(file) => file.rate,
         Connector::Log(_) | Connector::Derived(_) => Rate::Max,
     }

@@ -19,8 +19,10 @@ impl Engine {
     pub(crate) fn restore_checkpoint(&self, writer: &mut Writer) -> Result<Restored, PipelineError> {
         let nothing = Restored {
             manifest: None,
-            streams: vec![0; self.project().streams.len()],
-            keys: vec![0; self.project().streams.len()],
+            streams: vec![0; self.sources().len()],
+            keys: vec![0; self.sources().len()],
+            held: vec![0; self.sources().len()],
+            undercut: vec![false; self.sources().len()],
             views: vec![false; self.project().views.len()],
         };
         let Some(storage) = self.storage() else { return Ok(nothing) };
@@ -39,7 +41,7 @@ impl Engine {
     /// Whether the logs have what the checkpoint says it comes from: each stream's log reaches its offset.
     fn fits(&self, writer: &Writer, manifest: &Manifest) -> bool {
         manifest.about.streams.iter().all(|about| {
-            let place = self.project().streams.iter().position(|stream| stream.name == about.name);
+            let place = self.sources().iter().position(|stream| stream.name == about.name);
             let log = place.and_then(|place| writer.logs[place].as_ref());
             // A stream that is gone from the project is nobody's.
             log.is_none_or(|log| {
@@ -54,32 +56,34 @@ impl Engine {
         store: &CheckpointStore,
         manifest: Manifest,
     ) -> Result<Restored, PipelineError> {
-        let mut streams = vec![0; self.project().streams.len()];
-        let mut keys = streams.clone();
+        let mut streams = vec![0; self.sources().len()];
+        let (mut keys, mut held) = (streams.clone(), streams.clone());
         for about in &manifest.about.streams {
             let Some(stream) = self.stored_stream(writer, &about.name) else { continue };
             let Some(image) = StreamImage::read(&about.image) else { continue };
             streams[stream] = about.next_offset;
+            held[stream] = image.read_from();
             keys[stream] = self.keys_from(writer, stream, &image)?;
             lock(self.told()).restore(stream, &image.reasons);
-            writer.streams[stream].set_counts(&image.counts);
+            writer.sources[stream].set_counts(&image.counts);
             writer.positions[stream].watermark_us = image.watermark_us;
         }
         writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
+        let undercut = self.undercut_streams(writer, &streams)?;
         let mut views = vec![false; self.project().views.len()];
         for parts in manifest.parts.chunk_by(|one, other| one.scope == other.scope) {
-            self.restore_parts(writer, store, parts, &mut views)?;
+            self.restore_parts(writer, store, parts, (&undercut, &mut views))?;
         }
         for stream in 0..streams.len() {
             writer.note_position(stream);
         }
-        Ok(Restored { manifest: Some(manifest), streams, keys, views })
+        Ok(Restored { manifest: Some(manifest), streams, keys, held, undercut, views })
     }
 
     /// The offset from which the log is asked for a stream's keys: from its beginning if those of the checkpoint are of no use,
     /// from where it is read anyway if there are none to remember.
     fn keys_from(&self, writer: &Writer, stream: usize, image: &StreamImage) -> Result<u64, PipelineError> {
-        let plan = writer.streams[stream].plan();
+        let plan = writer.sources[stream].plan();
         if !plan.deduplicates() {
             return Ok(image.next_offset());
         }
@@ -113,7 +117,7 @@ impl Engine {
         writer: &mut Writer,
         store: &CheckpointStore,
         parts: &[Part],
-        views: &mut [bool],
+        (undercut, views): (&[bool], &mut [bool]),
     ) -> Result<(), PipelineError> {
         let scope = &parts[0].scope;
         let Some(stream) = self.stored_stream(writer, &scope.stream) else { return Ok(()) };
@@ -122,6 +126,14 @@ impl Engine {
                 let Some(view) = self.project().views.iter().position(|view| view.name == *name) else { return Ok(()) };
                 let online = &self.view(view).online;
                 let is_same_source = self.view(view).streams.contains(&stream) && self.is_stored(view);
+                let is_joined = !self.project().views[view].stream.tables().is_empty();
+                if is_joined && self.view(view).streams.iter().any(|stream| undercut[*stream]) {
+                    tracing::info!(
+                        view = name,
+                        "older versions of a table came meanwhile: the view is computed anew from the log"
+                    );
+                    return Ok(());
+                }
                 if !is_same_source || online.plan().fingerprint() != *fingerprint {
                     tracing::info!(view = name, "the view was changed: it is computed anew from the log");
                     return Ok(());
@@ -147,7 +159,7 @@ impl Engine {
 
     /// The place of a stream that has a log.
     fn stored_stream(&self, writer: &Writer, name: &str) -> Option<usize> {
-        let place = self.project().streams.iter().position(|stream| stream.name == name)?;
+        let place = self.sources().iter().position(|stream| stream.name == name)?;
         writer.logs[place].is_some().then_some(place)
     }
 }

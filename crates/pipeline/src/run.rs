@@ -133,7 +133,11 @@ fn replay_files(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineE
         .map_err(|source| PipelineError::Spill { path: std::env::temp_dir(), source: source.into() })?;
     let slices = open(engine, job, &folder, stop)?;
     engine.progress().enter(Phase::Replaying);
-    replay(engine, slices, stop)
+    replay(engine, slices, stop)?;
+    if !stop.is_asked() {
+        engine.end_files();
+    }
+    Ok(())
 }
 
 /// Takes in what producers leave, until a stop is asked for and nothing waits.

@@ -49,6 +49,11 @@ impl Durable {
         }
         (units, durable)
     }
+
+    /// The sources whose events or versions it has.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = usize> {
+        self.judged.iter().map(|judged| judged.batch.stream)
+    }
 }
 
 impl Engine {

@@ -1,4 +1,4 @@
-//! All streams merged by event time and cut into slices: what is taken in together, as one version.
+//! All files merged by event time and cut into slices: what is taken in together, as one version.
 //!
 //! ```text
 //!   departures  ▪▪ ▪ ▪▪▪│▪ ▪        a slice ends after so many rows, at a row that is not due yet, or where a
@@ -11,12 +11,12 @@ use arrow::array::RecordBatch;
 use asof_definition::Connector;
 use asof_feature::StreamPlan;
 
-use crate::engine::StreamBatch;
 use crate::error::PipelineError;
 use crate::file_rows::FileRows;
 use crate::pace::Pace;
 use crate::progress::{Progress, StreamProgress};
 use crate::row_layout::{offsets, taken_at};
+use crate::stream_batch::StreamBatch;
 
 /// Rows of a slice: enough to share the cost of a version, few enough that readers meet short locks.
 pub(crate) const SLICE_ROWS_MAX: usize = 4_096;
@@ -57,14 +57,16 @@ pub(crate) struct Head {
     pace: Pace,
     /// Whether rows may come after the end of the file: it is then only the end for now.
     follows: bool,
+    /// Of rows of one time those with the least come first.
+    rank: usize,
 }
 
 impl Head {
-    /// A stream before its first row.
-    pub(crate) fn new(stream: usize, plan: StreamPlan, rows: FileRows, pace: Pace) -> Head {
+    /// A source before its first row.
+    pub(crate) fn new(stream: usize, rank: usize, plan: StreamPlan, rows: FileRows, pace: Pace) -> Head {
         let standing = Some(RecordBatch::new_empty(rows.layout().schema().clone()));
         let follows = matches!(&plan.stream().connector, Connector::File(file) if file.follow);
-        Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace, follows }
+        Head { stream, plan, rows, standing, cut_from: 0, cut_to: 0, taken: 0, pace, follows, rank }
     }
 
     /// Stands in the next batch, if there is one now.
@@ -127,7 +129,7 @@ impl<'a> Slices<'a> {
             let head = &mut self.heads[head];
             let times = head.times_us();
             let before = times.partition_point(|time_us| {
-                *time_us <= until_us && bound.is_none_or(|bound| (*time_us, head.stream) < bound)
+                *time_us <= until_us && bound.is_none_or(|bound| (*time_us, head.rank) < bound)
             });
             let before = before.min(wanted);
             let taken = head.taken + (head.cut_to - head.cut_from) as u64;
@@ -159,7 +161,7 @@ impl<'a> Slices<'a> {
             .heads
             .iter()
             .enumerate()
-            .filter_map(|(number, head)| Some(((head.next_us()?, head.stream), number)))
+            .filter_map(|(number, head)| Some(((head.next_us()?, head.rank), number)))
             .filter(|((time_us, _), _)| *time_us <= self.until_us)
             .collect();
         places.sort_unstable();

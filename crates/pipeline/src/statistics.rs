@@ -1,7 +1,7 @@
 //! What a running job tells of itself: to the status line, to `/v1/objects`, to `/metrics`.
 
 use arrow::array::ArrayRef;
-use asof_feature::Held;
+use asof_feature::{Held, TableHeld};
 
 use crate::progress::ReplayProgress;
 use crate::visibility::StreamPosition;
@@ -17,6 +17,17 @@ pub struct StreamStatistics {
     pub reasons: Vec<Reason>,
     /// Declared columns that the whole file lacks: NULL in every event.
     pub absent_columns: Vec<String>,
+    /// Rows that are held because a late version of a joined table may change what they bring.
+    pub held_rows: usize,
+}
+
+/// One table.
+#[derive(Debug, Clone)]
+pub struct TableStatistics {
+    /// Keys, versions, rows and bytes that joins look into.
+    pub held: TableHeld,
+    /// Its versions as they arrive: position, watermark, accounting.
+    pub versions: StreamStatistics,
 }
 
 /// One derived stream.
@@ -45,6 +56,9 @@ pub struct StorageStatistics {
     pub first_offset: u64,
     /// Bytes of events that came in since the start, decoded.
     pub received_bytes: u64,
+    /// Dead letters of views and derived streams since the start that are not in the log, because the disk had no room for
+    /// them.
+    pub letters_left_out: u64,
 }
 
 /// One view.

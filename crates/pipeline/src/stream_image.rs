@@ -23,17 +23,20 @@ pub(crate) struct StreamImage {
     /// What the keys in them were hashed from; `None` where a checkpoint does not tell it yet: from today's columns without a
     /// secret.
     pub(crate) key_print: Option<KeyPrint>,
+    /// For each partition that has rows held for late versions of joined tables, where those begin in the log.
+    pub(crate) held_from: Vec<(u32, u64)>,
 }
 
 impl StreamImage {
     /// All but where its keys are.
     pub(crate) fn of(writer: &Writer, stream: usize, reasons: &[Reason]) -> StreamImage {
         StreamImage {
-            counts: writer.streams[stream].counts(),
+            counts: writer.sources[stream].counts(),
             watermark_us: writer.positions[stream].watermark_us,
             reasons: reasons.to_vec(),
             key_runs: Vec::new(),
-            key_print: Some(writer.streams[stream].plan().key_print()),
+            key_print: Some(writer.sources[stream].plan().key_print()),
+            held_from: writer.sources[stream].held_from(),
         }
     }
 
@@ -53,6 +56,12 @@ impl StreamImage {
         self.counts.partitions.first().map_or(0, |partition| partition.arrived)
     }
 
+    /// The offset from which the log is read at a start: an earlier one where rows are held.
+    pub(crate) fn read_from(&self) -> u64 {
+        let held = self.held_from.iter().map(|(_, offset)| *offset);
+        held.fold(self.next_offset(), u64::min)
+    }
+
     pub(crate) fn json(&self) -> Value {
         let Accounting { unreadable, not_null, check, future, duplicate, late, used } = self.counts.accounting;
         let partitions =
@@ -69,6 +78,7 @@ impl StreamImage {
             "counts": [unreadable, not_null, check, future, duplicate, late, used],
             "reasons": reasons.collect::<Vec<_>>(),
             "key_runs": self.key_runs,
+            "held_from": self.held_from,
             "key_print": self.key_print.map(|print| json!({"columns": print.columns, "secret": print.secret})),
         })
     }
@@ -99,6 +109,9 @@ impl StreamImage {
             derived: derived_counts(&json["derived"]),
         };
         let key_runs = json["key_runs"].as_array()?.iter().map(|name| Some(name.as_str()?.to_owned()));
+        // Checkpoints from before there were joins have none.
+        let held_from = json["held_from"].as_array().into_iter().flatten();
+        let held_from = held_from.map(|one| Some((u32::try_from(one[0].as_u64()?).ok()?, one[1].as_u64()?)));
         let key_print = match &json["key_print"] {
             Value::Null => None,
             print => Some(KeyPrint { columns: print["columns"].as_u64()?, secret: print["secret"].as_u64()? }),
@@ -109,6 +122,7 @@ impl StreamImage {
             reasons: reasons.collect::<Option<_>>()?,
             key_runs: key_runs.collect::<Option<_>>()?,
             key_print,
+            held_from: held_from.collect::<Option<_>>()?,
         })
     }
 }
@@ -173,14 +187,22 @@ mod tests {
             reasons: vec![Reason { name: "late".into(), count: 6, offset: 2, detail: "behind".into() }],
             key_runs: vec!["0000000007-0123456789abcdef.keys".into()],
             key_print: Some(KeyPrint { columns: u64::MAX, secret: 1 }),
+            held_from: vec![(0, 21)],
         };
+        assert_eq!((image.next_offset(), image.read_from()), (28, 21));
         let json = image.json();
         assert_eq!(StreamImage::read(&json), Some(image.clone()));
         let mut before = json.clone();
         before.as_object_mut().unwrap().remove("key_print");
-        assert_eq!(StreamImage::read(&before), Some(StreamImage { key_print: None, ..image }));
+        before.as_object_mut().unwrap().remove("held_from");
+        let expected = StreamImage { key_print: None, held_from: Vec::new(), ..image };
+        assert_eq!((expected.read_from(), StreamImage::read(&before)), (28, Some(expected)));
         let mut wrong = json;
         wrong["key_print"]["secret"] = json!(-1);
+        assert_eq!(StreamImage::read(&wrong), None);
+        wrong["key_print"]["secret"] = json!(1);
+        assert!(StreamImage::read(&wrong).is_some());
+        wrong["held_from"] = json!([[0, "no offset"]]);
         assert_eq!(StreamImage::read(&wrong), None);
         assert_eq!(StreamImage::read(&json!({"next_offset": 9})), None);
         let batch = ProducerBatch {

@@ -1,7 +1,9 @@
 //! The durable side of a stream: its log, the batches that its producers named, and whether it can still be written.
 //!
-//! Room is reserved before anything is judged, so that a full disk refuses a batch of which nothing has happened yet. After
-//! an error of a write or a sync the judge may know more than the disk: the log is then broken until the next start.
+//! Room is reserved before anything is judged, so that a full disk refuses a batch of which nothing has happened yet: for one
+//! dead letter a row, however many views and derived streams there are that might set it aside too. Where they do and the
+//! disk has no room for that, their letters are left out, and that is counted: the event itself and the verdict are stored.
+//! After an error of a write or a sync the judge may know more than the disk: the log is then broken until the next start.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use crate::producers::Producers;
 use crate::statistics::StorageStatistics;
 use crate::submission::IngestError;
 
-/// What a row takes in a frame beside its own columns and raw text, for itself and for each view that may set it aside:
-/// verdict, reason, 200 characters of detail, names.
+/// What a row takes in a frame beside its own columns and raw text: verdict, and of one dead letter the reason, 200
+/// characters of detail, names.
 const ROW_BYTES: u64 = 1_024;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
@@ -31,15 +33,17 @@ const UNSYNCED_MAX_US: i64 = 900_000;
 pub(crate) struct StreamLog {
     connector: LogConnector,
     stream: Arc<Stream>,
-    /// How often one of its events can be set aside.
-    set_aside_max: usize,
     log: PartitionLog,
     pub(crate) producers: Producers,
     /// When the first frame arrived that is not known to be durable, by the wall clock in microseconds.
     dirty_since_us: Option<i64>,
     broken: Option<String>,
+    /// Whether that is because of another log, or came of one that others are connected with.
+    is_broken_beside: bool,
     /// Bytes of events that came in.
     pub(crate) received_bytes: u64,
+    /// Dead letters of views and derived streams for which the disk had no room.
+    letters_left_out: u64,
     /// Scratch of [`StreamLog::append`].
     body: Vec<u8>,
 }
@@ -58,7 +62,6 @@ impl StreamLog {
         disk: Arc<dyn Disk>,
         data_folder: &Path,
         stream: &Arc<Stream>,
-        set_aside_max: usize,
         settings: LogSettings,
     ) -> Result<(StreamLog, Option<TornTail>), PipelineError> {
         let folder = stream_folder(data_folder, &stream.name, 0);
@@ -69,12 +72,13 @@ impl StreamLog {
                 Connector::File(_) | Connector::Derived(_) => LogConnector::default(),
             },
             stream: stream.clone(),
-            set_aside_max,
             log,
             producers: Producers::default(),
             dirty_since_us: None,
             broken: None,
+            is_broken_beside: false,
             received_bytes: 0,
+            letters_left_out: 0,
             body: Vec::new(),
         };
         Ok((opened, torn))
@@ -88,6 +92,7 @@ impl StreamLog {
             segments: segments.len(),
             first_offset: self.log.first_offset(),
             received_bytes: self.received_bytes,
+            letters_left_out: self.letters_left_out,
         }
     }
 
@@ -108,24 +113,42 @@ impl StreamLog {
     /// Makes sure that a frame of `rows` rows and `bytes` bytes of columns and raw texts will find room.
     pub(crate) fn reserve(&mut self, rows: usize, bytes: usize) -> Result<(), IngestError> {
         self.check()?;
-        let letters = 1 + self.set_aside_max as u64;
-        let wanted = bytes as u64 * 3 + rows as u64 * ROW_BYTES * letters + FRAME_BYTES;
+        let wanted = bytes as u64 * 3 + rows as u64 * ROW_BYTES + FRAME_BYTES;
         match self.log.reserve(wanted) {
             Ok(()) => Ok(()),
             Err(error @ LogError::Full { .. }) => {
                 Err(IngestError::DiskFull { stream: self.stream.name.clone(), detail: error.to_string() })
             }
-            Err(error @ LogError::Broken { .. }) => Err(self.broken_by(&error.to_string())),
+            Err(error @ LogError::Broken { .. }) => Err(self.broken_by(&error)),
             // Nothing was judged yet: it may go well the next time.
-            Err(error) => Err(IngestError::Broken { stream: self.stream.name.clone(), detail: error.to_string() }),
+            Err(error) => Err(self.told(&error)),
         }
     }
 
-    /// Appends a judged batch. It is not durable before [`StreamLog::sync`].
-    pub(crate) fn append(&mut self, batch: &StoredBatch, about: FrameAbout) -> Result<(), IngestError> {
+    /// Appends a judged batch. It is not durable before [`StreamLog::sync`]. Dead letters of views and derived streams are
+    /// taken out of it where there is no room for them.
+    pub(crate) fn append(&mut self, batch: &mut StoredBatch, about: FrameAbout) -> Result<(), IngestError> {
+        let mut appended = self.append_whole(batch, about)?;
+        if matches!(appended, Err(LogError::Full { .. } | LogError::Frame { .. })) {
+            let left_out = leave_out_letters_of_readers(batch);
+            if left_out > 0 {
+                tracing::warn!(
+                    stream = self.stream.name,
+                    letters = left_out,
+                    "dead letters of views are left out: the log has no room for them"
+                );
+                self.letters_left_out += left_out;
+                appended = self.append_whole(batch, about)?;
+            }
+        }
+        appended.map_err(|error| self.broken_by(&error))
+    }
+
+    /// The inner error is the log's, which is as it was unless it says that it is broken.
+    fn append_whole(&mut self, batch: &StoredBatch, about: FrameAbout) -> Result<Result<(), LogError>, IngestError> {
         self.body.clear();
         if let Err(error) = batch.encode(&mut self.body) {
-            return Err(self.broken_by(&error.to_string()));
+            return Err(self.broken_for(error.to_string()));
         }
         let frame = NewFrame {
             rows: batch.verdicts.len() as u32,
@@ -134,13 +157,11 @@ impl StreamLog {
             newest_us: about.newest_us.unwrap_or(i64::MIN),
             body: &self.body,
         };
-        match self.log.append(frame) {
-            Ok(_) => {
-                self.dirty_since_us.get_or_insert(about.arrived_us);
-                Ok(())
-            }
-            Err(error) => Err(self.broken_by(&error.to_string())),
+        let appended = self.log.append(frame);
+        if appended.is_ok() {
+            self.dirty_since_us.get_or_insert(about.arrived_us);
         }
+        Ok(appended.map(|_offset| ()))
     }
 
     /// Whether an acknowledgement has to wait for a sync.
@@ -164,8 +185,24 @@ impl StreamLog {
                 self.dirty_since_us = None;
                 Ok(())
             }
-            Err(error) => Err(self.broken_by(&error.to_string())),
+            Err(error) => Err(self.broken_by(&error)),
         }
+    }
+
+    /// Why nothing more can be written.
+    pub(crate) fn broken_detail(&self) -> Option<String> {
+        self.broken.clone()
+    }
+
+    /// Lets nothing more be written, because a log that joins connect with it is broken, or it is that one.
+    pub(crate) fn break_beside(&mut self, detail: &str) {
+        self.broken.get_or_insert_with(|| detail.to_owned());
+        self.is_broken_beside = true;
+    }
+
+    /// Whether what was appended may not be seen either: it was joined with what may not be stored.
+    pub(crate) fn is_broken_beside(&self) -> bool {
+        self.is_broken_beside
     }
 
     /// Whether nothing more can be written.
@@ -181,8 +218,31 @@ impl StreamLog {
         Ok(())
     }
 
-    fn broken_by(&mut self, detail: &str) -> IngestError {
-        let detail = self.broken.get_or_insert_with(|| detail.to_owned()).clone();
+    /// Nothing more is written after this error. What producers are told of it.
+    fn broken_by(&mut self, error: &LogError) -> IngestError {
+        match (self.told(error), self.broken_for(error.to_string())) {
+            (IngestError::TakenOver, _) => IngestError::TakenOver,
+            (_, broken) => broken,
+        }
+    }
+
+    fn broken_for(&mut self, detail: String) -> IngestError {
+        let detail = self.broken.get_or_insert(detail).clone();
         IngestError::Broken { stream: self.stream.name.clone(), detail }
     }
+
+    /// What producers are told of an error of the log: where another writer has taken over, that is what they have to know.
+    fn told(&self, error: &LogError) -> IngestError {
+        match error {
+            LogError::Fenced { .. } => IngestError::TakenOver,
+            error => IngestError::Broken { stream: self.stream.name.clone(), detail: error.to_string() },
+        }
+    }
+}
+
+/// Takes the letters of views and derived streams out of a batch. Returns how many there were.
+fn leave_out_letters_of_readers(batch: &mut StoredBatch) -> u64 {
+    let before = batch.dead.len();
+    batch.dead.retain(|letter| letter.view.is_none());
+    (before - batch.dead.len()) as u64
 }

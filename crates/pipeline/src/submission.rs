@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arrow::array::Int64Array;
-use asof_connect::EventBody;
+use asof_connect::{EventBody, instant_text};
 use twox_hash::XxHash3_64;
 
 /// How many refused rows a receipt lists.
@@ -13,7 +13,7 @@ pub const BATCH_KEY_BYTES_MAX: usize = 256;
 
 /// Events of one stream, from one producer, that are taken in together.
 pub struct Submission {
-    /// Index into the project's streams.
+    /// Index into [`Engine::sources`](crate::Engine::sources): the project's streams, and behind them its tables.
     pub stream: usize,
     /// The events.
     pub body: EventBody,
@@ -133,6 +133,21 @@ pub enum IngestError {
         /// What happened.
         detail: String,
     },
+    /// A history reaches further back than joins and sessions do by now.
+    #[error(
+        "rows from {} on, by event time, come too late: `{other}` reaches back to {}",
+        instant(.least_us),
+        instant(.earliest_us)
+    )]
+    OutOfReach {
+        /// The least event time of the batch, in microseconds.
+        least_us: i64,
+        /// The least that it may have.
+        earliest_us: i64,
+        /// What has let go of what would be needed: of versions a stream that joins the table, of events a table, or a view with
+        /// the sessions that they might join.
+        other: String,
+    },
     /// The name belongs to another batch.
     #[error("the key `{key}` named another batch before")]
     KeyOfAnother {
@@ -198,4 +213,9 @@ impl fmt::Debug for Submission {
             .field("batch_key", &self.batch_key)
             .finish_non_exhaustive()
     }
+}
+
+/// As messages write it.
+fn instant(us: &i64) -> String {
+    instant_text(*us)
 }

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use asof_connect::DeadLetter;
 use asof_definition::{FeatureView, Project};
-use asof_feature::{OnlineStream, Prepared, SetAside};
+use asof_feature::{OnlineStream, Prepared, Rejoined, SetAside};
 use asof_window::{Rejection, Verdict};
 
-use crate::engine::StreamBatch;
+use crate::late_letters::{LatelyFailed, lately_failed};
 use crate::statistics::{Reason, Reasons};
+use crate::stream_batch::StreamBatch;
+use crate::unit::Readers;
 
 /// Gathered by the writer, batch by batch.
 #[derive(Debug)]
 pub(crate) struct Told {
-    /// By stream.
+    /// By source.
     reasons: Vec<Reasons>,
     absent_columns: Vec<Vec<String>>,
     /// By derived stream: its name, and how many events were set aside for it.
@@ -32,11 +34,11 @@ struct ToldOfView {
 }
 
 impl Told {
-    pub(crate) fn new(streams: usize, project: &Project) -> Told {
+    pub(crate) fn new(sources: usize, project: &Project) -> Told {
         let nothing = |view: &Arc<FeatureView>| ToldOfView { name: view.name.clone(), set_aside: 0, example_key: None };
         Told {
-            reasons: vec![Reasons::default(); streams],
-            absent_columns: vec![Vec::new(); streams],
+            reasons: vec![Reasons::default(); sources],
+            absent_columns: vec![Vec::new(); sources],
             derived: project.derived.iter().map(|stream| (stream.name.clone(), 0)).collect(),
             views: project.views.iter().map(nothing).collect(),
         }
@@ -71,15 +73,26 @@ impl Told {
         }
     }
 
-    /// Adds the dead letters of a stored batch, which begins at `first_offset`.
-    pub(crate) fn recall(&mut self, stream: usize, views: &[usize], first_offset: u64, letters: &[DeadLetter]) {
+    /// Adds events of another stream that fail since a batch of versions came, which is what the reason is said of: the letters
+    /// are in its frame.
+    pub(crate) fn add_late(&mut self, table: usize, offset: u64, rejoined: &Rejoined, readers: &Readers) {
+        for LatelyFailed { reader, detail, .. } in lately_failed(rejoined, readers) {
+            self.reasons[table].add(&set_aside_for(reader), offset, detail);
+            let of_view = self.views.iter_mut().filter(|view| view.name == reader).map(|view| &mut view.set_aside);
+            let of_derived = self.derived.iter_mut().filter(|(name, _)| name == reader).map(|(_, count)| count);
+            of_view.chain(of_derived).for_each(|count| *count += 1);
+        }
+    }
+
+    /// Adds the dead letters of a stored batch, which begins at `first_offset`. `views` are those that it may be set aside for.
+    pub(crate) fn recall(&mut self, source: usize, views: &[usize], first_offset: u64, letters: &[DeadLetter]) {
         for letter in letters {
             let offset = first_offset + u64::from(letter.row);
             let name = match &letter.view {
                 Some(view) => &set_aside_for(view),
                 None => &letter.reason,
             };
-            self.reasons[stream].add(name, offset, &letter.detail);
+            self.reasons[source].add(name, offset, &letter.detail);
             let of_view = views.iter().find(|view| letter.view.as_ref() == Some(&self.views[**view].name));
             if let Some(view) = of_view {
                 self.views[*view].set_aside += 1;

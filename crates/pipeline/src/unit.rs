@@ -9,8 +9,8 @@ use asof_connect::{DeadLetter, ProducerBatch, StoredBatch, StoredVerdict};
 use asof_feature::{Prepared, SetAside, StreamPlan};
 use asof_window::{Rejection, Verdict};
 
-use crate::engine::StreamBatch;
 use crate::error::PipelineError;
+use crate::stream_batch::StreamBatch;
 use crate::submission::{Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission};
 
 /// How much of a dead letter's detail is kept.
@@ -120,6 +120,24 @@ impl Unit {
         // An event cannot have arrived after now: one of the future is judged as that.
         let given = |row: usize| own(row).or(time(row)).map_or(arrived_us, |given_us| given_us.min(arrived_us));
         (0..batch.num_rows()).map(given).collect()
+    }
+
+    /// The greatest event time of its rows up to an instant, in microseconds: those beyond are of the future.
+    pub(crate) fn newest_us(&self, plan: &StreamPlan, known_us: i64) -> Option<i64> {
+        let batches = self.parts.iter().flat_map(|part| part.body.batches());
+        let newest = |batch: &RecordBatch| {
+            let times = batch.column(plan.stream().time_column).as_primitive::<TimestampMicrosecondType>();
+            times.iter().flatten().filter(|time_us| *time_us <= known_us).max()
+        };
+        batches.filter_map(|decoded| newest(&decoded.batch)).max()
+    }
+
+    /// The least event time of the rows that can be read, in microseconds.
+    pub(crate) fn least_us(plan: &StreamPlan, batch: &StreamBatch) -> Option<i64> {
+        let times = batch.batch.column(plan.stream().time_column).as_primitive::<TimestampMicrosecondType>();
+        let is_rejected = |row: &usize| batch.rejected.binary_search_by_key(row, |one| one.row).is_ok();
+        let readable = (0..times.len()).filter(|row| times.is_valid(*row) && !is_rejected(row));
+        readable.map(|row| times.value(row)).min()
     }
 
     /// What the log keeps of the judged unit.

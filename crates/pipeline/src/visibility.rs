@@ -16,15 +16,20 @@ use asof_window::{Accounting, Version};
 pub struct Published {
     /// The version.
     pub version: Version,
-    /// Events judged up to here, of all streams.
+    /// Events judged up to here, of all streams, and versions of all tables.
     pub rows: u64,
-    /// The newest event time over all streams, in microseconds.
+    /// The newest event time over all streams, or over all tables where there is no stream, in microseconds.
     pub newest_us: Option<i64>,
-    /// In the order of the project's streams.
+    /// In the order of the project's streams, and behind them its tables.
     pub streams: Vec<StreamPosition>,
 }
 
 impl Published {
+    /// How many rows came in or were evaluated again up to here.
+    pub(crate) fn changes(&self) -> u64 {
+        self.rows + self.streams.iter().map(|stream| stream.rejoined_rows).sum::<u64>()
+    }
+
     /// The earliest instant that reads of a view over these streams may stand at, the horizon before the least of their
     /// watermarks, and the stream whose that is. `None` while one of them has no watermark.
     pub(crate) fn earliest_of(&self, streams: &[usize], as_of_horizon_us: i64) -> Option<(i64, usize)> {
@@ -36,6 +41,12 @@ impl Published {
         let earliest: Option<Vec<(i64, usize)>> = streams.iter().map(earliest).collect();
         earliest?.into_iter().min()
     }
+
+    /// The event time in microseconds before which no event of these streams comes any more; `None` while one of any age may.
+    pub(crate) fn coming_from(&self, streams: &[usize]) -> Option<i64> {
+        let coming: Option<Vec<i64>> = streams.iter().map(|stream| self.streams[*stream].coming_from_us).collect();
+        coming?.into_iter().min()
+    }
 }
 
 /// How far a stream has come at a version.
@@ -46,14 +57,19 @@ pub struct StreamPosition {
     pub next_offsets: Vec<u64>,
     /// The watermark in microseconds, before the first used event `None`.
     pub watermark_us: Option<i64>,
+    /// The event time in microseconds before which its next events are late, whatever the clock says; before the first used
+    /// event `None`, and while some are held back that cannot be late.
+    pub coming_from_us: Option<i64>,
     /// The newest used event time in microseconds.
     pub newest_us: Option<i64>,
     /// How long the last used event had been on its way, in milliseconds; `None` where the source tells no arrival time.
     pub arrival_lag_ms: Option<i64>,
     /// What became of all arrivals.
     pub accounting: Accounting,
-    /// How many rows each derived stream got of its events, by name.
-    pub derived_rows: Vec<(String, u64)>,
+    /// How many rows each derived stream got of its events, by name. A position is copied with every version, names are not.
+    pub derived_rows: Vec<(Arc<str>, u64)>,
+    /// How many of its events were evaluated again since the start, because a version of a table came after them.
+    pub rejoined_rows: u64,
 }
 
 /// The version that readers see, and the ones being read.

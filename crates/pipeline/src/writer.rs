@@ -1,34 +1,42 @@
-//! What only the writer touches: the streams with their judges and logs, and how far each has come.
+//! What only the writer touches: the sources with their judges and logs, and how far each has come.
+
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::TimestampMicrosecondType;
 use asof_connect::ProducerBatch;
-use asof_feature::{OnlineStream, Prepared};
+use asof_feature::Prepared;
 use asof_window::{Captured, Verdict, Version};
 
-use crate::engine::StreamBatch;
 use crate::key_memory::KeyMemory;
 use crate::settle::Durable;
+use crate::sources::{Preparation, Sources};
+use crate::still_to_come::StillToCome;
+use crate::stream_batch::StreamBatch;
 use crate::stream_log::StreamLog;
 use crate::visibility::{Published, StreamPosition};
 
 /// The writer's side of an engine.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) streams: Vec<OnlineStream>,
-    /// The logs of the streams that have one, once they are open.
+    pub(crate) sources: Sources,
+    /// How many of them are streams: they come first.
+    streams: usize,
+    /// The logs of the sources that have one, once they are open.
     pub(crate) logs: Vec<Option<StreamLog>>,
     pub(crate) positions: Vec<StreamPosition>,
-    /// When each stream last had arrivals, by the wall clock.
-    pub(crate) last_arrivals_us: Vec<Option<i64>>,
+    /// When each source last had arrivals, or the writer began, by the wall clock.
+    pub(crate) last_arrivals_us: Vec<i64>,
     /// The arrival time of the last batches.
     pub(crate) arrived_us: i64,
-    /// By stream: primary keys beyond the judge's memory, where they are remembered and stored.
+    /// By source: primary keys beyond the judge's memory, where they are remembered and stored.
     pub(crate) keys: Vec<Option<KeyMemory>>,
     /// Whether a batch is judged and not yet in the views; left set by a commit that did not come to its end.
     pub(crate) is_torn: bool,
     /// A group that is durable and may be seen once it is known that no other writer has taken over.
     pub(crate) unsettled: Option<Durable>,
+    /// By source: what recovery has still to bring.
+    pub(crate) still_to_come: Vec<StillToCome>,
     version: Version,
     rows_since_sweep: usize,
 }
@@ -37,16 +45,25 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) batch: StreamBatch,
-    pub(crate) prepared: Prepared,
+    pub(crate) preparation: Preparation,
+}
+
+impl Judged {
+    pub(crate) fn prepared(&self) -> &Prepared {
+        self.preparation.prepared()
+    }
 }
 
 impl Writer {
-    pub(crate) fn new(streams: Vec<OnlineStream>, positions: Vec<StreamPosition>) -> Writer {
+    /// A writer that begins at an instant of the wall clock, in microseconds.
+    pub(crate) fn new(sources: Sources, positions: Vec<StreamPosition>, began_us: i64) -> Writer {
         Writer {
-            logs: streams.iter().map(|_| None).collect(),
-            last_arrivals_us: vec![None; streams.len()],
-            keys: streams.iter().map(|_| None).collect(),
-            streams,
+            logs: sources.iter().map(|_| None).collect(),
+            last_arrivals_us: vec![began_us; sources.len()],
+            keys: sources.iter().map(|_| None).collect(),
+            still_to_come: sources.iter().map(|_| StillToCome::default()).collect(),
+            streams: (0..sources.len()).take_while(|source| !sources.is_table(*source)).count(),
+            sources,
             positions,
             arrived_us: i64::MIN,
             is_torn: false,
@@ -83,14 +100,48 @@ impl Writer {
         self.logs[stream].as_mut().map_or_else(Vec::new, |log| log.producers.take(what))
     }
 
-    /// Notes what a batch did to its stream's position.
-    pub(crate) fn note(&mut self, batch: &StreamBatch, prepared: &Prepared, arrived_us: i64) {
-        self.last_arrivals_us[batch.stream] = Some(arrived_us);
+    /// What joins hold together breaks together: a judge or held rows that know more than a log does would answer for others.
+    pub(crate) fn break_connected(&mut self) {
+        for source in 0..self.logs.len() {
+            let Some(detail) = self.logs[source].as_ref().and_then(StreamLog::broken_detail) else { continue };
+            let connected = self.sources.connected(source);
+            for other in connected.iter().copied().filter(|_| connected.len() > 1) {
+                if let Some(log) = &mut self.logs[other] {
+                    log.break_beside(&detail);
+                }
+            }
+        }
+    }
+
+    /// Whether a source that is not in a log may not go on: joins connect it with events or versions that are prepared and
+    /// that no read sees yet, or ever will.
+    pub(crate) fn has_to_wait(&self, source: usize) -> bool {
+        let connected = self.sources.connected(source);
+        let is_broken = |other: &usize| self.logs[*other].as_ref().is_some_and(StreamLog::is_broken);
+        connected.len() > 1 && (self.unsettled.is_some() || connected.iter().any(is_broken))
+    }
+
+    /// Holds a group back. Its histories were held against the sessions of before: of its streams none is dropped meanwhile.
+    pub(crate) fn hold_back(&mut self, durable: Durable) {
+        durable.streams().for_each(|stream| self.positions[stream].coming_from_us = None);
+        self.unsettled = Some(durable);
+    }
+
+    /// Notes what a batch did to the position of its source and, by joins, to those of others.
+    pub(crate) fn note(&mut self, judged: &Judged, arrived_us: i64) {
+        for (stream, rejoined) in judged.preparation.rejoined() {
+            self.positions[*stream].rejoined_rows += rejoined.row_count() as u64;
+        }
+        self.note_batch(&judged.batch, judged.prepared(), arrived_us);
+    }
+
+    fn note_batch(&mut self, batch: &StreamBatch, prepared: &Prepared, arrived_us: i64) {
+        self.last_arrivals_us[batch.stream] = arrived_us;
         self.rows_since_sweep += batch.offsets.len();
         self.note_position(batch.stream);
         let last_used = prepared.verdicts().iter().rposition(|verdict| *verdict == Verdict::Used);
         if let (Some(arrived), Some(row)) = (&batch.arrived, last_used) {
-            let times = batch.batch.column(self.streams[batch.stream].plan().stream().time_column);
+            let times = batch.batch.column(self.sources[batch.stream].plan().stream().time_column);
             let time_us = times.as_primitive::<TimestampMicrosecondType>().value(row);
             self.positions[batch.stream].arrival_lag_ms = lag_ms(arrived, row, time_us);
         }
@@ -98,22 +149,29 @@ impl Writer {
 
     /// Notes how far a stream has come.
     pub(crate) fn note_position(&mut self, stream: usize) {
-        let position = &mut self.positions[stream];
-        let stream = &self.streams[stream];
+        let (position, still_to_come) = (&mut self.positions[stream], &self.still_to_come[stream]);
+        let stream = &self.sources[stream];
         let next_offsets: Vec<u64> = stream.arrived().map(|(_, count)| count).collect();
         // Before the first arrival no partition is known, and the position stays at its beginning.
         if !next_offsets.is_empty() {
             position.next_offsets = next_offsets;
         }
+        position.coming_from_us = still_to_come.coming_from_us(stream.watermark_us());
         position.watermark_us = position.watermark_us.max(stream.watermark_us());
         position.newest_us = stream.newest_us();
         position.accounting = stream.accounting();
-        let derived = stream.derived().iter().zip(stream.derived_rows());
-        position.derived_rows = derived.map(|(stream, rows)| (stream.name.clone(), *rows)).collect();
+        if position.derived_rows.len() != stream.derived().len() {
+            let named = stream.derived().iter().map(|derived| (Arc::from(derived.name.as_str()), 0));
+            position.derived_rows = named.collect();
+        }
+        let counts = position.derived_rows.iter_mut().zip(stream.derived_rows());
+        counts.for_each(|((_, known), rows)| *known = *rows);
     }
 
     pub(crate) fn published(&self) -> Published {
-        let newest_us = self.positions.iter().filter_map(|position| position.newest_us).max();
+        // The event clock is that of events, where there are any streams.
+        let moving = if self.streams > 0 { &self.positions[..self.streams] } else { &self.positions[..] };
+        let newest_us = moving.iter().filter_map(|position| position.newest_us).max();
         let rows = self.positions.iter().map(|position| position.accounting.total()).sum();
         Published { version: self.version, rows, newest_us, streams: self.positions.clone() }
     }

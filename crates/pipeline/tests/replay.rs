@@ -104,6 +104,34 @@ fn shuffled(rows: i64) -> Vec<i64> {
     (0..rows).map(|row| row * 7_919 % rows).collect()
 }
 
+/// By the system clock a file that has ended is idle, also one that never had a row: a view over both files lets go.
+#[test]
+fn regression_a_file_without_rows_holds_nothing_of_a_union() {
+    let file = |name: &str, format: &str| {
+        format!(
+            "CREATE STREAM {name} (k BIGINT NOT NULL, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+             WITH (connector = 'file', path = '{name}.{format}', format = '{format}', timestamp_unit = 'us');"
+        )
+    };
+    let view = "CREATE STREAM both AS SELECT k, ts FROM e UNION ALL SELECT k, ts FROM f;
+        CREATE FEATURE VIEW v AS SELECT k, count(*) OVER s AS n FROM both
+        WINDOW s AS (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW);";
+    let sql = file("e", "jsonl") + &file("f", "csv") + view;
+    let running = Running::new(&sql, &[line(1, 10), line(2, 20)], Clock::System);
+    std::fs::write(running.folder.path().join("f.csv"), "k,ts\n").unwrap();
+    let held = || running.engine.view_statistics(0).held.events;
+    let seen = running.during(|| {
+        running.wait(|| running.engine.phase() == Phase::Done);
+        let before = held();
+        running.wall_us.fetch_add(2 * 60 * SECOND_US, Ordering::Relaxed);
+        running.wait(|| running.engine.published().streams[0].watermark_us > Some(HOUR_US));
+        running.wait(|| held() == 0);
+        (before, running.engine.derived_statistics(0).watermark_us)
+    });
+    assert_eq!(seen.0, (2, Some(1_000 * HOUR_US + 2 * 60 * SECOND_US)));
+    seen.1.unwrap();
+}
+
 const IN_MICROSECONDS: &str = ", timestamp_unit = 'us'";
 
 #[test]

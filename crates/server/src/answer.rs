@@ -5,9 +5,11 @@
 //!  "position":{"transactions":[1042]},"streams":{"transactions":{"watermark":"…","newest_event":"…","arrival_lag_ms":2}}}
 //! ```
 
+use std::sync::Arc;
+
 use arrow::array::BooleanArray;
 use asof_connect::{write_instant, write_json_text, write_json_value};
-use asof_definition::{FeatureService, FeatureView, Project};
+use asof_definition::{FeatureService, FeatureView, Stream};
 use asof_pipeline::{Published, ServiceAnswers, StreamPosition};
 
 /// A value takes about so many bytes.
@@ -27,28 +29,28 @@ pub(crate) struct AnswerLayout {
     streams: Vec<StreamLabel>,
 }
 
-/// A stream that is read.
+/// A stream or table that is read.
 #[derive(Debug)]
 struct StreamLabel {
-    /// Index into the project's streams.
+    /// Index into the engine's sources.
     index: usize,
     /// `"transactions":`
     name: Vec<u8>,
 }
 
 impl AnswerLayout {
-    pub(crate) fn of_service(project: &Project, service: &FeatureService, streams: &[usize]) -> AnswerLayout {
+    pub(crate) fn of_service(sources: &[Arc<Stream>], service: &FeatureService, streams: &[usize]) -> AnswerLayout {
         let columns = service.features.iter().map(|feature| feature.name.as_str());
-        AnswerLayout::new(project, ("service", &service.name), columns, &join_names(service), streams)
+        AnswerLayout::new(sources, ("service", &service.name), columns, &join_names(service), streams)
     }
 
-    pub(crate) fn of_view(project: &Project, view: &FeatureView, streams: &[usize]) -> AnswerLayout {
+    pub(crate) fn of_view(sources: &[Arc<Stream>], view: &FeatureView, streams: &[usize]) -> AnswerLayout {
         let columns = view.features.iter().map(|feature| feature.name.as_str());
-        AnswerLayout::new(project, ("view", &view.name), columns, &[view.name.as_str()], streams)
+        AnswerLayout::new(sources, ("view", &view.name), columns, &[view.name.as_str()], streams)
     }
 
     fn new<'n>(
-        project: &Project,
+        sources: &[Arc<Stream>],
         (kind, name): (&str, &str),
         columns: impl Iterator<Item = &'n str>,
         known: &[&str],
@@ -61,7 +63,7 @@ impl AnswerLayout {
         let mut titles = b"\",\"columns\":".to_vec();
         write_list(&mut titles, columns, |out, name| write_json_text(name, out));
         titles.extend_from_slice(b",\"rows\":");
-        let stream = |index: &usize| StreamLabel { index: *index, name: label(&project.streams[*index].name) };
+        let stream = |index: &usize| StreamLabel { index: *index, name: label(&sources[*index].name) };
         AnswerLayout {
             head,
             columns: titles,

@@ -196,7 +196,7 @@ impl App {
 
     /// ``transactions: 41 % read, 1042 rows taken in``, for streams that readiness waits for.
     fn progress(&self) -> String {
-        let streams = self.engine.project().streams.iter().enumerate().filter_map(|(index, stream)| {
+        let streams = self.engine.sources().iter().enumerate().filter_map(|(index, stream)| {
             let replay = self.engine.stream_statistics(index).replay;
             let percent = (replay.bytes_read.saturating_mul(100)).checked_div(replay.bytes).unwrap_or(0);
             let words = format!("{}: {percent} % read, {} rows taken in", stream.name, replay.rows_taken);

@@ -27,8 +27,7 @@ pub(crate) struct Asked {
 
 /// Reads what the head asks for.
 pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Problem> {
-    let streams = &app.engine.project().streams;
-    let (stream, reader) = match streams.iter().position(|stream| stream.name == name) {
+    let (stream, reader) = match app.engine.sources().iter().position(|stream| stream.name == name) {
         Some(stream) => (stream, None),
         None => (source_of(app.engine.project(), name)?, Some(name.to_owned())),
     };
@@ -74,7 +73,7 @@ pub(crate) fn page(engine: &Engine, asked: Asked) -> Result<Vec<u8>, Problem> {
         Problem::internal()
     })?;
     let page = page.map_err(problem_of)?;
-    let source = &engine.project().streams[asked.stream].name;
+    let source = &engine.sources()[asked.stream].name;
     let stream = asked.query.reader.as_ref().unwrap_or(source);
     Ok(json!({"stream": stream, "dead_letters": letters(&page), "next": page.next_offset}).to_string().into_bytes())
 }

@@ -50,12 +50,13 @@ pub(crate) struct EventCall {
 
 impl EventCall {
     pub(crate) fn read(app: &App, name: &str, head: &Parts) -> Result<EventCall, Problem> {
-        let streams = &app.engine.project().streams;
-        let Some(stream) = streams.iter().position(|stream| stream.name == name) else {
+        let sources = app.engine.sources();
+        let Some(stream) = sources.iter().position(|stream| stream.name == name) else {
             return Err(no_door(app.engine.project(), name));
         };
-        if let Connector::File(_) = streams[stream].connector {
-            return Err(Problem::invalid(format!("stream `{name}` reads a file and takes no events over HTTP"))
+        if let Connector::File(_) = sources[stream].connector {
+            let kind = if app.engine.is_table(stream) { "table" } else { "stream" };
+            return Err(Problem::invalid(format!("{kind} `{name}` reads a file and takes no events over HTTP"))
                 .hint("declare it without a connector: then it is stored, and fed by this call"));
         }
         Ok(EventCall {
@@ -88,14 +89,14 @@ impl EventCall {
 
     /// The events and where their answer will come; `None` if there are none.
     fn submission(self, app: &App, body: Bytes) -> Result<Option<(Submission, Outcome)>, Problem> {
-        let stream = &app.engine.project().streams[self.stream];
+        let stream = app.engine.stored_form(self.stream);
         let batch_key = self.batch_key.map(|name| BatchKey::of(name, &body));
         let limits = BodyLimits { rows_max: ROWS_MAX };
         let bytes = body;
         let (events, manner) = match &self.arrival_column {
-            None => (EventBody::read(bytes, self.form, stream, limits).map_err(body_problem)?, self.manner),
+            None => (EventBody::read(bytes, self.form, &stream, limits).map_err(body_problem)?, self.manner),
             Some(column) => {
-                let read = EventBody::read_with_arrivals(bytes, self.form, stream, column, limits);
+                let read = EventBody::read_with_arrivals(bytes, self.form, &stream, column, limits);
                 let (events, arrived) = read.map_err(body_problem)?;
                 (events, Manner::History { arrived: Some(arrived) })
             }
@@ -235,6 +236,9 @@ pub(crate) fn problem_of(error: IngestError) -> Problem {
         }
         IngestError::TakenOver => problem(Kind::Unavailable).hint("send events to the one that took over"),
         IngestError::NotNow { .. } => problem(Kind::Unavailable).hint("come again in a second"),
+        IngestError::OutOfReach { .. } => {
+            problem(Kind::OutOfReach).hint("load in the order of event time, tables before the streams that join them, and all before live events")
+        }
         IngestError::KeyOfAnother { .. } => {
             problem(Kind::Unanswerable).hint("name every batch anew; only the same bytes sent again have the same key")
         }

@@ -26,18 +26,28 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 28] = [
+const DESCRIBED: [(&str, &str); 35] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
     ("asof_stream_bytes_total", "Bytes of events that came in by stream, decoded."),
     ("asof_stream_arrival_lag_seconds", "How long the last used event had been on its way."),
+    ("asof_stream_held_rows", "Rows held because a late version of a joined table may change them."),
+    ("asof_stream_rejoined_rows_total", "Rows evaluated again because a version of a table came after them."),
+    ("asof_table_keys", "Keys with versions that joins look up."),
+    ("asof_table_versions", "Versions that some lookup may still find, delete markers too."),
+    ("asof_table_bytes", "Memory of the versions that joins look up."),
     ("asof_derived_rows_total", "Rows of a derived stream, since it is computed as it is now."),
+    ("asof_derived_watermark_timestamp_seconds", "The least watermark of its sources; none while one has none."),
     ("asof_derived_set_aside_total", "Events set aside because an expression of the derived stream failed on them."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
+    (
+        "asof_dead_letters_left_out_total",
+        "Dead letters of views that are not in the log: the disk had no room for them.",
+    ),
     ("asof_ingest_queue_bytes", "Bytes of events that wait to be taken in."),
     ("asof_ingest_refused_total", "Batches refused, by reason: queue, state, keys, disk, broken, generation, other."),
-    ("asof_state_bytes", "Memory of all views and of the keys remembered for duplicates."),
+    ("asof_state_bytes", "Memory of all views, of versions of tables and of the keys remembered for duplicates."),
     ("asof_state_limit_bytes", "What they may take."),
     ("asof_checkpoint_bytes", "Bytes of the newest checkpoint, with what it builds on."),
     ("asof_checkpoint_age_seconds", "How long ago the newest checkpoint was cut."),
@@ -119,14 +129,20 @@ impl Measures {
 
     /// The Prometheus text.
     pub(crate) fn text(&self, engine: &Engine, traffic: &Traffic, connections: &Connections) -> String {
-        for (stream, position) in engine.project().streams.iter().zip(&engine.published().streams) {
+        for (stream, position) in engine.sources().iter().zip(&engine.published().streams) {
             self.tell_stream(&stream.name, position);
+        }
+        if !engine.project().tables.is_empty() {
+            self.tell_tables(engine);
         }
         for (index, derived) in engine.project().derived.iter().enumerate() {
             let statistics = engine.derived_statistics(index);
             let label = || vec![Label::new("stream", derived.name.clone())];
             self.counter("asof_derived_rows_total", label()).absolute(statistics.rows);
             self.counter("asof_derived_set_aside_total", label()).absolute(statistics.set_aside);
+            if let Some(us) = statistics.watermark_us {
+                self.gauge("asof_derived_watermark_timestamp_seconds", label()).set(us as f64 / 1e6);
+            }
         }
         for (index, view) in engine.project().views.iter().enumerate() {
             let statistics = engine.view_statistics(index);
@@ -155,6 +171,23 @@ impl Measures {
         text
     }
 
+    /// What tables hold, and streams for their late versions.
+    fn tell_tables(&self, engine: &Engine) {
+        for (index, table) in engine.project().tables.iter().enumerate() {
+            let held = engine.table_statistics(index).held;
+            let label = || vec![Label::new("table", table.name().to_owned())];
+            self.gauge("asof_table_keys", label()).set(held.keys as f64);
+            self.gauge("asof_table_versions", label()).set(held.versions as f64);
+            self.gauge("asof_table_bytes", label()).set(held.bytes as f64);
+        }
+        for (index, stream) in engine.project().streams.iter().enumerate() {
+            let statistics = engine.stream_statistics(index);
+            let label = || vec![Label::new("stream", stream.name.clone())];
+            self.gauge("asof_stream_held_rows", label()).set(statistics.held_rows as f64);
+            self.counter("asof_stream_rejoined_rows_total", label()).absolute(statistics.position.rejoined_rows);
+        }
+    }
+
     /// What there is to tell where events are stored.
     fn tell_storage(&self, engine: &Engine) {
         let seconds = |us: i64| us as f64 / 1e6;
@@ -162,6 +195,7 @@ impl Measures {
             let label = || vec![Label::new("stream", storage.stream.clone())];
             self.gauge("asof_log_bytes", label()).set(storage.log_bytes as f64);
             self.counter("asof_stream_bytes_total", label()).absolute(storage.received_bytes);
+            self.counter("asof_dead_letters_left_out_total", label()).absolute(storage.letters_left_out);
         }
         self.gauge("asof_ingest_queue_bytes", Vec::new()).set(engine.intake().waiting_bytes() as f64);
         for (reason, count) in engine.ingest_measures().refused.counts() {

@@ -10,12 +10,13 @@ use crate::example::{example_key, example_request};
 use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
 
-/// All objects: streams, derived ones after the others, then views, then services.
+/// All objects: streams, derived ones after the others, then tables, then views, then services.
 pub(crate) fn all(engine: &Engine) -> Value {
     let project = engine.project();
     let published = engine.published();
     let streams = (0..project.streams.len()).map(|index| stream(engine, &published, index));
     let derived = (0..project.derived.len()).map(|index| derived(engine, &published, index));
+    let tables = (0..project.tables.len()).map(|index| table(engine, &published, index));
     let views = (0..project.views.len()).map(|index| view(engine, index));
     let services = (0..project.services.len()).map(|index| service(engine, index));
     let now_us = match engine.settings().clock {
@@ -29,7 +30,7 @@ pub(crate) fn all(engine: &Engine) -> Value {
         "storage": storage(engine),
         "ready": engine.is_ready(),
         "version": published.version.0,
-        "objects": streams.chain(derived).chain(views).chain(services).collect::<Vec<_>>(),
+        "objects": streams.chain(derived).chain(tables).chain(views).chain(services).collect::<Vec<_>>(),
     })
 }
 
@@ -62,6 +63,9 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
     if let Some(index) = project.derived.iter().position(|stream| stream.name == name) {
         return Ok(derived(engine, &engine.published(), index));
     }
+    if let Some(index) = project.tables.iter().position(|table| table.name() == name) {
+        return Ok(table(engine, &engine.published(), index));
+    }
     if let Some(index) = project.views.iter().position(|view| view.name == name) {
         return Ok(view(engine, index));
     }
@@ -89,7 +93,7 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
     let positions = statistics
         .sources
         .iter()
-        .map(|source| (project.streams[*source].name.clone(), json!(published.streams[*source].next_offsets)));
+        .map(|source| (engine.sources()[*source].name.clone(), json!(published.streams[*source].next_offsets)));
     json!({
         "kind": "stream",
         "name": stream.name,
@@ -105,12 +109,31 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
 }
 
 fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
-    let stream = &engine.project().streams[index];
+    let mut told = arriving(engine, published, index);
+    told["kind"] = json!("stream");
+    if !engine.project().tables.is_empty() {
+        told["held_rows"] = json!(engine.stream_statistics(index).held_rows);
+    }
+    told
+}
+
+/// The stream of a table's versions, and what is held of them.
+fn table(engine: &Engine, published: &Published, index: usize) -> Value {
+    let mut told = arriving(engine, published, engine.source_of_table(index));
+    let held = engine.table_statistics(index).held;
+    told["kind"] = json!("table");
+    told["held"] = json!({"keys": held.keys, "versions": held.versions, "rows": held.rows, "bytes": held.bytes});
+    told
+}
+
+/// What arrives from outside, by its place among the sources.
+fn arriving(engine: &Engine, published: &Published, index: usize) -> Value {
+    let stream = &engine.sources()[index];
     let statistics = engine.stream_statistics(index);
     let position = &published.streams[index];
     let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
     json!({
-        "kind": "stream",
+        "kind": null,
         "name": stream.name,
         "reads": [],
         "columns": stream.columns.iter().map(column_not_null).collect::<Vec<_>>(),
@@ -184,7 +207,7 @@ fn view(engine: &Engine, index: usize) -> Value {
     json!({
         "kind": "feature view",
         "name": view.name,
-        "reads": [view.stream.name],
+        "reads": view.reads(),
         "key": key.collect::<Vec<_>>(),
         "features": features(&view.features),
         "entities": statistics.held.entities,

@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document of this project: a path for each service and view, with the types of its columns.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use asof_definition::{Connector, Feature, Stream};
 use asof_expression::type_name;
@@ -26,7 +28,9 @@ pub(crate) fn document(engine: &Engine) -> Value {
         let asked = Asked { kind: "view", name: &view.name, columns, features: &view.features };
         paths.insert(asked.path(), asked.operation(example_key(engine, index)));
     }
-    paths.extend(project.streams.iter().flat_map(|stream| stored_paths(stream)));
+    let tables = project.tables.iter().map(|table| &table.versions);
+    paths.extend(project.streams.iter().chain(tables).flat_map(|stream| stored_paths(stream)));
+    paths.extend(project.derived.iter().filter_map(derived_path));
     paths.extend(fixed_paths());
     json!({
         "openapi": "3.1.0",
@@ -102,8 +106,6 @@ fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
     if !matches!(stream.connector, Connector::Log(_)) {
         return Vec::new();
     }
-    let path = |call: &str| format!("/v1/streams/{}/{call}", path_segment(&stream.name));
-    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
     let claim = || json!({"type": "boolean"});
     let mut events = json!({"post": {
         "operationId": format!("events_{}", stream.name),
@@ -117,14 +119,52 @@ fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
     let nothing_counts = json!({"description": "no row was used or a duplicate, or an error",
         "content": {"application/json": {"schema": {"anyOf": [receipt(), {"$ref": "#/components/schemas/Error"}]}}}});
     events["post"]["responses"]["422"] = nothing_counts;
+    vec![(stream_path(stream, "events"), events), dead_letters_path(stream)]
+}
+
+/// The dead letters of a derived stream whose events all come from one stream that is stored; those of others are among the
+/// letters of its sources.
+fn derived_path(stream: &Arc<Stream>) -> Option<(String, Value)> {
+    match &stream.sources()[..] {
+        [source] if matches!(source.connector, Connector::Log(_)) => Some(dead_letters_path(stream)),
+        _ => None,
+    }
+}
+
+fn dead_letters_path(stream: &Stream) -> (String, Value) {
     let number = || json!({"type": "integer", "minimum": 0});
+    let text = || json!({"type": "string"});
+    let letter = json!({
+        "type": "object",
+        "required": ["partition", "offset", "arrived", "reason", "view", "detail", "event", "event_is_cut"],
+        "properties": {
+            "partition": number(), "offset": number(), "arrived": {"type": "string", "format": "date-time"},
+            "reason": text(), "detail": text(), "event": text(), "event_is_cut": {"type": "boolean"},
+            "view": {"type": ["string", "null"],
+                "description": "The one view or derived stream that it was set aside for; null: for all of them."},
+        },
+    });
+    let page = json!({
+        "type": "object",
+        "required": ["stream", "dead_letters", "next"],
+        "properties": {"stream": text(), "dead_letters": {"type": "array", "items": letter},
+            "next": {"type": ["integer", "null"], "minimum": 0}},
+    });
     let letters = json!({"get": {
         "operationId": format!("dead_letters_{}", stream.name),
         "summary": format!("Events of stream `{}` that were set aside, and why.", stream.name),
-        "parameters": [query("from", number()), query("reason", json!({"type": "string"})), query("limit", number())],
-        "responses": responses(&json!({"type": "object", "required": ["stream", "dead_letters", "next"]})),
+        "parameters": [query("from", number()), query("reason", text()), query("limit", number())],
+        "responses": responses(&page),
     }});
-    vec![(path("events"), events), (path("dead-letters"), letters)]
+    (stream_path(stream, "dead-letters"), letters)
+}
+
+fn stream_path(stream: &Stream, call: &str) -> String {
+    format!("/v1/streams/{}/{call}", path_segment(&stream.name))
+}
+
+fn query(name: &str, schema: Value) -> Value {
+    json!({"name": name, "in": "query", "schema": schema})
 }
 
 fn event_bodies(stream: &Stream) -> Value {
@@ -231,4 +271,31 @@ fn schemas() -> Value {
             },
         }}},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use asof_definition::SourceFile;
+
+    #[test]
+    fn regression_derived_streams_of_one_stored_stream_have_dead_letters() {
+        let stream = |name: &str, with: &str| {
+            format!("CREATE STREAM {name} (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts){with};\n")
+        };
+        let read = " WITH (connector = 'file', path = 'b.csv', format = 'csv')";
+        let derived = "
+            CREATE STREAM of_one AS SELECT id, ts FROM a;
+            CREATE STREAM of_that AS SELECT id, ts FROM of_one WHERE id > 1;
+            CREATE STREAM of_a_file AS SELECT id, ts FROM b;
+            CREATE STREAM of_two AS SELECT id, ts FROM a UNION ALL SELECT id, ts FROM c;";
+        let text = stream("a", "") + &stream("b", read) + &stream("c", "") + derived;
+        let project = asof_definition::check(&[SourceFile { name: "p.sql".to_owned(), text }]).unwrap();
+        let paths: Vec<String> = project.derived.iter().filter_map(derived_path).map(|(path, _)| path).collect();
+        assert_eq!(paths, ["/v1/streams/of_one/dead-letters", "/v1/streams/of_that/dead-letters"]);
+        let (_, call) = derived_path(&project.derived[0]).unwrap();
+        let letter =
+            &call["get"]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["dead_letters"];
+        assert_eq!(letter["items"]["properties"]["view"]["type"], json!(["string", "null"]));
+    }
 }

@@ -9,6 +9,8 @@ pub(crate) enum Kind {
     Invalid,
     /// Mend the request: it is well said, and yet has no answer.
     Unanswerable,
+    /// Leave these events out: they are older than what joins or sessions still hold.
+    OutOfReach,
     /// Ask for what there is.
     NotFound,
     /// Ask for less at once.
@@ -33,13 +35,21 @@ pub(crate) struct Problem {
 
 impl Kind {
     /// Each name once.
-    pub(crate) const ALL: [Kind; 6] =
-        [Kind::Invalid, Kind::NotFound, Kind::TooLarge, Kind::TooMany, Kind::Unavailable, Kind::Internal];
+    pub(crate) const ALL: [Kind; 7] = [
+        Kind::Invalid,
+        Kind::OutOfReach,
+        Kind::NotFound,
+        Kind::TooLarge,
+        Kind::TooMany,
+        Kind::Unavailable,
+        Kind::Internal,
+    ];
 
     /// The name on the wire.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Invalid | Kind::Unanswerable => "invalid_request",
+            Kind::OutOfReach => "out_of_reach",
             Kind::NotFound => "not_found",
             Kind::TooLarge => "too_large",
             Kind::TooMany => "too_many_requests",
@@ -53,7 +63,7 @@ impl Kind {
             Kind::Invalid => 400,
             Kind::NotFound => 404,
             Kind::TooLarge => 413,
-            Kind::Unanswerable => 422,
+            Kind::Unanswerable | Kind::OutOfReach => 422,
             Kind::TooMany => 429,
             Kind::Unavailable | Kind::Internal => 503,
         }

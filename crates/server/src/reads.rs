@@ -106,6 +106,8 @@ fn problem_of(error: ReadError, as_of_us: i64) -> Problem {
             .hint("leave the row out, or guard the expression in the SQL: nullif(…, 0), CASE, TRY_CAST"),
         ReadError::Overtaken { .. } => Problem::new(Kind::Unavailable, error.to_string())
             .hint("ask for fewer rows at once, or come again when less comes in"),
+        ReadError::TooLarge { .. } => Problem::new(Kind::TooLarge, error.to_string())
+            .hint("ask for fewer rows at once, or for features of shorter lists and texts"),
         ReadError::Feature(defect) => {
             tracing::error!(%defect, "a read failed");
             Problem::internal()

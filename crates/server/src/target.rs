@@ -68,9 +68,10 @@ fn find(targets: &HashMap<String, Arc<Target>>, kind: &str, name: &str) -> Resul
     })
 }
 
-/// The names of all streams, derived or not.
+/// The names of all streams, derived or not, and of tables, which are streams of versions.
 pub(crate) fn stream_names(project: &Project) -> Vec<&str> {
-    project.streams.iter().chain(&project.derived).map(|stream| stream.name.as_str()).collect()
+    let streams = project.streams.iter().chain(&project.derived).map(|stream| stream.name.as_str());
+    streams.chain(project.tables.iter().map(|table| table.name())).collect()
 }
 
 /// `unknown feature view`, and what was meant perhaps.
@@ -91,12 +92,12 @@ impl Target {
             name: column.name.clone(),
             data_type: column.data_type.clone(),
         };
-        let streams = engine.reading().streams_of_service(index);
+        let sources = engine.reading().sources_of_service(index);
         Ok(Target {
             place: Place::Service(index),
             request: RequestColumns::new(service.request.iter().map(wanted).collect())?,
             features: service.features.len(),
-            layout: AnswerLayout::of_service(engine.project(), service, &streams),
+            layout: AnswerLayout::of_service(engine.sources(), service, &sources),
         })
     }
 
@@ -106,12 +107,12 @@ impl Target {
             name: part.name.clone(),
             data_type: part.expression.data_type().clone(),
         };
-        let streams = engine.reading().streams_of_view(index);
+        let sources = engine.reading().sources_of_view(index);
         Ok(Target {
             place: Place::View(index),
             request: RequestColumns::new(view.key.iter().map(wanted).collect())?,
             features: view.features.len(),
-            layout: AnswerLayout::of_view(engine.project(), view, &streams),
+            layout: AnswerLayout::of_view(engine.sources(), view, &sources),
         })
     }
 

@@ -17,9 +17,11 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::DataType;
 use asof_window::{Answers, KeyEncoder, Keys, Program, ReadPoint, SortedEvents, TieBreak, Version, WindowState};
 
+mod chance;
 mod many_accounts;
 mod ten_features;
-use ten_features::{MINUTE_US, Random, ten_features};
+use chance::{MINUTE_US, Random};
+use ten_features::ten_features;
 
 /// The allocator of the `asof` binary.
 #[global_allocator]

@@ -285,20 +285,24 @@ impl Accumulator {
                 Picked::Key(key) => column.text(key),
                 _ => column.null(),
             },
-            Accumulator::WordTally(tally) => answer_tally(tally, function, column, |key, column| {
-                column.word(value_word(slot, *key));
-            }),
-            Accumulator::WideTally(tally) => answer_tally(tally, function, column, |key, column| column.wide(*key)),
-            Accumulator::TextTally(tally) => answer_tally(tally, function, column, |key, column| column.text(key)),
+            Accumulator::WordTally(tally) => {
+                return answer_tally(tally, function, column, |key, column| column.word(value_word(slot, *key)));
+            }
+            Accumulator::WideTally(tally) => {
+                return answer_tally(tally, function, column, |key, column| column.wide(*key));
+            }
+            Accumulator::TextTally(tally) => {
+                return answer_tally(tally, function, column, |key, column| column.text(key));
+            }
             Accumulator::Registers(registers) => column.word(registers.estimate()),
             Accumulator::Buckets(buckets) => {
                 let Function::ApproxQuantile(q) = function else { unreachable!("buckets answer {function:?}") };
                 answer_double(buckets.quantile(q), column);
             }
-            Accumulator::Recency(recency) => column.list(|items| {
+            Accumulator::Recency(recency) => {
                 let Function::LastDistinct(n) = function else { unreachable!("recency answers {function:?}") };
-                recency.last(n).for_each(|index| answer_value(slot, events, Some(index), items));
-            }),
+                return column.list(recency.last(n), |index, items| answer_value(slot, events, Some(index), items));
+            }
             Accumulator::Bools { truths: 0, falsehoods: 0 } => column.null(),
             Accumulator::Bools { truths, falsehoods } => column.word(i64::from(match function {
                 Function::BoolAnd => *falsehoods == 0,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 
+use crate::bound::Bound;
+
 /// An aggregate function over a window frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
@@ -78,6 +80,8 @@ pub enum Function {
     ApproxCountDistinct,
     /// `approx_quantile(x, q)`, 0 ≤ q ≤ 1.
     ApproxQuantile(f64),
+    /// A bound of the frame's group window: no call in SQL, but a column that the window has. NULL where there is no window.
+    WindowBound(Bound),
 }
 
 /// Names as SQL spells them, in the order of the reference page.
@@ -149,6 +153,7 @@ impl Function {
             Function::LastDistinct(_) => "last_distinct",
             Function::ApproxCountDistinct => "approx_count_distinct",
             Function::ApproxQuantile(_) => "approx_quantile",
+            Function::WindowBound(bound) => bound.name(),
         }
     }
 
@@ -165,7 +170,8 @@ impl Function {
 
     /// Whether `FILTER (WHERE …)` may be written after it.
     pub fn takes_filter(&self) -> bool {
-        !matches!(self, Function::FirstValue | Function::LastValue | Function::NthValue(_))
+        use Function::*;
+        !matches!(self, FirstValue | LastValue | NthValue(_) | WindowBound(_))
     }
 
     /// Whether it takes a second number from each event: the x of `corr(y, x)`.
@@ -213,6 +219,7 @@ impl Function {
             TopK(_) | LastDistinct(_) => Some(DataType::new_list(argument.clone(), true)),
             Histogram => Some(map_of_counts(argument)),
             BoolAnd | BoolOr => (*argument == DataType::Boolean).then_some(DataType::Boolean),
+            WindowBound(_) => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
         }
     }
 }

@@ -1,4 +1,8 @@
 //! The answers of reads, gathered column by column: one Arrow array for each aggregate call of a program.
+//!
+//! The list or map of one read is bounded in values and in bytes of text ([`ANSWER_ITEMS_MAX`], [`ANSWER_TEXT_BYTES_MAX`]):
+//! beyond that the read of this call fails, whatever else is in the batch. How many reads go into one batch is the caller's
+//! to bound, by [`Answers::text_bytes`].
 
 use std::sync::Arc;
 
@@ -12,11 +16,18 @@ use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use crate::program::{Call, Program};
 
+/// The most values that one answer holds: of a list, or different ones of a histogram.
+pub const ANSWER_ITEMS_MAX: usize = 10_000;
+/// The most bytes that the texts of one list or map take, also those of VARBINARY: 4 MiB.
+pub const ANSWER_TEXT_BYTES_MAX: usize = 4 << 20;
+
 /// Why an aggregate has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The total does not fit the type of the answer.
     OutOfRange,
+    /// A list or map of more values than [`ANSWER_ITEMS_MAX`], or of longer texts than [`ANSWER_TEXT_BYTES_MAX`].
+    TooLarge,
 }
 
 /// An aggregate that failed in one read.
@@ -134,7 +145,7 @@ impl AnswerColumn {
                 Values::Lists { offsets: vec![0], items: Box::new(AnswerColumn::new(item.data_type(), rows)) }
             }
             DataType::Map(entries, _) => {
-                let keys = Box::new(AnswerColumn::new(key_type(entries), rows));
+                let keys = Box::new(AnswerColumn::new(fields_of(entries)[0].data_type(), rows));
                 Values::Maps { offsets: vec![0], keys, counts: Vec::with_capacity(rows) }
             }
             _ => Values::Words(Vec::with_capacity(rows)),
@@ -160,7 +171,7 @@ impl AnswerColumn {
             Values::Words(words) => words.push(0),
             Values::Wides(wides) => wides.push(0),
             Values::Texts { offsets, bytes } => offsets.push(offset(bytes.len())),
-            Values::Lists { offsets, items } => offsets.push(offset(items.nulls.len())),
+            Values::Lists { offsets, items } => offsets.push(offset(items.len())),
             Values::Maps { offsets, counts, .. } => offsets.push(offset(counts.len())),
         }
     }
@@ -195,24 +206,77 @@ impl AnswerColumn {
         }
     }
 
-    /// Answers with the list of what `fill` answers to the column of items; with NULL if that is nothing.
-    pub(crate) fn list(&mut self, fill: impl FnOnce(&mut AnswerColumn)) {
-        if let Values::Lists { offsets, items } = &mut self.values {
-            let before = items.nulls.len();
-            fill(items);
-            self.nulls.append(items.nulls.len() > before);
-            offsets.push(offset(items.nulls.len()));
+    /// Answers with the list of `values`, each as `answer` gives it to the column of items; with NULL if there are none, or
+    /// where they are too many or too long for one answer.
+    pub(crate) fn list<V>(
+        &mut self,
+        values: impl Iterator<Item = V>,
+        answer: impl Fn(V, &mut AnswerColumn),
+    ) -> Result<(), Failure> {
+        let Values::Lists { offsets, items } = &mut self.values else { return Ok(()) };
+        let (before, filled) = (items.len(), items.fill(values, answer));
+        self.nulls.append(items.len() > before);
+        offsets.push(offset(items.len()));
+        filled
+    }
+
+    /// Answers with the map of `entries`, each a key that `answer` gives to the column of keys, and its count; with NULL as
+    /// [`AnswerColumn::list`] does.
+    pub(crate) fn map<K>(
+        &mut self,
+        entries: Vec<(K, u64)>,
+        answer: impl Fn(K, &mut AnswerColumn),
+    ) -> Result<(), Failure> {
+        let Values::Maps { offsets, keys, counts } = &mut self.values else { return Ok(()) };
+        let before = counts.len();
+        counts.extend(entries.iter().map(|(_, count)| *count as i64));
+        let filled = keys.fill(entries.into_iter().map(|(key, _)| key), answer);
+        counts.truncate(keys.len());
+        self.nulls.append(counts.len() > before);
+        offsets.push(offset(counts.len()));
+        filled
+    }
+
+    /// Adds the items of one list or map; none of them if they are more than one may have.
+    fn fill<V>(
+        &mut self,
+        values: impl Iterator<Item = V>,
+        answer: impl Fn(V, &mut AnswerColumn),
+    ) -> Result<(), Failure> {
+        let (before, bytes_before) = (self.len(), self.own_text_bytes());
+        for value in values {
+            answer(value, self);
+            let (items, bytes) = (self.len() - before, self.own_text_bytes() - bytes_before);
+            if items > ANSWER_ITEMS_MAX || bytes > ANSWER_TEXT_BYTES_MAX {
+                self.truncate(before);
+                return Err(Failure::TooLarge);
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.nulls.len()
+    }
+
+    fn own_text_bytes(&self) -> usize {
+        match &self.values {
+            Values::Texts { bytes, .. } => bytes.len(),
+            _ => 0,
         }
     }
 
-    /// Answers with the map of what `fill` answers to the column of keys, and the counts it adds, one for each key; with
-    /// NULL if that is nothing.
-    pub(crate) fn map(&mut self, fill: impl FnOnce(&mut AnswerColumn, &mut Vec<i64>)) {
-        if let Values::Maps { offsets, keys, counts } = &mut self.values {
-            let before = counts.len();
-            fill(keys, counts);
-            self.nulls.append(counts.len() > before);
-            offsets.push(offset(counts.len()));
+    /// Takes the answers behind the first `rows` back. Items are neither lists nor maps.
+    fn truncate(&mut self, rows: usize) {
+        self.nulls.truncate(rows);
+        match &mut self.values {
+            Values::Words(words) => words.truncate(rows),
+            Values::Wides(wides) => wides.truncate(rows),
+            Values::Texts { offsets, bytes } => {
+                offsets.truncate(rows + 1);
+                bytes.truncate(offsets[rows] as usize);
+            }
+            Values::Lists { .. } | Values::Maps { .. } => unreachable!("an item is no list and no map"),
         }
     }
 
@@ -239,14 +303,15 @@ impl AnswerColumn {
             Values::Maps { offsets, keys, counts } => {
                 let DataType::Map(entries, is_sorted) = &self.data_type else { unreachable!("maps have a map's type") };
                 let columns = vec![keys.finish(), Arc::new(Int64Array::new(counts.into(), None)) as ArrayRef];
-                let structs = StructArray::new(fields_of(entries), columns, None);
+                let structs = StructArray::new(fields_of(entries).clone(), columns, None);
                 Arc::new(MapArray::new(entries.clone(), OffsetBuffer::new(offsets.into()), structs, nulls, *is_sorted))
             }
         }
     }
 }
 
-/// An offset of Arrow's 32-bit layouts. The batches that callers make hold far less.
+/// An offset of Arrow's 32-bit layouts. Callers end a batch of answers long before: one answer adds a few MiB at most, or one
+/// value of an event.
 fn offset(place: usize) -> i32 {
     i32::try_from(place).expect("a batch of answers holds less than 2 GiB of text and 2^31 items")
 }
@@ -259,16 +324,9 @@ fn item_field(data_type: &DataType) -> FieldRef {
 }
 
 /// The fields of a map's entries: key and value.
-fn fields_of(entries: &FieldRef) -> Fields {
+fn fields_of(entries: &FieldRef) -> &Fields {
     match entries.data_type() {
-        DataType::Struct(fields) => fields.clone(),
-        other => unreachable!("the entries of a map are structs, not {other}"),
-    }
-}
-
-fn key_type(entries: &FieldRef) -> &DataType {
-    match entries.data_type() {
-        DataType::Struct(fields) => fields[0].data_type(),
+        DataType::Struct(fields) => fields,
         other => unreachable!("the entries of a map are structs, not {other}"),
     }
 }
@@ -290,5 +348,60 @@ fn words_array(data_type: &DataType, words: Vec<i64>, nulls: Option<NullBuffer>)
         DataType::Boolean => Arc::new(BooleanArray::new(words.iter().map(|word| *word != 0).collect(), nulls)),
         DataType::Timestamp(_, _) => Arc::new(TimestampMicrosecondArray::new(words.into(), nulls)),
         other => new_null_array(other, words.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Field;
+
+    fn lists(item: DataType) -> AnswerColumn {
+        AnswerColumn::new(&DataType::List(Arc::new(Field::new_list_field(item, true))), 0)
+    }
+
+    fn word(value: i64, column: &mut AnswerColumn) {
+        column.word(value);
+    }
+
+    #[test]
+    fn regression_a_list_of_too_many_values_is_no_answer_and_leaves_nothing_behind() {
+        let most = ANSWER_ITEMS_MAX as i64;
+        let mut column = lists(DataType::Int64);
+        assert_eq!(column.list(0..2, word), Ok(()));
+        assert_eq!(column.list(0..most + 1, word), Err(Failure::TooLarge));
+        assert_eq!(column.list(std::iter::empty(), word), Ok(()));
+        assert_eq!(column.list(0..most, word), Ok(()));
+        let lists = column.finish();
+        let lists = lists.as_list::<i32>();
+        assert_eq!((lists.value(0).len(), lists.is_null(1), lists.is_null(2)), (2, true, true));
+        assert_eq!((lists.value(3).len(), lists.values().len()), (most as usize, 2 + most as usize));
+    }
+
+    #[test]
+    fn regression_a_list_of_too_long_texts_is_no_answer() {
+        let half = vec![b'x'; ANSWER_TEXT_BYTES_MAX / 2];
+        let text = |text: &[u8], column: &mut AnswerColumn| column.text(text);
+        let mut column = lists(DataType::Utf8);
+        assert_eq!(column.list([&half[..], &half].into_iter(), text), Ok(()));
+        assert_eq!(column.list([&half[..], &half, b"y"].into_iter(), text), Err(Failure::TooLarge));
+        assert_eq!(column.list([&b"z"[..]].into_iter(), text), Ok(()));
+        let lists = column.finish();
+        let lists = lists.as_list::<i32>();
+        assert!(lists.is_null(1));
+        assert_eq!(lists.value(2).as_string::<i32>().value(0), "z");
+    }
+
+    #[test]
+    fn regression_a_map_of_too_many_values_is_no_answer() {
+        let histogram = crate::aggregate::Function::Histogram.result_type(&DataType::Int64).unwrap();
+        let mut column = AnswerColumn::new(&histogram, 0);
+        let entries = |count: usize| (0..count as i64).map(|key| (key, 1)).collect::<Vec<_>>();
+        assert_eq!(column.map(entries(ANSWER_ITEMS_MAX + 1), word), Err(Failure::TooLarge));
+        assert_eq!(column.map(entries(ANSWER_ITEMS_MAX), word), Ok(()));
+        let maps = column.finish();
+        assert!(maps.is_null(0));
+        assert_eq!(maps.as_map().value(1).len(), ANSWER_ITEMS_MAX);
     }
 }

@@ -6,9 +6,11 @@
 //!             │  in turn   │  written out of turn (▪) │
 //! ```
 //! Rule kept here: all images are of the moment at which the capture began. Events that come in behind those of then are
-//! left out of the image; a pending entity that changes otherwise is written before that (copy on write): whoever does that
-//! asks [`Capturing::before_change`] first. Pending entities keep the events that they could drop. Nobody tells of entities
-//! that are removed: they have no events, so that neither they nor who gets their number next have an image.
+//! left out of the image; a pending entity that changes otherwise, or is removed, is written before that (copy on write):
+//! whoever does that asks [`Capturing::begin_save`] first. Pending entities keep the events that they could drop.
+//!
+//! Where events may depart, images build on each other: an entity that has an image and then loses its last event gets one
+//! without events, which says so. It is kept until a capture has that ([`Capturing::keeps`]).
 
 use crate::entity_index::NO_NUMBER;
 use crate::number_set::NumberSet;
@@ -18,15 +20,17 @@ use crate::number_set::NumberSet;
 pub enum Captured {
     /// All entities.
     Whole,
-    /// The entities that took in an event since the last capture began.
+    /// The entities that took in an event, or let one go, since the last capture began.
     Touched,
 }
 
 /// The capture of a shard that is running, and what the next one will have to take.
 #[derive(Debug, Default)]
 pub(crate) struct Capturing {
-    /// Entities that took in an event since the last capture began.
+    /// Entities that took in an event, or let one go, since the last capture began.
     touched: NumberSet,
+    /// Whether there are images, captured or put back, that those of touched entities build on.
+    has_images: bool,
     /// Captures that were begun.
     cuts: u32,
     running: Option<Running>,
@@ -48,6 +52,7 @@ impl Capturing {
     /// Begins a capture of a shard that has given out so many numbers. One that is still running is given up.
     pub(crate) fn begin(&mut self, what: Captured, numbers: usize) {
         let touched = std::mem::take(&mut self.touched);
+        self.has_images = true;
         self.cuts += 1;
         self.running = Some(Running {
             chosen: (what == Captured::Touched).then_some(touched),
@@ -77,23 +82,38 @@ impl Capturing {
 
     /// Where an entity's image has to be written before it changes, to be given back to [`Capturing::end_save`]; `None`
     /// if it need not be.
-    pub(crate) fn before_change(&mut self, number: u32) -> Option<Vec<u8>> {
+    pub(crate) fn begin_save(&mut self, number: u32) -> Option<Vec<u8>> {
         let running = self.running.as_mut().filter(|running| running.is_pending(number))?;
         running.done.insert(number);
         Some(std::mem::take(&mut running.saved))
     }
 
-    /// Takes back what [`Capturing::before_change`] gave, with the image behind it.
+    /// Takes back what [`Capturing::begin_save`] gave, with the image behind it.
     pub(crate) fn end_save(&mut self, saved: Vec<u8>) {
         if let Some(running) = &mut self.running {
             running.saved = saved;
         }
     }
 
-    /// An entity took in an event.
+    /// An entity took in an event, or let one go.
     #[inline]
     pub(crate) fn touched(&mut self, number: u32) {
         self.touched.insert(number);
+    }
+
+    /// Entities were put back from images.
+    pub(crate) fn put_back(&mut self) {
+        self.has_images = true;
+    }
+
+    /// Whether the next capture has to tell of an entity, even that it has no events any more.
+    pub(crate) fn keeps(&self, number: u32) -> bool {
+        self.has_images && self.touched.holds(number)
+    }
+
+    /// An entity that has no events was removed.
+    pub(crate) fn removed(&mut self, number: u32) {
+        self.touched.remove(number);
     }
 
     /// The images of entities that changed meanwhile.

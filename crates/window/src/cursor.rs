@@ -13,10 +13,12 @@ use std::ops::Range;
 use crate::accumulator::{Accumulator, answer_value};
 use crate::aggregate::Function;
 use crate::answers::{AnswerColumn, Answers, Failure};
+use crate::bound::Bound;
 use crate::events::Events;
 use crate::exact::Step;
 use crate::excluding::Excluding;
-use crate::program::{Program, Source};
+use crate::frame::{Frame, Near};
+use crate::program::{Input, Program, Source};
 
 /// The instant and the row that a read stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,25 @@ pub struct Cursor {
 #[derive(Debug, Clone)]
 struct FrameState {
     run: Range<usize>,
+    /// Of a frame of the session closed last, the run of the one that is open: so that where it begins is not looked for anew.
+    open: Range<usize>,
     accumulators: Vec<Accumulator>,
+}
+
+impl FrameState {
+    fn near(&self) -> Near<'_> {
+        Near { run: &self.run, open: &self.open }
+    }
+
+    /// Leaves its events, for an empty run at `near`.
+    fn leave(&mut self, program: &Program, inputs: &[Input], near: usize) {
+        if !self.run.is_empty() {
+            for (accumulator, input) in self.accumulators.iter_mut().zip(inputs) {
+                accumulator.clear(program, input);
+            }
+        }
+        (self.run, self.open) = (near..near, near..near);
+    }
 }
 
 impl Cursor {
@@ -44,6 +64,7 @@ impl Cursor {
     pub fn new(program: &Program) -> Cursor {
         let frames = program.accumulators().iter().map(|inputs| FrameState {
             run: 0..0,
+            open: 0..0,
             accumulators: inputs.iter().map(|input| Accumulator::new(program, input)).collect(),
         });
         Cursor { frames: frames.collect() }
@@ -53,12 +74,7 @@ impl Cursor {
     /// windows quickly if they end near the event at `near`, which is at most the number of events.
     pub fn reset(&mut self, program: &Program, near: usize) {
         for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
-            if !frame.run.is_empty() {
-                for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
-                    accumulator.clear(program, input);
-                }
-            }
-            frame.run = near..near;
+            frame.leave(program, inputs, near);
         }
     }
 
@@ -106,12 +122,12 @@ impl Cursor {
     /// Told that an event was inserted at `index` of `events`: runs after it shift, runs around it take it in.
     pub fn inserted<E: Events>(&mut self, program: &Program, events: &E, index: usize) {
         for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
+            put_in(&mut frame.open, index);
             if index >= frame.run.end {
                 continue;
             }
-            frame.run.end += 1;
             let is_before = index <= frame.run.start;
-            frame.run.start += usize::from(is_before);
+            put_in(&mut frame.run, index);
             for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
                 if is_before {
                     accumulator.indexes_fell(-1);
@@ -125,10 +141,24 @@ impl Cursor {
         }
     }
 
-    /// Told that the event at `index` of `events` is about to be taken out: the opposite of [`Cursor::inserted`].
+    /// Told that the event at `index` of `events` is about to be taken out: the opposite of [`Cursor::inserted`]. A frame
+    /// whose run is a session that falls into two by that leaves it.
     pub fn removed<E: Events>(&mut self, program: &Program, events: &E, index: usize) {
-        for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
+        let frames = self.frames.iter_mut().zip(program.frames());
+        for ((frame, shape), inputs) in frames.zip(program.accumulators()) {
+            let is_broken = |run: &Range<usize>| {
+                let is_inside = run.start < index && index + 1 < run.end;
+                is_inside && shape.is_broken_at(events, index)
+            };
+            if is_broken(&frame.open) {
+                frame.open.start = index + 1;
+            }
+            take_out(&mut frame.open, index);
             if index >= frame.run.end {
+                continue;
+            }
+            if is_broken(&frame.run) {
+                frame.leave(program, inputs, index);
                 continue;
             }
             let is_before = index < frame.run.start;
@@ -142,8 +172,7 @@ impl Cursor {
                     accumulator.step(program, input, events, index, step);
                 });
             }
-            frame.run.start -= usize::from(is_before);
-            frame.run.end -= 1;
+            take_out(&mut frame.run, index);
         }
     }
 
@@ -160,7 +189,9 @@ impl Cursor {
                 }
                 accumulator.indexes_fell(count as i64);
             }
-            frame.run = frame.run.start.saturating_sub(count)..frame.run.end.saturating_sub(count);
+            for run in [&mut frame.run, &mut frame.open] {
+                *run = run.start.saturating_sub(count)..run.end.saturating_sub(count);
+            }
         }
     }
 
@@ -170,18 +201,35 @@ impl Cursor {
         let (mut sliding, mut anew) = (0, 0);
         for (frame, shape) in self.frames.iter().zip(program.frames()) {
             let old = &frame.run;
-            let new = shape.bounds(events, at.t_us, at.current, old);
+            let new = shape.bounds(events, at.t_us, at.current, frame.near());
             let moves = old.start.abs_diff(new.start) + old.end.abs_diff(new.end);
-            let inside = &excluded[excluded.partition_point(|index| *index < old.start)..];
-            let inside = &inside[..inside.partition_point(|index| *index < old.end)];
-            let renamed: usize = inside.iter().map(|index| old.end - index).sum();
+            let (inside, renamed) = steps_to_put(old, excluded);
             for accumulator in &frame.accumulators {
-                let put = if accumulator.names_events() { renamed } else { inside.len() };
+                let put = if accumulator.names_events() { renamed } else { inside };
                 sliding += moves.min(new.len()) + moves.min(old.len()) + 2 * put;
                 anew += new.len();
             }
         }
         sliding > anew
+    }
+
+    /// Whether a cursor that stands nowhere reads what is left with fewer steps than this one needs to let the events at
+    /// `indexes` go, which ascend.
+    pub(crate) fn is_quicker_anew(&self, indexes: &[usize]) -> bool {
+        let (mut removing, mut anew) = (0, 0);
+        for frame in &self.frames {
+            let (inside, renamed) = steps_to_put(&frame.run, indexes);
+            for accumulator in &frame.accumulators {
+                removing += if accumulator.names_events() { renamed } else { inside };
+                anew += frame.run.len() - inside;
+            }
+        }
+        removing > anew
+    }
+
+    /// Where it stands in the frame at `place`, to look from there.
+    pub(crate) fn near(&self, place: usize) -> Near<'_> {
+        self.frames[place].near()
     }
 
     /// Events in the runs of all frames.
@@ -197,9 +245,16 @@ impl Cursor {
     }
 
     fn slide<E: Events>(&mut self, program: &Program, events: &E, place: usize, at: ReadAt) {
-        let frame = &mut self.frames[place];
+        let (frame, shape) = (&mut self.frames[place], &program.frames()[place]);
+        // The session that was open is the next one closed: its run is forgotten last.
+        let open = shape.open_session(events, at.t_us, frame.near());
+        let new = shape.bounds(events, at.t_us, at.current, frame.near());
+        // As of an earlier instant it is a part of the run that is known, in which no gap lies either.
+        let is_part = |open: &Range<usize>| open.start == frame.open.start && open.end < frame.open.end;
+        if let Some(open) = open.filter(|open| !is_part(open)) {
+            frame.open = open;
+        }
         let old = frame.run.clone();
-        let new = program.frames()[place].bounds(events, at.t_us, at.current, &old);
         if new == old {
             return;
         }
@@ -250,13 +305,66 @@ impl Cursor {
                 };
                 answer_value(slot, events, run.contains(&index).then_some(index), column);
             }
-            Source::Collect => column.list(|items| {
+            Source::Window(bound) => {
+                return answer_bound(program.frames()[call.frame], bound, events, (&run, t_us), column);
+            }
+            Source::Collect => {
                 let passes = |index: &usize| call.filter.is_none_or(|filter| events.flag(filter, *index));
-                run.filter(passes).for_each(|index| answer_value(slot, events, Some(index), items));
-            }),
+                let indexes = run.filter(passes);
+                return column.list(indexes, |index, items| answer_value(slot, events, Some(index), items));
+            }
         }
         Ok(())
     }
+}
+
+/// Answers with a bound of the window whose events as of an instant are a run. Not inlined: it is rare, and would make all
+/// other answers slower.
+#[inline(never)]
+fn answer_bound<E: Events>(
+    frame: Frame,
+    bound: Bound,
+    events: &E,
+    (run, t_us): (&Range<usize>, i64),
+    column: &mut AnswerColumn,
+) -> Result<(), Failure> {
+    let Some(window) = frame.window(events, run, t_us) else {
+        column.null();
+        return Ok(());
+    };
+    match bound.of(window) {
+        Some(instant_us) => {
+            column.word(instant_us);
+            Ok(())
+        }
+        None => {
+            column.null();
+            Err(Failure::OutOfRange)
+        }
+    }
+}
+
+/// Shifts a run behind an event that was inserted, or makes room for it inside.
+fn put_in(run: &mut Range<usize>, index: usize) {
+    if index < run.end {
+        run.start += usize::from(index <= run.start);
+        run.end += 1;
+    }
+}
+
+/// The opposite, of an event that is taken out.
+fn take_out(run: &mut Range<usize>, index: usize) {
+    if index < run.end {
+        run.start -= usize::from(index < run.start);
+        run.end -= 1;
+    }
+}
+
+/// How many of `indexes`, which ascend, are in a run, and how many events of the run get new names when those go or come.
+fn steps_to_put(run: &Range<usize>, indexes: &[usize]) -> (usize, usize) {
+    let inside = &indexes[indexes.partition_point(|index| *index < run.start)..];
+    let inside = &inside[..inside.partition_point(|index| *index < run.end)];
+    (inside.len(), inside.iter().map(|index| run.end - index).sum())
 }
 
 /// Gives the events at `indexes`, whose indexes rise by `rise`, their new names in an accumulator that names events. An
@@ -288,14 +396,15 @@ pub(crate) mod tests {
     use crate::answers::Finished;
     use crate::calendar::Calendar;
     use crate::carried::SortedEvents;
-    use crate::frame::{Extent, Frame};
+    use crate::frame::Extent;
+    use crate::group_window::{GroupWindow, Which};
     use crate::program::{Call, Slot};
     use crate::ring::{Ring, RingLayout, TieBreak};
     use arrow::array::{
         Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array,
         StringArray,
     };
-    use arrow::datatypes::DataType;
+    use arrow::datatypes::{DataType, TimeUnit};
     use proptest::prelude::*;
 
     pub(crate) const MINUTE_US: i64 = 60_000_000;
@@ -367,6 +476,31 @@ pub(crate) mod tests {
         frames
     }
 
+    /// Windows of the clock: the open ones and those closed last.
+    pub(crate) fn clock_frames() -> Vec<Frame> {
+        let shapes = [
+            GroupWindow::Tumble { size_us: 60 * MINUTE_US, offset_us: 7 * MINUTE_US },
+            GroupWindow::Hop { size_us: 90 * MINUTE_US, slide_us: 25 * MINUTE_US, offset_us: 0 },
+            GroupWindow::Cumulate { size_us: 120 * MINUTE_US, step_us: 20 * MINUTE_US, offset_us: -MINUTE_US },
+        ];
+        shapes.into_iter().flat_map(group_frames).collect()
+    }
+
+    /// Sessions: the open ones and those closed last.
+    pub(crate) fn session_frames() -> Vec<Frame> {
+        [4, 30].into_iter().flat_map(|gap| group_frames(GroupWindow::Session { gap_us: gap * MINUTE_US })).collect()
+    }
+
+    fn group_frames(shape: GroupWindow) -> [Frame; 2] {
+        let frame = |which| Frame { extent: Extent::Group { shape, which }, calendar: None };
+        [frame(Which::Open), frame(Which::LastClosed)]
+    }
+
+    /// Frames of every kind.
+    fn any_frames() -> impl Strategy<Value = Vec<Frame>> {
+        prop::sample::select(vec![all_frames(), clock_frames(), session_frames()])
+    }
+
     fn slots() -> Vec<Slot> {
         let slot = |data_type, nullable| Slot { data_type, nullable };
         vec![
@@ -425,12 +559,18 @@ pub(crate) mod tests {
                 let call =
                     |function, argument, data_type| Call { function, argument, by: None, filter, frame, data_type };
                 calls.push(call(Count, None, DataType::Int64));
+                if let (Extent::Group { .. }, None) = (shape.extent, filter) {
+                    let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
+                    let bounds = [Bound::Start, Bound::End, Bound::Time];
+                    calls.extend(bounds.map(|bound| call(WindowBound(bound), None, moment.clone())));
+                }
                 for (slot, function) in (0..slots.len()).flat_map(|slot| plain.map(|function| (slot, function))) {
                     let refused = match shape.extent {
                         Extent::Range { preceding_us, .. } => {
                             function == ArrayAgg || function.half_life_us().is_some() && preceding_us.is_none()
                         }
                         Extent::Rows { .. } => function.half_life_us().is_some(),
+                        Extent::Group { .. } => function == ArrayAgg || function.half_life_us().is_some(),
                     };
                     if refused || (filter.is_some() && !filtered.contains(&function)) {
                         continue;
@@ -525,11 +665,15 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
-        fn sliding_equals_starting_anew(samples in prop::collection::vec(sample(), 0..120), steps in steps()) {
-            let (program, samples) = (program(all_frames()), sorted(samples));
+        fn sliding_equals_starting_anew(
+            frames in any_frames(),
+            samples in prop::collection::vec(sample(), 0..120),
+            steps in steps(),
+        ) {
+            let (program, samples) = (program(frames), sorted(samples));
             let events = carried(&program, &samples);
             let run = events.run(0, events.len());
             check_reads(&program, &run, &mut Cursor::new(&program), &reads(&samples, &steps))?;
@@ -537,12 +681,13 @@ pub(crate) mod tests {
 
         #[test]
         fn a_reset_cursor_reads_another_entity(
+            frames in any_frames(),
             samples in prop::collection::vec(sample(), 0..80),
             cut in any::<prop::sample::Index>(),
             near in any::<prop::sample::Index>(),
             steps in steps(),
         ) {
-            let program = program(all_frames());
+            let program = program(frames);
             let cut = cut.index(samples.len() + 1);
             let (one, other) = (sorted(samples[..cut].to_vec()), sorted(samples[cut..].to_vec()));
             let mut cursor = Cursor::new(&program);
@@ -555,10 +700,11 @@ pub(crate) mod tests {
 
         #[test]
         fn told_of_insertions_equals_starting_anew(
+            frames in any_frames(),
             samples in prop::collection::vec(sample(), 0..60),
             steps in steps(),
         ) {
-            let program = program(all_frames());
+            let program = program(frames);
             let layout = RingLayout::new(&program);
             let events = carried(&program, &samples);
             let (mut ring, mut cursor) = (Ring::default(), Cursor::new(&program));
@@ -595,11 +741,15 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
-        fn told_of_changes_equals_starting_anew(changes in prop::collection::vec(change(), 0..120), steps in steps()) {
-            let program = program(all_frames());
+        fn told_of_changes_equals_starting_anew(
+            frames in any_frames(),
+            changes in prop::collection::vec(change(), 0..120),
+            steps in steps(),
+        ) {
+            let program = program(frames);
             let layout = RingLayout::new(&program);
             let (mut ring, mut cursor) = (Ring::default(), Cursor::new(&program));
             let walk = reads(&[], &steps);
@@ -641,12 +791,16 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(3))]
+        #![proptest_config(ProptestConfig::with_cases(6))]
 
         /// Long enough for many chunks in a bag and for tallies in hash tables.
         #[test]
-        fn long_runs_slide_too(samples in prop::collection::vec(sample(), 1_300..1_500), steps in steps()) {
-            let (program, samples) = (program(all_frames()), sorted(samples));
+        fn long_runs_slide_too(
+            frames in any_frames(),
+            samples in prop::collection::vec(sample(), 1_300..1_500),
+            steps in steps(),
+        ) {
+            let (program, samples) = (program(frames), sorted(samples));
             let events = carried(&program, &samples);
             let run = events.run(0, events.len());
             check_reads(&program, &run, &mut Cursor::new(&program), &reads(&samples, &steps))?;

@@ -167,6 +167,19 @@ mod tests {
         check(&[(0, 0.0), (3, -0.0)], 4, 0.0, 0.0);
     }
 
+    /// Exponents of weights and numbers stay within 64 bits together, and weights that are near stay near.
+    #[test]
+    fn regression_the_ends_of_time_with_a_half_life_of_a_microsecond() {
+        for t_us in [i64::MIN, i64::MAX] {
+            let mut sums = DecayedSums::new(1, 0);
+            sums.step(Step::Enter, Number::of_double(f64::MAX), t_us);
+            sums.step(Step::Enter, Number::of_double(5e-324), t_us);
+            assert_eq!(sums.answer(Function::DecayedSum { half_life_us: 1 }, t_us), Some(f64::MAX));
+            sums.step(Step::Leave, Number::of_double(f64::MAX), t_us);
+            assert_eq!(sums.answer(Function::DecayedSum { half_life_us: 1 }, t_us), Some(5e-324));
+        }
+    }
+
     #[test]
     fn what_is_not_finite_leaves_no_trace() {
         check(&[(0, f64::INFINITY), (5, 1.0)], 7, f64::INFINITY, f64::INFINITY);

@@ -8,14 +8,32 @@ use std::ops::Range;
 
 use crate::calendar::Calendar;
 use crate::events::Events;
+use crate::group_window::{GroupWindow, Which, WindowSpan};
 
-/// A window frame of a feature view: `RANGE …` or `ROWS …`, optionally cut at the start of a calendar bucket.
+/// A window frame of a feature view: `RANGE …`, `ROWS …` or a group window, optionally cut at the start of a calendar bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// How far the frame reaches.
     pub extent: Extent,
     /// Where set, the frame holds no event before the start of the UTC bucket that holds the as-of instant.
     pub calendar: Option<Calendar>,
+}
+
+/// Where a frame was found before, which tells where to look for it next: the closer, the quicker. Of frames of sessions no gap
+/// lies within either run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Near<'a> {
+    /// The run of the frame itself.
+    pub(crate) run: &'a Range<usize>,
+    /// Of frames of the session closed last, the run of the session that was open then.
+    pub(crate) open: &'a Range<usize>,
+}
+
+impl<'a> Near<'a> {
+    /// Near a run alone.
+    pub(crate) fn to(run: &'a Range<usize>) -> Near<'a> {
+        Near { run, open: run }
+    }
 }
 
 /// How far a frame reaches back from the as-of instant.
@@ -33,6 +51,13 @@ pub enum Extent {
         /// n of `ROWS n PRECEDING`.
         preceding: u64,
     },
+    /// The events of a group window.
+    Group {
+        /// Its shape.
+        shape: GroupWindow,
+        /// The one that the as-of instant is in, or the one closed last before.
+        which: Which,
+    },
 }
 
 impl Frame {
@@ -43,18 +68,18 @@ impl Frame {
     ///
     /// `current` is the index of the event that ROWS frames end at (`--every-event`, scores); without it the newest
     /// event up to `t_us` stands as the current row. RANGE frames include all peers of equal time either way.
-    pub fn bounds<E: Events>(
+    pub(crate) fn bounds<E: Events>(
         &self,
         events: &E,
         t_us: i64,
         current: Option<usize>,
-        near: &Range<usize>,
+        near: Near<'_>,
     ) -> Range<usize> {
         let (mut start, end) = match self.extent {
             Extent::Range { preceding_us, lag_us } => {
-                let end = first_after(events, t_us.saturating_sub(lag_us), near.end);
+                let end = first_after(events, t_us.saturating_sub(lag_us), near.run.end);
                 let start = match preceding_us {
-                    Some(preceding_us) => first_from(events, t_us.saturating_sub(preceding_us), near.start),
+                    Some(preceding_us) => first_from(events, t_us.saturating_sub(preceding_us), near.run.start),
                     None => 0,
                 };
                 (start, end)
@@ -62,16 +87,74 @@ impl Frame {
             Extent::Rows { preceding } => {
                 let end = match current {
                     Some(current) => current + 1,
-                    None => first_after(events, t_us, near.end),
+                    None => first_after(events, t_us, near.run.end),
                 };
                 let rows = usize::try_from(preceding).unwrap_or(usize::MAX).saturating_add(1);
                 (end.saturating_sub(rows), end)
             }
+            Extent::Group { shape, which } => {
+                let run = shape.bounds(which, events, t_us, near);
+                (run.start, run.end)
+            }
         };
         if let Some(calendar) = self.calendar {
-            start = start.max(first_from(events, calendar.bucket_start_us(t_us), near.start));
+            start = start.max(first_from(events, calendar.bucket_start_us(t_us), near.run.start));
         }
         start.min(end)..end
+    }
+
+    /// Of a frame of the session closed last the run of the one that is open as of `t_us`, which lies behind its own.
+    pub(crate) fn open_session<E: Events>(&self, events: &E, t_us: i64, near: Near<'_>) -> Option<Range<usize>> {
+        match self.extent {
+            Extent::Group { shape: shape @ GroupWindow::Session { .. }, which: Which::LastClosed } => {
+                Some(shape.bounds(Which::Open, events, t_us, near))
+            }
+            _ => None,
+        }
+    }
+
+    /// The group window whose events as of `t_us` are `run`; `None` where there is no window.
+    pub(crate) fn window<E: Events>(&self, events: &E, run: &Range<usize>, t_us: i64) -> Option<WindowSpan> {
+        match self.extent {
+            Extent::Group { shape, which } => shape.window(which, events, run, t_us),
+            Extent::Range { .. } | Extent::Rows { .. } => None,
+        }
+    }
+
+    /// Index of the first event that a read as of `t_us` or later needs, given events up to then and any later ones. Where a
+    /// cursor stands is `near`; without one all events of the sessions in question are looked at.
+    pub(crate) fn first_needed<E: Events>(&self, events: &E, t_us: i64, near: Option<Near<'_>>) -> usize {
+        // Sessions begin where a cursor found them; all else near the front, since the rest is dropped again and again.
+        let is_session = self.session_gap_us().is_some();
+        let front = if is_session { events.len() } else { 0 };
+        let ends = front..events.len();
+        self.bounds(events, t_us, None, near.filter(|_| is_session).unwrap_or(Near::to(&ends))).start
+    }
+
+    /// Whether a run of this frame that holds the events beside the one at `index` is no such run any more, once that is
+    /// taken out: a session falls into two.
+    pub(crate) fn is_broken_at<E: Events>(&self, events: &E, index: usize) -> bool {
+        let Some(gap_us) = self.session_gap_us() else { return false };
+        events.time_us(index - 1) < events.time_us(index + 1).saturating_sub(gap_us)
+    }
+
+    /// Whether what the frame needs depends on which of the later events a read sees: then none may be dropped from it
+    /// while a read may miss some of those.
+    pub(crate) fn looks_back_by_events(&self) -> bool {
+        matches!(self.extent, Extent::Rows { .. } | Extent::Group { which: Which::LastClosed, .. })
+    }
+
+    /// Whether the frame holds a session, which any event may join that is near enough.
+    pub fn holds_session(&self) -> bool {
+        self.session_gap_us().is_some()
+    }
+
+    /// The gap of a frame of sessions.
+    pub(crate) fn session_gap_us(&self) -> Option<i64> {
+        match self.extent {
+            Extent::Group { shape: GroupWindow::Session { gap_us }, .. } => Some(gap_us),
+            _ => None,
+        }
     }
 
     /// The least event time that the frame can hold as of `t_us` or later; `None` where the events decide, as they do for
@@ -91,7 +174,7 @@ pub(crate) fn first_from<E: Events>(events: &E, t_us: i64, near: usize) -> usize
 }
 
 /// Index of the first event with event time > `t_us`.
-fn first_after<E: Events>(events: &E, t_us: i64, near: usize) -> usize {
+pub(crate) fn first_after<E: Events>(events: &E, t_us: i64, near: usize) -> usize {
     search(events.len(), near, |index| events.time_us(index) > t_us)
 }
 
@@ -137,14 +220,14 @@ pub(crate) fn search(len: usize, near: usize, reached: impl Fn(usize) -> bool) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     const HALF_HOUR_US: i64 = 1_800_000_000;
 
     /// Events that are nothing but their times.
-    struct Times(Vec<i64>);
+    pub(crate) struct Times(pub(crate) Vec<i64>);
 
     impl Events for Times {
         fn len(&self) -> usize {
@@ -185,13 +268,14 @@ mod tests {
                 held.reverse();
                 held
             }
+            Extent::Group { .. } => unreachable!("group windows have their own model"),
         };
         let in_bucket = |time_us| frame.calendar.is_none_or(|calendar| time_us >= calendar.bucket_start_us(t_us));
         held.into_iter().filter(|index| in_bucket(times[*index])).collect()
     }
 
     fn check(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>, near: Range<usize>) {
-        let bounds = frame.bounds(&Times(times.to_vec()), t_us, current, &near);
+        let bounds = frame.bounds(&Times(times.to_vec()), t_us, current, Near::to(&near));
         assert!(bounds.start <= bounds.end && bounds.end <= times.len(), "{bounds:?} of {}", times.len());
         let expected = model(frame, times, t_us, current);
         assert_eq!(bounds.collect::<Vec<_>>(), expected, "{frame:?} as of {t_us} of {times:?} from {near:?}");
@@ -235,7 +319,7 @@ mod tests {
         ) {
             check(frame, &times, t_us, None, near_start..near_end);
             if let Some(reach_us) = frame.reach_us(t_us) {
-                let bounds = frame.bounds(&Times(times.clone()), t_us, None, &(0..0));
+                let bounds = frame.bounds(&Times(times.clone()), t_us, None, Near::to(&(0..0)));
                 assert_eq!(first_from(&Times(times), reach_us, 0), bounds.start, "{frame:?} as of {t_us}");
             }
         }
@@ -273,7 +357,7 @@ mod tests {
             (Frame::LIFETIME, i64::MAX, 0..4),
         ];
         for (frame, t_us, expected) in cases {
-            let bounds = frame.bounds(&Times(times.to_vec()), t_us, None, &(0..0));
+            let bounds = frame.bounds(&Times(times.to_vec()), t_us, None, Near::to(&(0..0)));
             assert_eq!(bounds, expected, "{frame:?} as of {t_us}");
         }
     }

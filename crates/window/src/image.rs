@@ -8,7 +8,9 @@
 //!              length·4 of each text, then of each primary key
 //!              texts, then primary keys
 //! ```
-//! Version 1 holds all events of its entity, version 3 those that were added since an earlier image of it.
+//! Version 1 holds all events of an entity, version 3 those that were added since an earlier image of it. Version 2 is that of
+//! states whose events may depart: its ring words have places, departed events are left out, and an image without events says
+//! that the entity has none any more.
 //!
 //! Images follow each other with nothing between them. They say nothing of the layout of words: an image fits states of
 //! the program that wrote it, and of no other, which is for whoever keeps images to know.
@@ -22,6 +24,8 @@ use crate::ring::{Ring, RingLayout, RingParts};
 
 /// The version of images that hold all events of an entity.
 pub const IMAGE_VERSION: u8 = 1;
+/// The version of images of states whose events may depart.
+const DEPARTING_IMAGE_VERSION: u8 = 2;
 /// The version of images that hold the events added since an earlier one.
 const ADDITION_VERSION: u8 = 3;
 const HEAD_BYTES: usize = 24;
@@ -34,7 +38,10 @@ const CHUNK_WORDS: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Written by another version of the program.
-    #[error("the image at byte {at} has version {found}, this program reads {IMAGE_VERSION} and {ADDITION_VERSION}")]
+    #[error(
+        "the image at byte {at} has version {found}, this program reads {IMAGE_VERSION} and {ADDITION_VERSION}, and \
+         {DEPARTING_IMAGE_VERSION} where events may depart"
+    )]
     Version {
         /// Where it begins among the bytes given.
         at: usize,
@@ -88,12 +95,21 @@ pub struct Images<'a> {
     at: usize,
 }
 
-/// Appends the image of a share of an entity's events, which is not empty: an entity without events has no image, it answers
-/// like one never seen.
+/// The version of the image of a share that begins with this event, of a ring laid out like this.
+fn version_of(layout: &RingLayout, start: usize) -> u8 {
+    match (layout.names_events(), start) {
+        (true, _) => DEPARTING_IMAGE_VERSION,
+        (false, 0) => IMAGE_VERSION,
+        (false, _) => ADDITION_VERSION,
+    }
+}
+
+/// Appends the image of a share of an entity's events. An entity without events may have none: it answers like one never
+/// seen.
 pub(crate) fn write(out: &mut Vec<u8>, key: EntityKey<'_>, ring: &Ring, share: Share, layout: &RingLayout) {
     let Share { start, end } = share;
-    debug_assert!(start < end, "an image holds events");
-    let version = if start == 0 { IMAGE_VERSION } else { ADDITION_VERSION };
+    debug_assert!(start < end || layout.names_events(), "where no event departs there is no image without events");
+    debug_assert!(start == 0 || !layout.names_events(), "where events may depart images are whole");
     let RingParts { broad, words, wides, texts, primary_keys } = ring.parts(layout, start..end);
     let strings = || texts.iter().chain(primary_keys);
     let string_bytes: usize = strings().map(|string| size_of::<u32>() + string.len()).sum();
@@ -103,7 +119,7 @@ pub(crate) fn write(out: &mut Vec<u8>, key: EntityKey<'_>, ring: &Ring, share: S
         EntityKey::Bytes(bytes) => (KIND_BYTES, bytes.len()),
     };
     out.reserve(HEAD_BYTES + key_bytes + body_bytes);
-    out.extend_from_slice(&[version, kind, u8::from(!primary_keys.is_empty()), 0]);
+    out.extend_from_slice(&[version_of(layout, start), kind, u8::from(!primary_keys.is_empty()), 0]);
     out.extend_from_slice(&length(key_bytes));
     out.extend_from_slice(&broad.to_le_bytes());
     out.extend_from_slice(&length(end - start));
@@ -143,7 +159,7 @@ impl<'a> Images<'a> {
         let damaged = |detail| ImageError::Damaged { at, detail };
         let rest = &self.bytes[at..];
         let version = rest.first().copied().unwrap_or(IMAGE_VERSION);
-        if version != IMAGE_VERSION && version != ADDITION_VERSION {
+        if ![IMAGE_VERSION, DEPARTING_IMAGE_VERSION, ADDITION_VERSION].contains(&version) {
             return Err(ImageError::Version { at, found: version });
         }
         let (head, rest) = rest.split_first_chunk::<HEAD_BYTES>().ok_or(damaged("its head is cut off"))?;
@@ -162,7 +178,7 @@ impl<'a> Images<'a> {
             }
             _ => EntityKey::Bytes(key),
         };
-        if events == 0 {
+        if events == 0 && version != DEPARTING_IMAGE_VERSION {
             return Err(damaged("it holds no event"));
         }
         let bytes = &self.bytes[at..at + HEAD_BYTES + key_bytes as usize + body.len()];
@@ -219,6 +235,9 @@ impl<'a> Image<'a> {
 
     /// Its events.
     pub(crate) fn ring(&self, layout: &RingLayout) -> Result<Ring, ImageError> {
+        if layout.names_events() != (self.version == DEPARTING_IMAGE_VERSION) {
+            return Err(ImageError::Version { at: self.at, found: self.version });
+        }
         let strings = layout.texts() + usize::from(self.has_primary_keys);
         let counts =
             [layout.words_of_event(self.broad), layout.wides(), strings].map(|each| each.checked_mul(self.events));

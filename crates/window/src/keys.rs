@@ -1,12 +1,21 @@
 //! Entity keys: typed columns in, something that hashes and compares fast out. A key of one integer-like column is that
-//! integer; any other is its Arrow row encoding, in which equal bytes are equal keys.
+//! integer; any other is its Arrow row encoding, in which equal bytes are equal keys and whose order is that of the values,
+//! NULL before all others.
+//!
+//! Features ask for entities by key, and a NULL part is no entity's. Groups are what GROUP BY makes: there NULL equals NULL,
+//! so a part that may be NULL is never an integer alone.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Int16Array, Int32Array, Int64Array, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Date32Type, Field, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
+
+use crate::image::EntityKey;
 
 /// Fixed, so that a shard means the same in every run.
 const HASH_SEED: u64 = 0x6173_6f66_2d6b_6579;
@@ -14,10 +23,18 @@ const HASH_SEED: u64 = 0x6173_6f66_2d6b_6579;
 /// Turns key columns of fixed types into [`Keys`].
 #[derive(Debug)]
 pub struct KeyEncoder {
-    rows: Option<RowConverter>,
+    encoding: Encoding,
 }
 
-/// The keys of a batch of rows. Rows with a NULL part are the caller's business: they match nothing.
+#[derive(Debug)]
+enum Encoding {
+    /// Keys of one integer-like column of this type.
+    Words(DataType),
+    Rows(RowConverter),
+}
+
+/// The keys of a batch of rows. Rows with a NULL part match nothing, unless they are [groups](KeyEncoder::of_groups): to
+/// leave them out is the caller's business.
 #[derive(Debug)]
 pub enum Keys {
     /// Keys of one integer-like column.
@@ -27,29 +44,60 @@ pub enum Keys {
 }
 
 impl KeyEncoder {
-    /// An encoder for key parts of these types.
+    /// An encoder for key parts of these types, none of them NULL.
     pub fn new(types: &[DataType]) -> Result<KeyEncoder, ArrowError> {
-        if let [single] = types
-            && is_word(single)
-        {
-            return Ok(KeyEncoder { rows: None });
+        match types {
+            [single] if is_word(single) => Ok(KeyEncoder { encoding: Encoding::Words(single.clone()) }),
+            _ => KeyEncoder::of_rows(types),
         }
-        let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
-        Ok(KeyEncoder { rows: Some(RowConverter::new(fields)?) })
+    }
+
+    /// An encoder for the parts of groups, among which NULL is a value: of one that may be NULL as of one that is not, the
+    /// key is the same in all batches.
+    pub fn of_groups(parts: &[Field]) -> Result<KeyEncoder, ArrowError> {
+        let types: Vec<DataType> = parts.iter().map(|part| part.data_type().clone()).collect();
+        match parts.iter().any(Field::is_nullable) {
+            false => KeyEncoder::new(&types),
+            true => KeyEncoder::of_rows(&types),
+        }
     }
 
     /// Whether keys are words: integers, or what is kept as one.
     pub fn gives_words(&self) -> bool {
-        self.rows.is_none()
+        matches!(self.encoding, Encoding::Words(_))
     }
 
     /// The keys of rows whose parts are in `parts`, of the encoder's types.
     pub fn encode(&self, parts: &[ArrayRef]) -> Result<Keys, ArrowError> {
-        match (&self.rows, parts) {
-            (None, [single]) => Ok(Keys::Words(words(single))),
-            (Some(rows), _) => rows.convert_columns(parts).map(Keys::Rows),
+        match (&self.encoding, parts) {
+            (Encoding::Words(_), [single]) => Ok(Keys::Words(words(single))),
+            (Encoding::Rows(rows), _) => rows.convert_columns(parts).map(Keys::Rows),
             _ => Err(ArrowError::InvalidArgumentError("a key of one part was given more".into())),
         }
+    }
+
+    /// The parts of keys that it encoded, in columns.
+    pub(crate) fn decode<'a>(&self, keys: impl Iterator<Item = EntityKey<'a>>) -> Result<Vec<ArrayRef>, ArrowError> {
+        let other = || ArrowError::InvalidArgumentError("a key is of another kind than its encoder gives".into());
+        match &self.encoding {
+            Encoding::Words(data_type) => {
+                let word = |key| if let EntityKey::Word(word) = key { Ok(word) } else { Err(other()) };
+                let words = keys.map(word).collect::<Result<Vec<i64>, ArrowError>>()?;
+                Ok(vec![typed(data_type, words)])
+            }
+            Encoding::Rows(rows) => {
+                let parser = rows.parser();
+                let bytes = |key| if let EntityKey::Bytes(bytes) = key { Ok(bytes) } else { Err(other()) };
+                let keys = keys.map(bytes).collect::<Result<Vec<&[u8]>, ArrowError>>()?;
+                rows.convert_rows(keys.into_iter().map(|key| parser.parse(key)))
+            }
+        }
+    }
+
+    fn of_rows(types: &[DataType]) -> Result<KeyEncoder, ArrowError> {
+        // NULL comes first unless it is asked for otherwise.
+        let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
+        Ok(KeyEncoder { encoding: Encoding::Rows(RowConverter::new(fields)?) })
     }
 }
 
@@ -90,6 +138,21 @@ fn words(part: &ArrayRef) -> Vec<i64> {
         DataType::Timestamp(_, _) => part.as_primitive::<TimestampMicrosecondType>().values().to_vec(),
         DataType::Boolean => part.as_boolean().values().iter().map(i64::from).collect(),
         _ => part.as_primitive::<Int64Type>().values().to_vec(),
+    }
+}
+
+/// The opposite of [`words`].
+fn typed(data_type: &DataType, words: Vec<i64>) -> ArrayRef {
+    let each = words.iter().copied();
+    match data_type {
+        DataType::Int16 => Arc::new(Int16Array::from_iter_values(each.map(|word| word as i16))),
+        DataType::Int32 => Arc::new(Int32Array::from_iter_values(each.map(|word| word as i32))),
+        DataType::Date32 => Arc::new(Date32Array::from_iter_values(each.map(|word| word as i32))),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(each.map(|word| Some(word != 0)))),
+        DataType::Timestamp(_, zone) => {
+            Arc::new(TimestampMicrosecondArray::from(words).with_timezone_opt(zone.clone()))
+        }
+        _ => Arc::new(Int64Array::from(words)),
     }
 }
 
@@ -162,6 +225,58 @@ pub(crate) mod tests {
                 prop_assert_eq!(keys.hash(row), encode(&[*seed]).hash(0));
             }
         }
+    }
+
+    proptest! {
+        /// Parts come back from keys, NULL among them; keys of parts that may be NULL are in their order, NULL first.
+        #[test]
+        fn keys_give_their_parts_back(
+            types in prop::sample::select(composites()),
+            are_nullable in prop::collection::vec(any::<bool>(), 3),
+            seeds in prop::collection::vec((-60..60i16, 0..8u8), 1..60),
+        ) {
+            let fields: Vec<Field> =
+                types.iter().zip(&are_nullable).map(|(name, nullable)| Field::new("part", name.clone(), *nullable)).collect();
+            let encoder = KeyEncoder::of_groups(&fields).unwrap();
+            let parts: Vec<ArrayRef> = fields.iter().enumerate().map(|(place, field)| {
+                let values = part(field.data_type(), &seeds.iter().map(|(seed, _)| *seed).collect::<Vec<i16>>());
+                let is_null = |nulls: u8| field.is_nullable() && nulls >> place & 1 == 1;
+                let data = values.to_data().into_builder().nulls(Some(seeds.iter().map(|(_, nulls)| !is_null(*nulls)).collect()));
+                arrow::array::make_array(data.build().unwrap())
+            }).collect();
+            let keys = encoder.encode(&parts).unwrap();
+            let each = (0..keys.len()).map(|row| match &keys {
+                Keys::Words(words) => EntityKey::Word(words[row]),
+                Keys::Rows(rows) => EntityKey::Bytes(rows.row(row).data()),
+            });
+            let each: Vec<EntityKey<'_>> = each.collect();
+            let decoded = encoder.decode(each.iter().copied()).unwrap();
+            for (decoded, part) in decoded.iter().zip(&parts) {
+                prop_assert_eq!(decoded, part);
+            }
+            if let (Keys::Rows(rows), true) = (&keys, parts[0].null_count() > 0) {
+                let (nulls, values): (Vec<usize>, Vec<usize>) = (0..keys.len()).partition(|row| parts[0].is_null(*row));
+                prop_assert!(nulls.iter().all(|null| values.iter().all(|value| rows.row(*null) < rows.row(*value))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_null_is_one_key() {
+        let encoder = KeyEncoder::of_groups(&[Field::new("key", DataType::Int64, true)]).unwrap();
+        assert!(!encoder.gives_words());
+        let keys = encoder.encode(&[Arc::new(Int64Array::from(vec![None, Some(0), None]))]).unwrap();
+        assert_eq!([keys.hash(0) == keys.hash(2), keys.hash(0) == keys.hash(1)], [true, false]);
+        assert!(KeyEncoder::of_groups(&[Field::new("key", DataType::Int64, false)]).unwrap().gives_words());
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_not_decoded() {
+        let words = KeyEncoder::new(&[DataType::Int64]).unwrap();
+        let error = words.decode([EntityKey::Bytes(b"x")].into_iter()).unwrap_err();
+        assert_eq!(error.to_string(), "Invalid argument error: a key is of another kind than its encoder gives");
+        let texts = KeyEncoder::new(&[DataType::Utf8]).unwrap();
+        assert!(texts.decode([EntityKey::Word(1)].into_iter()).is_err());
     }
 
     #[test]

@@ -9,13 +9,15 @@
 //!   arrivals ─▶ Judge ─▶ used events ─▶ Program::carry ─▶ WindowState (a Ring per entity)  ─┐
 //!                                                   └──▶ SortedEvents (a run per entity)  ─┴▶ Cursor ─▶ Answers
 //! ```
-//! Read [`Program`] first, then [`Cursor`]; `exact.rs` is why subtracting on eviction is allowed here.
+//! Windows of a group close when a watermark has passed them: `WindowState::due`. Read [`Program`] first, then [`Cursor`],
+//! [`GroupWindow`] for windows that are no RANGE; `exact.rs` is why subtracting on eviction is allowed here.
 
 mod accumulator;
 mod additions;
 mod aggregate;
 mod answers;
 mod bag;
+mod bound;
 mod buckets;
 mod calendar;
 mod capture;
@@ -23,7 +25,9 @@ mod carried;
 mod categories;
 mod cursor;
 mod decayed_sums;
+mod departures;
 mod detached_keys;
+mod dues;
 mod dyadic;
 mod entity_index;
 mod events;
@@ -31,6 +35,7 @@ mod exact;
 mod excluding;
 mod fixed;
 mod frame;
+mod group_window;
 mod image;
 mod judge;
 mod key_arena;
@@ -53,10 +58,12 @@ mod tally;
 mod unsettled;
 mod used_keys;
 mod version;
+mod versions;
 mod weight;
 
 pub use aggregate::{FUNCTION_NAMES, Function, is_event_type};
-pub use answers::{Answers, FailedAnswer, Failure, Finished};
+pub use answers::{ANSWER_ITEMS_MAX, ANSWER_TEXT_BYTES_MAX, Answers, FailedAnswer, Failure, Finished};
+pub use bound::Bound;
 pub use calendar::Calendar;
 pub use capture::Captured;
 pub use carried::{SortedEvents, SortedRun};
@@ -66,11 +73,13 @@ pub use detached_keys::DetachedKeys;
 pub use entity_index::EntityIndex;
 pub use events::Events;
 pub use frame::{Extent, Frame};
+pub use group_window::{GroupWindow, Which, WindowSpan};
 pub use image::{IMAGE_VERSION, Image, ImageError, Images};
 pub use judge::{Accounting, Arrival, Judge, Lateness, Rejection, Rules, Verdict, is_repeat};
 pub use key_hash::{KeyHash, KeyHasher};
 pub use keys::{KeyEncoder, Keys, shard_of};
 pub use program::{Call, FLAGS_MAX, Program, ProgramError, Slot};
 pub use ring::{Ring, RingEvents, RingLayout, TieBreak};
-pub use state::WindowState;
+pub use state::{DueWindow, WindowState};
 pub use version::{ReadPoint, Version};
+pub use versions::{ArrivedRow, ChangedSpan, RowNumber, RowVersion, VersionBounds, VersionIndex};

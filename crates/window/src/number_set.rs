@@ -20,6 +20,12 @@ impl NumberSet {
         self.words[word] |= 1 << (number % u64::BITS);
     }
 
+    pub(crate) fn remove(&mut self, number: u32) {
+        if let Some(word) = self.words.get_mut((number / u64::BITS) as usize) {
+            *word &= !(1 << (number % u64::BITS));
+        }
+    }
+
     #[inline]
     pub(crate) fn holds(&self, number: u32) -> bool {
         let word = self.words.get((number / u64::BITS) as usize);
@@ -69,6 +75,10 @@ mod tests {
                 set.insert(number);
                 model.insert(number);
                 prop_assert!(set.holds(number));
+                let removed = number * 7 % 250;
+                set.remove(removed);
+                model.remove(&removed);
+                prop_assert_eq!(set.holds(number), model.contains(&number));
                 for from in [0, number, number + 1, 300] {
                     prop_assert_eq!(set.next_from(from), model.range(from..).next().copied());
                 }

@@ -4,6 +4,7 @@
 use arrow::datatypes::DataType;
 
 use crate::aggregate::Function;
+use crate::bound::Bound;
 use crate::frame::Frame;
 
 /// The most flags (nullable slots and FILTERs) that one view may need: a bound so that an event's flags are one word.
@@ -90,6 +91,8 @@ pub(crate) enum Source {
     Pick,
     /// All events of the run, read directly.
     Collect,
+    /// The frame's group window.
+    Window(Bound),
 }
 
 /// What an accumulator takes from each event.
@@ -221,6 +224,7 @@ impl Program {
             Count if filter.is_none() && !nullable => return Source::RunLength,
             FirstValue | LastValue | NthValue(_) => return Source::Pick,
             ArrayAgg => return Source::Collect,
+            WindowBound(bound) => return Source::Window(bound),
             Count => Kind::Count,
             Sum | Avg => Kind::Sum,
             VarPop | VarSamp | StddevPop | StddevSamp => Kind::SumAndSquares,

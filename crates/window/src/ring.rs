@@ -5,8 +5,8 @@
 //!            head ┘ └────────────────── one event ───────────────────┘
 //! ```
 //! An integer slot takes one word while all its values fit 32 bits and two from the first that does not; partition and
-//! offset are there only if ties matter to the view. Events arrive nearly in order, so an insertion touches the tail; one
-//! far from it is found by galloping.
+//! offset are there only if ties matter to the view, or if its events may depart: they name an event then. Events arrive
+//! nearly in order, so an insertion touches the tail; one far from it is found by galloping.
 //! Decimals, texts and primary keys are rare and live in a box beside the words.
 
 use std::cmp::Ordering;
@@ -22,6 +22,9 @@ const NARROW_SLOTS_MAX: usize = 32;
 /// A ring grows by an eighth of its events, at least two: slack stays small where entities are many.
 const GROWTH_SHARE: usize = 8;
 const GROWTH_EVENTS_MIN: usize = 2;
+/// Words of an event's time, and of its time, partition and offset.
+const TIME_WORDS: usize = 2;
+const PLACE_WORDS: usize = 5;
 
 /// How a program's events lie in a ring.
 #[derive(Debug, Clone)]
@@ -31,6 +34,9 @@ pub struct RingLayout {
     texts: usize,
     flag_words: usize,
     follows_order: bool,
+    names_events: bool,
+    /// Words of an event before its slots.
+    slots_at: usize,
     /// Bit per word slot: two words wide from the start, as doubles are.
     double_slots: u32,
     /// Per text slot: whether its bytes are UTF-8.
@@ -99,8 +105,30 @@ impl RingLayout {
             texts,
             flag_words: program.flags().div_ceil(32),
             follows_order: program.follows_order(),
+            names_events: false,
+            slots_at: if program.follows_order() { PLACE_WORDS } else { TIME_WORDS },
             double_slots,
         }
+    }
+
+    /// The layout of `program`'s events where each can be found by its time, partition and offset, whether the view
+    /// follows order or not. Takes 12 bytes an event where it does not.
+    pub fn naming_events(program: &Program) -> RingLayout {
+        RingLayout { names_events: true, slots_at: PLACE_WORDS, ..RingLayout::new(program) }
+    }
+
+    /// Whether each event can be found by its name.
+    pub(crate) fn names_events(&self) -> bool {
+        self.names_events
+    }
+
+    /// What is kept of a tie-breaker. Two of them that are kept alike are those of copies of one event.
+    pub(crate) fn kept<'a>(&self, tie: TieBreak<'a>) -> TieBreak<'a> {
+        if self.follows_order { tie } else { TieBreak { primary_key: &[], ..tie } }
+    }
+
+    fn keeps_places(&self) -> bool {
+        self.slots_at == PLACE_WORDS
     }
 
     /// Words of an event while these slots are broad, besides those that always are.
@@ -118,13 +146,9 @@ impl RingLayout {
         self.texts
     }
 
-    fn slots_at(&self) -> usize {
-        if self.follows_order { 5 } else { 2 }
-    }
-
     fn slot_at(&self, broad: u32, place: usize) -> usize {
         let before = if place >= NARROW_SLOTS_MAX { broad } else { broad & ((1 << place) - 1) };
-        self.slots_at() + place + before.count_ones() as usize + place.saturating_sub(NARROW_SLOTS_MAX)
+        self.slots_at + place + before.count_ones() as usize + place.saturating_sub(NARROW_SLOTS_MAX)
     }
 
     fn stride(&self, broad: u32) -> usize {
@@ -145,8 +169,9 @@ impl Ring {
         RingEvents { words: &self.words[self.head as usize * stride..], stride, broad, layout, ring: self }
     }
 
-    /// Inserts the event at `row` of `from` where it belongs and returns its index.
+    /// Inserts the event at `row` of `from` where it belongs, after those that tie with it, and returns its index.
     pub fn insert<E: Events>(&mut self, layout: &RingLayout, from: &E, row: usize, tie: TieBreak<'_>) -> usize {
+        let tie = layout.kept(tie);
         self.broaden(layout, from, row);
         let broad = self.broad | layout.double_slots;
         let stride = layout.stride(broad);
@@ -213,15 +238,28 @@ impl Ring {
             rare.drop_first(layout, count);
         }
         self.head += count as u32;
-        let gone = self.head as usize * stride;
-        if gone * 2 > self.words.len() {
-            self.words.drain(..gone);
-            self.head = 0;
-            if self.words.len() * 2 < self.words.capacity() {
-                self.words.shrink_to_fit();
-            }
-        }
+        self.give_back_room(stride);
         self.note_oldest(layout);
+    }
+
+    /// Takes out the events at `indexes`, which ascend and name each once. Takes the time to move what lies behind the
+    /// first of them once, however many they are. Slots stay as wide as they are.
+    pub fn remove(&mut self, layout: &RingLayout, indexes: &[usize]) {
+        let stride = layout.stride(self.broad | layout.double_slots);
+        let head = self.head as usize * stride;
+        take_out(&mut self.words, head, stride, indexes);
+        if let Some(rare) = &mut self.rare {
+            rare.remove(layout, indexes);
+        }
+        self.give_back_room(stride);
+        self.note_oldest(layout);
+    }
+
+    /// A copy of it without the events at `indexes`, which ascend and name each once.
+    pub(crate) fn without(&self, layout: &RingLayout, indexes: &[usize]) -> Ring {
+        let mut ring = self.clone();
+        ring.remove(layout, indexes);
+        ring
     }
 
     /// Bytes of memory held beside the ring itself. Takes the same short time for rings of all lengths.
@@ -286,6 +324,18 @@ impl Ring {
         }
     }
 
+    /// Moves the events to the front when those gone from there are more than half, and gives back what is not used then.
+    fn give_back_room(&mut self, stride: usize) {
+        let gone = self.head as usize * stride;
+        if gone * 2 > self.words.len() {
+            self.words.drain(..gone);
+            self.head = 0;
+        }
+        if self.words.len() * 2 < self.words.capacity() {
+            self.words.shrink_to_fit();
+        }
+    }
+
     /// Widens slots that this event's values no longer fit.
     fn broaden<E: Events>(&mut self, layout: &RingLayout, from: &E, row: usize) {
         let old = self.broad | layout.double_slots;
@@ -302,7 +352,7 @@ impl Ring {
         let count = self.words.len() / old_stride;
         let mut words = Vec::with_capacity((count + GROWTH_EVENTS_MIN) * new_stride);
         for event in self.words.chunks_exact(old_stride) {
-            words.extend_from_slice(&event[..layout.slots_at()]);
+            words.extend_from_slice(&event[..layout.slots_at]);
             for place in 0..layout.words {
                 push_word(&mut words, is_broad(new, place), read_word(event, layout, old, place));
             }
@@ -341,10 +391,48 @@ impl Rare {
         }
     }
 
+    fn remove(&mut self, layout: &RingLayout, indexes: &[usize]) {
+        take_out(&mut self.wides, 0, layout.wides, indexes);
+        self.text_bytes -= take_out_texts(&mut self.texts, layout.texts, indexes);
+        if !self.primary_keys.is_empty() {
+            self.text_bytes -= take_out_texts(&mut self.primary_keys, 1, indexes);
+        }
+        shrink(&mut self.wides);
+        shrink(&mut self.texts);
+        shrink(&mut self.primary_keys);
+    }
+
     fn memory_bytes(&self) -> usize {
         let texts = (self.texts.capacity() + self.primary_keys.capacity()) * size_of::<Box<[u8]>>();
         size_of::<Rare>() + self.wides.capacity() * size_of::<i128>() + texts + self.text_bytes
     }
+}
+
+/// Takes the groups of `each` values at `indexes` out of those that lie from `start` on.
+fn take_out<T: Copy>(values: &mut Vec<T>, start: usize, each: usize, indexes: &[usize]) {
+    let Some(first) = indexes.first() else { return };
+    let mut end = start + first * each;
+    for (place, index) in indexes.iter().enumerate() {
+        let stay = start + (index + 1) * each;
+        let next = indexes.get(place + 1).map_or(values.len(), |next| start + next * each);
+        values.copy_within(stay..next, end);
+        end += next - stay;
+    }
+    values.truncate(end);
+}
+
+/// The same with texts, which move one by one. Returns the bytes of those taken out.
+fn take_out_texts(texts: &mut Vec<Box<[u8]>>, each: usize, indexes: &[usize]) -> usize {
+    let Some(first) = indexes.first() else { return 0 };
+    let mut end = first * each;
+    for (place, index) in indexes.iter().enumerate() {
+        let next = indexes.get(place + 1).map_or(texts.len(), |next| next * each);
+        for from in (index + 1) * each..next {
+            texts.swap(end, from);
+            end += 1;
+        }
+    }
+    texts.drain(end..).map(|text| text.len()).sum()
 }
 
 /// Gives back what is more than four times needed; growth to twice the need is far away then.
@@ -375,9 +463,18 @@ impl RingEvents<'_> {
     }
 
     /// The index of the first event after all with this time and tie-breaker, quickest where that is `near`. Where the
-    /// view does not follow order, the tie-breaker does not count.
+    /// view neither follows order nor names events, the tie-breaker does not count.
     pub fn first_after(&self, time_us: i64, tie: TieBreak<'_>, near: usize) -> usize {
         search(self.len(), near, |index| self.order_against(index, time_us, tie) == Ordering::Greater)
+    }
+
+    /// The indexes of the copies of one event, in the order in which they came; the event is known by its time and what
+    /// the layout keeps of its tie-breaker.
+    pub(crate) fn copies(&self, time_us: i64, tie: TieBreak<'_>) -> Range<usize> {
+        debug_assert!(self.layout.keeps_places(), "events without a place have no name");
+        let tie = self.layout.kept(tie);
+        let first = self.position(time_us, tie);
+        first..self.first_after(time_us, tie, first)
     }
 
     fn are_in_order(&self) -> bool {
@@ -387,9 +484,9 @@ impl RingEvents<'_> {
         })
     }
 
-    /// What an event carries of its tie-breaker: nothing where the view does not follow order.
+    /// What an event carries of its tie-breaker: nothing where events have no places.
     pub(crate) fn tie(&self, index: usize) -> TieBreak<'_> {
-        if !self.layout.follows_order {
+        if !self.layout.keeps_places() {
             return TieBreak { primary_key: &[], partition: 0, offset: 0 };
         }
         let event = self.event(index);
@@ -401,7 +498,7 @@ impl RingEvents<'_> {
     /// How the event at `index` stands to one with this time and tie-breaker.
     pub(crate) fn order_against(&self, index: usize, time_us: i64, tie: TieBreak<'_>) -> Ordering {
         let by_time = self.time_us(index).cmp(&time_us);
-        if by_time != Ordering::Equal || !self.layout.follows_order {
+        if by_time != Ordering::Equal || !self.layout.keeps_places() {
             return by_time;
         }
         self.tie(index).cmp(&tie)
@@ -442,11 +539,11 @@ impl Events for RingEvents<'_> {
 
 fn write_event<E: Events>(to: &mut [u32], layout: &RingLayout, broad: u32, from: &E, row: usize, tie: TieBreak<'_>) {
     (to[0], to[1]) = split(from.time_us(row));
-    if layout.follows_order {
+    if layout.keeps_places() {
         to[2] = tie.partition;
         (to[3], to[4]) = split(tie.offset as i64);
     }
-    let mut at = layout.slots_at();
+    let mut at = layout.slots_at;
     for place in 0..layout.words {
         let (low, high) = split(from.word(place, row));
         to[at] = low;
@@ -542,10 +639,15 @@ mod tests {
             key + self.texts[..shape.texts].iter().map(Vec::len).sum::<usize>()
         }
 
-        /// How events are ordered; without `follows_order` events of equal time stay as they came.
-        fn order(&self, other: &Event, follows_order: bool) -> Ordering {
+        /// How events are ordered: those of which nothing else is kept than the time stay as they came.
+        fn order(&self, other: &Event, shape: &Shape) -> Ordering {
             let by_time = self.time_us.cmp(&other.time_us);
-            if follows_order { by_time.then(self.tie().cmp(&other.tie())) } else { by_time }
+            let place = |event: &Event| (event.partition, event.offset);
+            match (shape.follows_order, shape.names_events) {
+                (true, _) => by_time.then(self.tie().cmp(&other.tie())),
+                (false, true) => by_time.then(place(self).cmp(&place(other))),
+                (false, false) => by_time,
+            }
         }
     }
 
@@ -554,6 +656,8 @@ mod tests {
         Insert(Event),
         /// Of the events held, this share in 256ths.
         DropFirst(u8),
+        /// The events at these shares of those held, in 256ths.
+        Remove(Vec<u8>),
     }
 
     #[derive(Debug, Clone)]
@@ -564,20 +668,30 @@ mod tests {
         texts: usize,
         filters: usize,
         follows_order: bool,
+        names_events: bool,
         has_primary_key: bool,
+    }
+
+    impl Shape {
+        fn layout(&self) -> RingLayout {
+            let program = program(self);
+            if self.names_events { RingLayout::naming_events(&program) } else { RingLayout::new(&program) }
+        }
     }
 
     fn shape() -> impl Strategy<Value = Shape> {
         let words = prop_oneof![0..4usize, 30..=WORDS_MAX - 2];
         let filters = prop_oneof![Just(0usize), 1..4usize, 31..34usize, Just(64usize)];
-        (words, 0..=2usize, 0..=2usize, 0..=2usize, filters, any::<bool>(), any::<bool>()).prop_map(
-            |(words, doubles, wides, texts, filters, follows_order, has_primary_key)| Shape {
+        let truths = (any::<bool>(), any::<bool>(), any::<bool>());
+        (words, 0..=2usize, 0..=2usize, 0..=2usize, filters, truths).prop_map(
+            |(words, doubles, wides, texts, filters, (follows_order, names_events, has_primary_key))| Shape {
                 words,
                 doubles,
                 wides,
                 texts,
                 filters,
                 follows_order,
+                names_events,
                 has_primary_key,
             },
         )
@@ -613,7 +727,11 @@ mod tests {
             partition,
             offset,
         });
-        prop_oneof![8 => event.prop_map(Change::Insert), 1 => any::<u8>().prop_map(Change::DropFirst)]
+        prop_oneof![
+            8 => event.prop_map(Change::Insert),
+            1 => any::<u8>().prop_map(Change::DropFirst),
+            1 => prop::collection::vec(any::<u8>(), 0..12).prop_map(Change::Remove),
+        ]
     }
 
     fn program(shape: &Shape) -> Program {
@@ -633,7 +751,7 @@ mod tests {
 
     /// Applies the changes to a ring and to a sorted vector, and compares the two after every one.
     fn check(shape: &Shape, changes: Vec<Change>) -> Result<(), TestCaseError> {
-        let layout = RingLayout::new(&program(shape));
+        let layout = shape.layout();
         let (mut ring, mut model) = (Ring::default(), Vec::<Event>::new());
         for change in changes {
             match change {
@@ -641,8 +759,7 @@ mod tests {
                     if !shape.has_primary_key {
                         event.primary_key.clear();
                     }
-                    let follows = shape.follows_order;
-                    let expected = model.partition_point(|other| other.order(&event, follows) != Ordering::Greater);
+                    let expected = model.partition_point(|other| other.order(&event, shape) != Ordering::Greater);
                     let (is_full, held) = (ring.is_full(&layout), ring.words.capacity());
                     let index = ring.insert(&layout, &Batch(std::slice::from_ref(&event)), 0, event.tie());
                     prop_assert!(is_full || ring.broad != 0 || ring.words.capacity() == held);
@@ -653,6 +770,16 @@ mod tests {
                     let count = model.len() * usize::from(share) / 255;
                     ring.drop_first(&layout, count);
                     model.drain(..count);
+                }
+                Change::Remove(shares) => {
+                    let held = shares.iter().filter(|_| !model.is_empty());
+                    let mut indexes: Vec<usize> = held.map(|share| model.len() * usize::from(*share) / 256).collect();
+                    indexes.sort_unstable();
+                    indexes.dedup();
+                    indexes.iter().rev().for_each(|index| drop(model.remove(*index)));
+                    same_events(shape, &ring.without(&layout, &indexes).events(&layout), &model)?;
+                    ring.remove(&layout, &indexes);
+                    prop_assert!(ring.words.capacity() <= 2 * ring.words.len());
                 }
             }
             prop_assert_eq!(ring.len(&layout), model.len());
@@ -679,11 +806,15 @@ mod tests {
             for place in 0..shape.filters {
                 prop_assert_eq!(events.flag(place, index), event.flags >> place & 1 == 1, "flag {}", place);
             }
-            let first = model.partition_point(|other| other.order(event, shape.follows_order) == Ordering::Less);
-            prop_assert_eq!(events.position(event.time_us, event.tie()), first);
-            let after = model.partition_point(|other| other.order(event, shape.follows_order) != Ordering::Greater);
+            let first = model.partition_point(|other| other.order(event, shape) == Ordering::Less);
+            let kept = events.layout.kept(event.tie());
+            prop_assert_eq!(events.position(event.time_us, kept), first);
+            let after = model.partition_point(|other| other.order(event, shape) != Ordering::Greater);
             for near in [0, index, model.len()] {
-                prop_assert_eq!(events.first_after(event.time_us, event.tie(), near), after);
+                prop_assert_eq!(events.first_after(event.time_us, kept, near), after);
+            }
+            if shape.names_events {
+                prop_assert_eq!(events.copies(event.time_us, event.tie()), first..after);
             }
         }
         let nowhere = TieBreak { primary_key: &[], partition: 0, offset: 0 };
@@ -709,11 +840,13 @@ mod tests {
             texts: 0,
             filters: 0,
             follows_order: false,
+            names_events: true,
             has_primary_key: false,
         };
-        let layout = RingLayout::new(&program(&shape));
+        let layout = shape.layout();
         let mut ring = Ring::default();
         ring.drop_first(&layout, 0);
+        ring.remove(&layout, &[]);
         assert_eq!(ring.len(&layout), 0);
         assert!(ring.events(&layout).is_empty());
         assert_eq!(ring.memory_bytes(), 0);

@@ -14,6 +14,7 @@
 use crate::cursor::{Cursor, ReadAt};
 use crate::entity_index::NO_NUMBER;
 use crate::events::Events;
+use crate::excluding::Excluding;
 use crate::program::Program;
 
 /// What a cursor holds is counted again when its runs are this share longer or shorter.
@@ -157,6 +158,11 @@ impl StandingCursors {
         Some(&mut self.cursors[place].cursor)
     }
 
+    /// The cursor of an entity, wherever it stands.
+    pub(crate) fn cursor(&self, number: u32) -> Option<&Cursor> {
+        self.place(number).map(|place| &self.cursors[place].cursor)
+    }
+
     /// An entity with `len` events was read anew by `scratch`, which saw all of them. If the read before was, too, then
     /// the entity gets a cursor that stands there, so that the next read is quick.
     pub(crate) fn read_anew(&mut self, number: u32, len: usize, scratch: &Cursor) {
@@ -209,15 +215,40 @@ impl StandingCursors {
     /// An entity is about to drop the first `count` of its events.
     pub(crate) fn dropped_first<E: Events>(&mut self, program: &Program, number: u32, events: &E, count: usize) {
         let Some(place) = self.place(number) else { return };
-        let events_min = match self.cursors[place].kept {
-            Kept::ByWriter { .. } => self.limits.written_events_min,
-            Kept::ByReaders { .. } => self.limits.read_events_min,
-        };
-        if (events.len() - count) * 2 < events_min {
+        if self.is_short(place, events.len() - count) {
             self.take(place);
         } else {
             self.cursors[place].cursor.dropped_first(program, events, count);
         }
+    }
+
+    /// An entity is about to lose the events at `indexes`, which ascend. They leave its cursor, newest first; where that
+    /// takes more steps than to begin anew, the cursor does, or goes if it was kept for readers.
+    pub(crate) fn removed<E: Events>(&mut self, program: &Program, number: u32, events: &E, indexes: &[usize]) {
+        let Some(place) = self.place(number) else { return };
+        let Standing { cursor, kept, .. } = &mut self.cursors[place];
+        let is_quicker_anew = cursor.is_quicker_anew(indexes);
+        let is_written = matches!(kept, Kept::ByWriter { .. });
+        if self.is_short(place, events.len() - indexes.len()) || is_quicker_anew && !is_written {
+            self.take(place);
+        } else if is_quicker_anew {
+            self.cursors[place].cursor.reset(program, 0);
+            self.due.push(number);
+        } else {
+            let cursor = &mut self.cursors[place].cursor;
+            for (at, index) in indexes.iter().enumerate().rev() {
+                cursor.removed(program, &Excluding::new(events, &indexes[at + 1..]), *index);
+            }
+        }
+    }
+
+    /// Whether an entity of `len` events has too few for the cursor that it has.
+    fn is_short(&self, place: usize, len: usize) -> bool {
+        let events_min = match self.cursors[place].kept {
+            Kept::ByWriter { .. } => self.limits.written_events_min,
+            Kept::ByReaders { .. } => self.limits.read_events_min,
+        };
+        len * 2 < events_min
     }
 
     /// An event of an entity was settled.

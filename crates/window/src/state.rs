@@ -5,10 +5,12 @@
 //!   key ─▶ EntityIndex ─▶ number ─▶ Entity { ring, newest version }    what happened
 //!                           ├─────▶ StandingCursors                    where readers stand, of long rings and those read often
 //!                           ├─────▶ Unsettled                          what a read at an older version leaves out
+//!                           ├─────▶ Departures                         what one at a newer version does
+//!                           ├─────▶ Closing                            which of its group windows ends when
 //!                           └─────▶ Capturing                          what a checkpoint still has to write
 //! ```
 //! Rules kept here:
-//! - a read at a version sees the events of batches up to that version and no others, whatever came in since;
+//! - a read at a version sees the events of batches up to that version and no others, whatever came in or went since;
 //! - what is dropped is needed by no read that may still come, and an entity without events answers like one never seen;
 //! - the counts of entities, events and bytes are kept up to date with every change, never counted.
 
@@ -20,16 +22,19 @@ use crate::answers::Answers;
 use crate::capture::Capturing;
 use crate::carried::SortedRun;
 use crate::cursor::{Cursor, ReadAt};
+use crate::departures::Departures;
 use crate::entity_index::{EntityIndex, NO_NUMBER};
 use crate::events::Events;
 use crate::excluding::Excluding;
-use crate::frame::{Extent, first_from};
+use crate::frame::{Frame, first_from};
 use crate::keys::Keys;
 use crate::program::Program;
 use crate::ring::{Ring, RingEvents, RingLayout, TieBreak};
 use crate::standing::StandingCursors;
 use crate::unsettled::{Unsettled, UnsettledEvent};
 use crate::version::{ReadPoint, Version};
+use closing::Closing;
+pub use closing::DueWindow;
 
 /// Rows whose rings are touched before their events are inserted: few enough that nothing touched leaves the first cache.
 const TOUCHED_ROWS: usize = 64;
@@ -39,17 +44,24 @@ const TOUCHED_ROWS: usize = 64;
 pub struct WindowState {
     program: Arc<Program>,
     layout: RingLayout,
-    /// Whether some frame counts rows: the events that it needs depend on which of the later ones a read sees.
-    counts_rows: bool,
+    /// Whether for some frame the events that it needs depend on which of the later ones a read sees.
+    looks_back_by_events: bool,
 
     index: EntityIndex,
     /// By number.
     entities: Vec<Entity>,
     unsettled: Unsettled,
+    departures: Departures,
     standing: StandingCursors,
     capturing: Capturing,
+    /// Where windows come out when they have ended.
+    closing: Option<Box<Closing>>,
     settled: Version,
     floor_us: Option<i64>,
+    /// Events from this instant on may still depart; `None` where none ever does.
+    changeable_from_us: Option<i64>,
+    /// No event comes that joins a session which ended before this instant.
+    sessions_end_from_us: i64,
     /// Events of older times are needed by no read as of the floor or later; `None` where the frames' events decide.
     reach_us: Option<i64>,
     /// The number that [`WindowState::sweep`] looks at next.
@@ -67,7 +79,7 @@ pub struct WindowState {
 #[derive(Debug, Default)]
 struct Entity {
     ring: Ring,
-    /// The version of the event taken in last.
+    /// The version of the event that came or went last.
     newest: Version,
     additions: Additions,
 }
@@ -75,16 +87,31 @@ struct Entity {
 impl WindowState {
     /// No entities yet.
     pub fn new(program: Arc<Program>) -> WindowState {
+        WindowState::laid_out(RingLayout::new(&program), program)
+    }
+
+    /// No entities yet; their events may [depart](WindowState::depart). Holds 12 bytes more for an event where the view does
+    /// not follow order. Its images are of another version.
+    pub fn with_departures(program: Arc<Program>) -> WindowState {
+        let state = WindowState::laid_out(RingLayout::naming_events(&program), program);
+        WindowState { changeable_from_us: Some(i64::MIN), ..state }
+    }
+
+    fn laid_out(layout: RingLayout, program: Arc<Program>) -> WindowState {
         WindowState {
-            layout: RingLayout::new(&program),
-            counts_rows: program.frames().iter().any(|frame| matches!(frame.extent, Extent::Rows { .. })),
+            layout,
+            looks_back_by_events: program.frames().iter().any(Frame::looks_back_by_events),
             index: EntityIndex::default(),
             entities: Vec::new(),
             unsettled: Unsettled::default(),
+            departures: Departures::default(),
             standing: StandingCursors::default(),
             capturing: Capturing::default(),
+            closing: None,
             settled: Version::default(),
             floor_us: None,
+            changeable_from_us: None,
+            sessions_end_from_us: i64::MIN,
             reach_us: None,
             swept: 0,
             event_count: 0,
@@ -124,22 +151,58 @@ impl WindowState {
         }
     }
 
+    /// Lets used events go as part of `version`, which is never less than that of an earlier change: for each r in `rows`,
+    /// the event of the entity of row r of `keys` with the time of row r of `events` and the partition and offset of
+    /// `tie(r)`, and its primary key where the view follows order. Reads at earlier versions see it on. Returns how many
+    /// went: one that was dropped, or is no event of the entity, is not found.
+    ///
+    /// An event that departed may come again, with other values or to another entity, in the same version or a later one.
+    /// Where it comes before the old copy goes, the old one is the one that goes. Only for states
+    /// [`with_departures`](WindowState::with_departures).
+    ///
+    /// Takes a logarithmic time in the events of the entity for each; they are taken out when they are settled, those of an
+    /// entity at once.
+    pub fn depart<'a>(
+        &mut self,
+        keys: &Keys,
+        rows: &[u32],
+        events: &SortedRun<'_>,
+        version: Version,
+        tie: impl Fn(usize) -> TieBreak<'a>,
+    ) -> usize {
+        assert!(self.layout.names_events(), "events depart from states that name them");
+        let mut gone = 0;
+        for row in rows.iter().map(|row| *row as usize) {
+            let number = self.index.find(keys, row);
+            let went = number.is_some_and(|number| self.let_go(number, events.time_us(row), version, tie(row)));
+            gone += usize::from(went);
+        }
+        gone
+    }
+
     /// Reads the entity of a key, given as a row of keys. The version is the last that is settled or a later one, the
     /// instant not before the floor. An entity never seen, and no key at all (one with a NULL part), answer like an entity
     /// with no events.
     pub fn read(&mut self, key: Option<(&Keys, usize)>, at: ReadPoint, answers: &mut Answers) {
         debug_assert!(at.version >= self.settled, "{at:?} is before {:?}", self.settled);
+        if let Some(number) = key.and_then(|(keys, row)| self.index.find(keys, row)) {
+            return self.read_entity(number, at, answers);
+        }
         let read_at = ReadAt { t_us: at.t_us, current: None };
-        let Some(number) = key.and_then(|(keys, row)| self.index.find(keys, row)) else {
-            self.scratch.reset(&self.program, 0);
-            return self.scratch.read(&self.program, &Ring::default().events(&self.layout), read_at, answers);
-        };
+        self.scratch.reset(&self.program, 0);
+        self.scratch.read(&self.program, &Ring::default().events(&self.layout), read_at, answers);
+    }
+
+    #[inline]
+    fn read_entity(&mut self, number: u32, at: ReadPoint, answers: &mut Answers) {
+        let read_at = ReadAt { t_us: at.t_us, current: None };
         let entity = &self.entities[number as usize];
         let events = entity.ring.events(&self.layout);
         self.excluded.clear();
         if entity.newest > at.version {
             self.unsettled.exclude(number, at.version, &events, &mut self.excluded);
         }
+        self.departures.exclude(number, at.version, &events, &mut self.excluded);
         let excluded = &self.excluded;
         if let Some(cursor) = self.standing.near(&self.program, number, &events, read_at, excluded) {
             return cursor.read_without(&self.program, &events, excluded, read_at, answers);
@@ -162,17 +225,31 @@ impl WindowState {
             self.floor_us = floor_us;
             let reaches =
                 self.program.frames().iter().map(|frame| floor_us.and_then(|floor_us| frame.reach_us(floor_us)));
-            self.reach_us = reaches.min().flatten();
+            self.reach_us = reaches.min().flatten().filter(|_| self.closing.is_none());
         }
         self.settled = self.settled.max(settled);
         while let Some(event) = self.unsettled.pop(self.settled) {
             self.standing.settled(event.number, event.time_us);
         }
         self.unsettled.shrink();
+        self.take_out_departed(self.settled);
         while let Some(number) = self.standing.next_due() {
             let events = self.entities[number as usize].ring.events(&self.layout);
             self.standing.slide(&self.program, number, &events);
         }
+    }
+
+    /// No event before this instant departs from now on. It does not go back: a smaller one changes nothing.
+    ///
+    /// A frame of n rows needs n events that stay, besides all that may depart; until this is called none is dropped from it.
+    pub fn settle_events_before(&mut self, from_us: i64) {
+        self.changeable_from_us = self.changeable_from_us.max(Some(from_us));
+    }
+
+    /// No event comes from now on that joins a session whose last instant is before this one: the gap after its last event.
+    /// It does not go back: a smaller one changes nothing. Sessions are not dropped until this is called.
+    pub fn settle_sessions_before(&mut self, from_us: i64) {
+        self.sessions_end_from_us = self.sessions_end_from_us.max(from_us);
     }
 
     /// Looks at the next `entities_max` entities in turn: drops the events that no read as of the floor or later can
@@ -189,7 +266,7 @@ impl WindowState {
             self.swept += 1;
         }
         let dropped = before - self.index.len();
-        if dropped > 0 && self.index.is_sparse() {
+        if self.index.is_sparse() {
             self.renumber();
         }
         dropped
@@ -217,13 +294,14 @@ impl WindowState {
         let scratch = self.numbers.capacity() * size_of::<u32>() + self.excluded.capacity() * size_of::<usize>();
         let entities = self.index.memory_bytes() + self.entities.capacity() * size_of::<Entity>();
         let beside = self.unsettled.memory_bytes() + self.standing.memory_bytes() + self.capturing.memory_bytes();
-        entities + self.ring_bytes + beside + scratch
+        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
+        entities + self.ring_bytes + beside + self.departures.memory_bytes() + closing + scratch
     }
 
     fn take_in(&mut self, number: u32, from: &SortedRun<'_>, row: usize, version: Version, tie: TieBreak<'_>) {
         if self.capturing.is_pending(number) {
             self.save_unless_added(number, from.time_us(row), tie);
-        } else if !self.counts_rows && self.entities[number as usize].ring.is_full(&self.layout) {
+        } else if !self.looks_back_by_events && self.entities[number as usize].ring.is_full(&self.layout) {
             self.trim(number);
         }
         self.capturing.touched(number);
@@ -238,6 +316,41 @@ impl WindowState {
         self.standing.inserted(&self.program, number, &events, index);
         let follows_order = self.program.follows_order();
         self.unsettled.push(UnsettledEvent::new(version, number, from.time_us(row), tie, follows_order));
+        if let Some(closing) = &mut self.closing {
+            closing.came(number, from.time_us(row));
+        }
+    }
+
+    fn let_go(&mut self, number: u32, time_us: i64, version: Version, tie: TieBreak<'_>) -> bool {
+        let tie = self.layout.kept(tie);
+        let events = self.entities[number as usize].ring.events(&self.layout);
+        if events.copies(time_us, tie).len() <= self.departures.copies_gone(number, time_us, tie) {
+            return false;
+        }
+        self.save(number);
+        self.capturing.touched(number);
+        self.entities[number as usize].newest = version;
+        self.departures.push(number, time_us, tie, version);
+        if let Some(closing) = &mut self.closing {
+            closing.goes(number, time_us);
+        }
+        true
+    }
+
+    /// Takes the events out whose departure is settled. Their entities' images are without them already.
+    fn take_out_departed(&mut self, settled: Version) {
+        for number in self.departures.take_settled(settled) {
+            let ring = &mut self.entities[number as usize].ring;
+            let events = ring.events(&self.layout);
+            self.excluded.clear();
+            self.departures.exclude(number, settled, &events, &mut self.excluded);
+            self.departures.forget(number, settled);
+            self.standing.removed(&self.program, number, &events, &self.excluded);
+            let bytes_before = ring.memory_bytes();
+            ring.remove(&self.layout, &self.excluded);
+            self.ring_bytes = self.ring_bytes - bytes_before + ring.memory_bytes();
+            self.event_count -= self.excluded.len();
+        }
     }
 
     /// Writes the image of a pending entity, unless the event that it is about to take in can be left out of it.
@@ -245,30 +358,48 @@ impl WindowState {
         let Entity { ring, additions, .. } = &self.entities[number as usize];
         let events = ring.events(&self.layout);
         let newer = events.len() - events.first_after(time_us, tie, events.len());
-        if additions.is_before_cut(self.capturing.cuts(), newer) {
+        if self.layout.names_events() || additions.is_before_cut(self.capturing.cuts(), newer) {
             self.save(number);
         }
     }
 
     fn sweep_entity(&mut self, number: u32) {
         if self.capturing.is_pending(number) {
-            return;
+            if self.closing.is_none() {
+                return;
+            }
+            // What is closed has to go.
+            self.save(number);
         }
         let is_settled = self.entities[number as usize].newest <= self.settled;
-        if is_settled || !self.counts_rows {
+        if is_settled || !self.looks_back_by_events {
             self.trim(number);
         }
         self.standing.swept(number);
-        let entity = &mut self.entities[number as usize];
-        if is_settled && entity.ring.len(&self.layout) == 0 && self.index.remove(number) {
+        let is_empty = self.entities[number as usize].ring.len(&self.layout) == 0;
+        let is_kept = self.layout.names_events() && self.capturing.keeps(number);
+        if is_settled && is_empty && !is_kept {
+            self.remove_entity(number);
+        }
+    }
+
+    fn remove_entity(&mut self, number: u32) {
+        self.save(number);
+        if self.index.remove(number) {
+            self.capturing.removed(number);
+            if let Some(closing) = &mut self.closing {
+                closing.removed(number);
+            }
+            let entity = &mut self.entities[number as usize];
             self.ring_bytes -= entity.ring.memory_bytes();
             *entity = Entity::default();
         }
     }
 
     /// Drops the events of an entity that no read as of the floor or later can need. Frames of time alone need what is
-    /// not older than some instant, whichever events a read sees; frames that count rows must not be trimmed while an
-    /// event is unsettled: a read that does not see it needs one row more.
+    /// not older than some instant, whichever events a read sees; those that look back by events must not be trimmed while
+    /// one is unsettled: a read that does not see it needs an older one. For the same reason they keep what they need
+    /// as of the last instant at which no event departs any more.
     fn trim(&mut self, number: u32) {
         let Some(floor_us) = self.floor_us else { return };
         let ring = &self.entities[number as usize].ring;
@@ -278,7 +409,7 @@ impl WindowState {
         let events = ring.events(&self.layout);
         let gone = match self.reach_us {
             Some(reach_us) => first_from(&events, reach_us, 0),
-            None => first_needed(&self.program, &events, floor_us),
+            None => self.first_needed(number, &events, floor_us),
         };
         if gone == 0 {
             return;
@@ -289,6 +420,25 @@ impl WindowState {
         entity.ring.drop_first(&self.layout, gone);
         self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
         self.event_count -= gone;
+    }
+
+    /// Index of the first event that is needed by reads as of the floor or later, or by a window that is open.
+    fn first_needed(&self, number: u32, events: &RingEvents<'_>, floor_us: i64) -> usize {
+        let cursor = self.standing.cursor(number);
+        let first_needed = |frame: &Frame, near| frame.first_needed(events, self.needed_as_of(frame, floor_us), near);
+        let open = self.closing.as_ref().map(|closing| first_needed(&closing.frame(), None));
+        let frames = self.program.frames().iter().enumerate();
+        let needed = frames.map(|(place, frame)| first_needed(frame, cursor.map(|cursor| cursor.near(place))));
+        needed.chain(open).min().unwrap_or(events.len())
+    }
+
+    /// The instant as of which a frame needs what is kept for reads from the floor on. A session is needed as long as an
+    /// event may join it: what comes before the floor may lie between two.
+    fn needed_as_of(&self, frame: &Frame, floor_us: i64) -> i64 {
+        let stays_us =
+            self.changeable_from_us.filter(|_| frame.looks_back_by_events()).map(|from| from.saturating_sub(1));
+        let ends_us = frame.session_gap_us().map(|_| self.sessions_end_from_us);
+        floor_us.min(stays_us.unwrap_or(i64::MAX)).min(ends_us.unwrap_or(i64::MAX))
     }
 
     /// Moves the entities left together, under new numbers.
@@ -302,19 +452,17 @@ impl WindowState {
         self.entities.truncate(self.index.len());
         self.entities.shrink_to_fit();
         self.unsettled.renumber(&new_numbers);
+        self.departures.renumber(&new_numbers);
         self.standing.renumber(&new_numbers);
         self.capturing.renumber(&new_numbers);
+        if let Some(closing) = &mut self.closing {
+            closing.renumber(&new_numbers);
+        }
         self.swept = 0;
     }
 }
 
-/// Index of the first event that some frame holds as of `floor_us`.
-fn first_needed(program: &Program, events: &RingEvents<'_>, floor_us: i64) -> usize {
-    let whole = 0..events.len();
-    let starts = program.frames().iter().map(|frame| frame.bounds(events, floor_us, None, &whole).start);
-    starts.min().unwrap_or(events.len())
-}
-
+mod closing;
 mod images;
 #[cfg(test)]
 mod tests;

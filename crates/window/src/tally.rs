@@ -1,7 +1,7 @@
 //! How often each value occurs in a frame: `count(DISTINCT x)`, `histogram(x)`, `mode(x)` and `top_k(x, k)`.
 //!
-//! A handful of values is a short list that is scanned; more go into a hash table, and, where the most frequent are asked for, into
-//! a set ranked by frequency beside it.
+//! A handful of values is a short list that is scanned; more go into a hash table, and, where the most frequent are asked
+//! for, into a set ranked by frequency beside it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

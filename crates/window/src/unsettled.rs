@@ -117,6 +117,11 @@ impl Unsettled {
         excluded.reverse();
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// Tells of new numbers of entities.
     pub(crate) fn renumber(&mut self, new_numbers: &[u32]) {
         self.events.iter_mut().for_each(|event| event.number = new_numbers[event.number as usize]);

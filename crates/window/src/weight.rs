@@ -30,13 +30,15 @@ impl Weight {
     pub(crate) fn at(t_us: i64, half_life_us: i64) -> Weight {
         let (halvings, rest) = (t_us.div_euclid(half_life_us), t_us.rem_euclid(half_life_us));
         let significand = power_of_two(rest as u64, half_life_us as u64);
-        // Saturates for half-lives of a microsecond in the first second of 64-bit time: what enters still leaves.
-        Weight { significand, exponent: halvings.saturating_sub(52).max(EXPONENT_MIN) }
+        // Saturates for half-lives of a microsecond in the first and the last milliseconds of 64-bit time: what enters
+        // still leaves.
+        let exponent = halvings.saturating_sub(52).clamp(i64::MIN + EXPONENT_ROOM, i64::MAX - EXPONENT_ROOM);
+        Weight { significand, exponent }
     }
 }
 
-/// Room below weights for the exponents of the numbers that they weigh, the least of which is −1074.
-const EXPONENT_MIN: i64 = i64::MIN + 4096;
+/// Room on either side of weights for the exponents of the numbers that they weigh, −1074 to 971, and for their limbs.
+const EXPONENT_ROOM: i64 = 4096;
 /// Hexadecimal digits of r/h that are looked up.
 const DIGITS: usize = 16;
 /// ln 2 in units of 2^-64.
@@ -137,6 +139,9 @@ mod tests {
         assert_eq!(at(-10, 10), Weight { significand: 1 << 52, exponent: -53 });
         assert_eq!(at(-5, 10), Weight { significand: 6369051672525773, exponent: -53 });
         assert!(at(i64::MIN, 1).exponent < at(i64::MIN + 9_000, 1).exponent);
+        assert!(at(i64::MAX, 1).exponent > at(i64::MAX - 9_000, 1).exponent);
+        assert_eq!(at(i64::MIN, 1).exponent, i64::MIN + EXPONENT_ROOM);
+        assert_eq!(at(i64::MAX, 1).exponent, i64::MAX - EXPONENT_ROOM);
     }
 
     proptest! {

@@ -21,6 +21,9 @@ enum Object {
     View { reads: Vec<String> },
     #[serde(rename = "stream")]
     Stream(StreamObject),
+    /// As the stream of its versions.
+    #[serde(rename = "table")]
+    Table(StreamObject),
 }
 
 /// A stream, as far as sending events to it needs it.
@@ -67,8 +70,9 @@ impl StreamObject {
     pub(crate) fn ask(client: &Client, name: &str) -> Result<StreamObject, Failure> {
         let answer = client.get(&format!("/v1/objects/{}", path_segment(name)))?;
         let object: Object = serde_json::from_str(&answer).map_err(|error| not_understood(&error.to_string()))?;
-        let stream = match object {
-            Object::Stream(stream) => stream,
+        let (kind, stream) = match object {
+            Object::Stream(stream) => ("stream", stream),
+            Object::Table(table) => ("table", table),
             Object::Service => return Err(no_stream(name, "feature service", &[])),
             Object::View { reads } => return Err(no_stream(name, "feature view", &reads)),
         };
@@ -81,7 +85,7 @@ impl StreamObject {
         }
         if stream.source.connector == "file" {
             return Err(Failure::input_with_hint(
-                format!("stream `{name}` reads a file and takes no events over HTTP"),
+                format!("{kind} `{name}` reads a file and takes no events over HTTP"),
                 "declare it without a connector: then it is stored, and fed by `asof ingest`",
             ));
         }

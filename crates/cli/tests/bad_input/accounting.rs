@@ -88,14 +88,15 @@ fn absurd_dates_are_unreadable() {
         "-9223372036854775809",
         "1e300",
         "0.5",
+        "9223372036854775807",
+        "-9223372036854775808",
     ];
-    let possible =
-        ["1767225600000000", "9223372036854775807", "-9223372036854775808", "\"9999-12-31T23:59:59.999999Z\""];
+    let possible = ["1767225600000000", "\"9999-12-31T23:59:59.999999Z\""];
     let line = |(place, date): (usize, &&str)| format!("{{\"id\":\"{place}\",\"k\":1,\"ts\":{date}}}\n");
     let lines: String = possible.iter().chain(&dates).enumerate().map(line).collect();
     let folder = Folder::new();
     folder.events("jsonl", lines);
-    check_counts(&folder, [20, 4, 0, 0, 16, 0, 0, 0]);
+    check_counts(&folder, [20, 2, 0, 0, 18, 0, 0, 0]);
     let rows: String = dates[..8].iter().enumerate().map(|(place, date)| format!("{place},1,{date}\n")).collect();
     folder.events("csv", format!("id,k,ts\n{rows}"));
     // An empty field is NULL, quoted or not, where it is no text.

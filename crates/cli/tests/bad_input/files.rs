@@ -167,7 +167,9 @@ fn a_spine_at_the_ends_of_time_is_answered() {
     folder.file("s.csv", "k,d,ts\n1,1,9223372036854775807\n1,1,-9223372036854775808\n1,1,9999-12-31T23:59:59Z\n");
     let refused = folder.run(SPINE);
     assert_eq!(refused.code, Some(1), "numbers and text in one column are text: {}", refused.stderr);
-    folder.file("s.csv", "k,d,ts\n1,1,9223372036854775807\n1,1,-9223372036854775808\n");
+    folder.file("s.csv", "k,d,ts\n1,1,9223372036854775807\n");
+    check_refused(&folder, SPINE, 1, &["spine `s.csv`, row 1: `ts` is no instant"]);
+    folder.file("s.csv", "k,d,ts\n1,1,9999-12-31T23:59:59.999999Z\n1,1,0001-01-01T00:00:00Z\n");
     let said = folder.run(&format!("{SPINE} --before"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let out = fs::read_to_string(folder.path().join("out.csv")).unwrap();

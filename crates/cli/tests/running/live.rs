@@ -30,7 +30,7 @@ fn post(server: &Server<'_>, headers: &[(&str, &str)], body: &str) -> (u16, Valu
     post_to(server, "/v1/streams/e/events", headers, body)
 }
 
-fn post_to(server: &Server<'_>, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+pub(crate) fn post_to(server: &Server<'_>, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut request = agent.post(format!("{}{path}", server.url));
     for (name, value) in headers {

@@ -18,6 +18,8 @@ mod refusals;
 mod replayed;
 mod server;
 mod suggestions;
+mod tables;
+mod windows;
 
 use crate::folder::Folder;
 

@@ -59,6 +59,26 @@ fn a_project_of_streams_shows_them() {
     server.end("INT");
 }
 
+/// A table without a stream is the one that takes events: a row, and no delete marker.
+#[test]
+fn a_project_of_a_table_brings_it_a_row() {
+    let folder = Folder::new();
+    folder.file(
+        "project.sql",
+        "CREATE TABLE shops (shop BIGINT PRIMARY KEY, fee BIGINT NOT NULL, gone BOOLEAN, since TIMESTAMP,
+           WATERMARK FOR since AS since - INTERVAL '1' MINUTE) WITH (delete_column = 'gone');
+         CREATE FEATURE VIEW shop AS SELECT shop, fee FROM shops;",
+    );
+    let server = Server::start(&folder, "");
+    let commands = server.commands();
+    let [post, read, _] = commands.as_slice() else { panic!("three commands: {commands:?}") };
+    let receipt: Value = serde_json::from_str(&answer_of_curl(&folder, post)).unwrap();
+    assert_eq!(receipt["accepted"], 1, "{post}: {receipt}");
+    let answer: Value = serde_json::from_str(&answer_of_curl(&folder, read)).unwrap();
+    assert_eq!(answer["rows"][0][0], 1, "{read}: {answer}");
+    server.end("INT");
+}
+
 /// Runs the three commands; gives the answer of the first, which the second shows as a table.
 fn check_commands(server: &Server<'_>) -> Value {
     let commands = server.commands();

@@ -1,11 +1,12 @@
 //! The three ways into a stream and its views, against each other.
 
 use super::*;
-use crate::stream::Rejected;
+use crate::stream::{Faced, Rejected};
+use crate::stream_counts::StreamCounts;
 use crate::view::ViewPlan;
-use arrow::array::{Decimal128Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use asof_definition::{Project, SourceFile, check};
-use asof_window::{Captured, KeyHash, Rejection};
+use asof_window::{Captured, KeyHash, Lateness, Rejection};
 use proptest::prelude::*;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -86,7 +87,7 @@ impl World {
         let arrived_us = ArrivedAt::All(0);
         let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness: Lateness::Applied, used_before: &[] };
         let before = self.stream.accounting().total();
-        let prepared = self.stream.prepare(arrivals).unwrap();
+        let prepared = self.stream.prepare(arrivals, &Tables::none()).unwrap();
         assert_eq!(self.stream.accounting().total(), before + rows.len() as u64);
         let stored = Stored::of(&batch, &offsets, prepared.verdicts());
         (prepared, stored)
@@ -133,13 +134,13 @@ impl World {
             views,
             judgement,
         };
-        self.stream.recall(recalled, &[self.settled(); VIEWS]).unwrap()
+        self.stream.recall(recalled, &Tables::none(), &[self.settled(); VIEWS]).unwrap()
     }
 
     /// Reads stand at the newest version but one.
     fn settled(&self) -> Settled {
         let floor_us = self.stream.watermark_us().map(|watermark_us| watermark_us - 30 * MINUTE_US);
-        Settled { version: Version(self.version.0.saturating_sub(1)), floor_us }
+        Settled { version: Version(self.version.0.saturating_sub(1)), floor_us, coming_from_us: None }
     }
 
     fn live_keys(&self) -> Vec<(KeyHash, i64)> {
@@ -343,8 +344,8 @@ fn verdicts(rows: &[Row], lateness: Lateness, used_before: &[(usize, i64)], arri
     let faced = Faced { partition: 0, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() };
     let offsets: Vec<u64> = (0..rows.len() as u64).collect();
     let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness, used_before };
-    let settled = Settled { version: Version(0), floor_us: None };
-    let outcome = world.stream.arrive(arrivals, Version(1), &[settled; VIEWS]).unwrap();
+    let settled = Settled { version: Version(0), floor_us: None, coming_from_us: None };
+    let outcome = world.stream.arrive(arrivals, &Tables::none(), Version(1), &[settled; VIEWS]).unwrap();
     assert_eq!(world.stream.accounting().total(), rows.len() as u64);
     outcome.verdicts
 }

@@ -1,11 +1,13 @@
 //! A case through the live engine object.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_feature::{Arrivals, ArrivedAt, Faced, Lateness, OnlineStream, OnlineView, Settled, StreamPlan, ViewPlan};
+use asof_feature::{
+    Arrivals, ArrivedAt, Faced, Lateness, OnlineStream, OnlineView, Settled, StreamPlan, Tables, ViewPlan,
+};
 use asof_window::{Accounting, Verdict, Version};
 use tempfile::TempDir;
 
@@ -28,23 +30,51 @@ struct Live {
     view: Arc<OnlineView>,
     version: Version,
     next_offsets: HashMap<u32, u64>,
+    /// All of the case.
+    partitions: BTreeSet<u32>,
+    asked: Asked,
+}
+
+/// What is read of an engine: of the rest it lets go as the pipeline does.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// The oldest version; none before the present one if it is beyond that.
+    version: Version,
+    /// The earliest instant; `None` where nothing is read.
+    as_of_us: Option<i64>,
+}
+
+impl Asked {
+    /// These reads, once all arrivals are there.
+    fn last<'a>(reads: impl IntoIterator<Item = &'a Read>) -> Asked {
+        let as_of_us = reads.into_iter().map(|read| instant_us(&read.as_of)).min();
+        Asked { version: Version(u64::MAX), as_of_us }
+    }
 }
 
 impl Live {
-    fn new(stream: &StreamPlan, view: &ViewPlan) -> Live {
+    fn new(stream: &StreamPlan, view: &ViewPlan, partitions: BTreeSet<u32>, asked: Asked) -> Live {
         let view = Arc::new(OnlineView::new(view.clone(), 4).unwrap());
         let derived = view.plan().view().stream.lineage();
         let stream = OnlineStream::new(stream.clone(), stream.rules(), &derived, vec![view.clone()]);
-        Live { stream, view, version: Version(0), next_offsets: HashMap::new() }
+        Live { stream, view, version: Version(0), next_offsets: HashMap::new(), partitions, asked }
+    }
+
+    /// What is settled: versions and instants before those that are read, and events before the watermark once every partition
+    /// has one.
+    fn settled(&self) -> Settled {
+        let watermarks = self.partitions.iter().map(|partition| self.stream.judge().watermark_us(*partition));
+        Settled {
+            version: self.asked.version.min(self.version),
+            floor_us: self.asked.as_of_us,
+            coming_from_us: watermarks.collect::<Option<Vec<i64>>>().and_then(|all| all.into_iter().min()),
+        }
     }
 
     fn accounting(&self) -> Accounting {
         self.stream.accounting()
     }
 }
-
-/// Nothing is settled: every version can be read.
-const UNSETTLED: Settled = Settled { version: Version(0), floor_us: None };
 
 impl<'a> Bound<'a> {
     fn new(case: &'a Case) -> Bound<'a> {
@@ -63,8 +93,9 @@ impl<'a> Bound<'a> {
         Bound { case, folder, stream: StreamPlan::new(stream).unwrap(), view, batch, unreadable, arrivals_us }
     }
 
-    fn engine(&self) -> Live {
-        Live::new(&self.stream, &self.view)
+    fn engine(&self, asked: Asked) -> Live {
+        let partitions: BTreeSet<u32> = self.case.events.iter().map(|event| event.partition).collect();
+        Live::new(&self.stream, &self.view, partitions, asked)
     }
 
     /// Sends the events with these indexes, each as a batch of its own or in runs of equal partition and arrival.
@@ -101,6 +132,7 @@ impl<'a> Bound<'a> {
         let next = engine.next_offsets.entry(partition).or_default();
         let offsets: Vec<u64> = (*next..*next + rows as u64).collect();
         *next += rows as u64;
+        let settled = engine.settled();
         engine.version.0 += 1;
         let arrivals = Arrivals {
             faced: Faced { partition, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() },
@@ -109,7 +141,9 @@ impl<'a> Bound<'a> {
             lateness: Lateness::Applied,
             used_before: &[],
         };
-        engine.stream.arrive(arrivals, engine.version, &[UNSETTLED]).unwrap()
+        let outcome = engine.stream.arrive(arrivals, &Tables::none(), engine.version, &[settled]).unwrap();
+        engine.view.sweep(engine.settled(), usize::MAX);
+        outcome
     }
 
     fn read(&self, engine: &Live, read: &Read) -> Vec<String> {
@@ -159,7 +193,7 @@ pub(crate) fn in_arrival_order(case: &Case) -> Vec<String> {
     let all: Vec<usize> = (0..case.events.len()).collect();
     let mut differing = Vec::new();
     for batched in [false, true] {
-        let mut engine = bound.engine();
+        let mut engine = bound.engine(Asked::last([]));
         let (judged, set_aside) = bound.send(&mut engine, &all, batched);
         if !case.judged.is_empty() && judged != case.judged {
             differing.push(format!("judged: expected {:?}, found {judged:?}", case.judged));
@@ -170,7 +204,7 @@ pub(crate) fn in_arrival_order(case: &Case) -> Vec<String> {
         assert_eq!(engine.accounting().total() as usize, case.events.len(), "in = rejected + duplicate + late + used");
     }
     for read in &case.reads {
-        let mut engine = bound.engine();
+        let mut engine = bound.engine(Asked::last([read]));
         bound.send(&mut engine, &all[..bound.seen(read)], true);
         differing.extend(bound.read(&engine, read));
     }
@@ -181,10 +215,11 @@ pub(crate) fn in_arrival_order(case: &Case) -> Vec<String> {
 pub(crate) fn at_earlier_versions(case: &Case) -> Vec<String> {
     let bound = Bound::new(case);
     let all: Vec<usize> = (0..case.events.len()).collect();
-    let mut engine = bound.engine();
+    let version = |read: &Read| Version(bound.seen(read) as u64);
+    let oldest = case.reads.iter().map(version).min().unwrap_or_default();
+    let mut engine = bound.engine(Asked { version: oldest, ..Asked::last(&case.reads) });
     bound.send(&mut engine, &all, false);
-    let reads = case.reads.iter();
-    reads.flat_map(|read| bound.read_at(&engine, read, Version(bound.seen(read) as u64))).collect()
+    case.reads.iter().flat_map(|read| bound.read_at(&engine, read, version(read))).collect()
 }
 
 /// A first engine takes half of the arrivals; a second one is given them again, then the rest.
@@ -193,12 +228,12 @@ pub(crate) fn with_a_restart(case: &Case) -> Vec<String> {
     let all: Vec<usize> = (0..case.events.len()).collect();
     let half = all.len() / 2;
     let mut differing = Vec::new();
-    let mut before = bound.engine();
+    let mut before = bound.engine(Asked::last([]));
     let (judged_before, _) = bound.send(&mut before, &all[..half], true);
     drop(before);
     for read in &case.reads {
         let seen = bound.seen(read);
-        let mut after = bound.engine();
+        let mut after = bound.engine(Asked::last([read]));
         let (mut judged, _) = bound.send(&mut after, &all[..half.min(seen)], false);
         if judged[..] != judged_before[..judged.len()] {
             differing.push(format!("judged again: {judged:?} after {judged_before:?}"));
@@ -223,8 +258,8 @@ pub(crate) fn shuffled(case: &Case) -> Vec<String> {
         return Vec::new(); // Ties follow arrival: the case allows no other order.
     }
     let all: Vec<usize> = (0..case.events.len()).collect();
-    let mut engine = bound.engine();
-    let (judged, _) = bound.send(&mut engine, &all, false);
+    let reads = || case.reads.iter().filter(|read| read.position.is_none() && read.knowledge == "event-time");
+    let (judged, _) = bound.send(&mut bound.engine(Asked::last([])), &all, false);
     let used: Vec<usize> = all.into_iter().filter(|index| judged[*index] == "used").collect();
     let mut random = Random(case.name.len() as u64 + used.len() as u64);
     let mut differing = Vec::new();
@@ -232,14 +267,12 @@ pub(crate) fn shuffled(case: &Case) -> Vec<String> {
         let mut order = used.clone();
         // From a full shuffle to ever smaller moves: what the lateness allows differs from case to case.
         order.chunks_mut(used.len().max(1) >> attempt.min(6) | 1).for_each(|part| random.shuffle(part));
-        let mut engine = bound.engine();
+        let mut engine = bound.engine(Asked::last(reads()));
         let (judged, _) = bound.send(&mut engine, &order, false);
         if judged.iter().any(|verdict| verdict != "used") {
             continue;
         }
-        for read in case.reads.iter().filter(|read| read.position.is_none() && read.knowledge == "event-time") {
-            differing.extend(bound.read(&engine, read));
-        }
+        differing.extend(reads().flat_map(|read| bound.read(&engine, read)));
     }
     differing
 }

@@ -1,11 +1,11 @@
 //! What a writer does between two calls of a reader.
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use asof_disk::hooked::{HookedDisk, Operation};
 use asof_disk::simulated::SimulatedDisk;
-use asof_disk::{Disk, DiskFile, Entry, FileLock, SyncSite};
+use asof_disk::{Disk, DiskFile};
 use asof_log::{Claim, LogReader, LogSettings, PartitionLog, TakeOver};
 
 use crate::story::{PARTITION, ROOT, append, body_of, open};
@@ -16,60 +16,38 @@ type Act = Box<dyn FnOnce() + Send>;
 /// taken.
 #[derive(Clone)]
 struct Interrupted {
-    disk: SimulatedDisk,
+    disk: HookedDisk,
     before_list: Arc<Mutex<Option<Act>>>,
     before_mark: Arc<Mutex<Option<Act>>>,
     before_lock: Arc<Mutex<Option<Act>>>,
 }
 
 impl Interrupted {
-    fn of(disk: SimulatedDisk) -> Interrupted {
-        let (before_list, before_mark, before_lock) = Default::default();
+    fn of(disk: &SimulatedDisk) -> Interrupted {
+        let [before_list, before_mark, before_lock]: [Arc<Mutex<Option<Act>>>; 3] = Default::default();
+        let (list, mark, lock) = (before_list.clone(), before_mark.clone(), before_lock.clone());
+        let disk = HookedDisk::new(disk.shared(), move |operation| {
+            match operation {
+                Operation::List(_) => act_once(&list),
+                Operation::Open(path) if path.extension().is_some_and(|ending| ending == "durable") => act_once(&mark),
+                Operation::Lock(_) => act_once(&lock),
+                _ => {}
+            }
+            Ok(())
+        });
         Interrupted { disk, before_list, before_mark, before_lock }
+    }
+
+    fn shared(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk.clone())
     }
 }
 
 fn act_once(act: &Mutex<Option<Act>>) {
-    if let Some(act) = act.lock().unwrap().take() {
+    // Taken out before it acts: it may meet this disk itself.
+    let act = act.lock().unwrap().take();
+    if let Some(act) = act {
         act();
-    }
-}
-
-impl std::fmt::Debug for Interrupted {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.disk.fmt(formatter)
-    }
-}
-
-impl Disk for Interrupted {
-    fn make_folder(&self, folder: &Path, site: SyncSite) -> io::Result<()> {
-        self.disk.make_folder(folder, site)
-    }
-    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
-        act_once(&self.before_list);
-        self.disk.list(folder)
-    }
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.create(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        if path.extension().is_some_and(|ending| ending == "durable") {
-            act_once(&self.before_mark);
-        }
-        self.disk.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_folder(&self, folder: &Path, site: SyncSite) -> io::Result<()> {
-        self.disk.sync_folder(folder, site)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
-        act_once(&self.before_lock);
-        self.disk.lock(path)
     }
 }
 
@@ -83,7 +61,7 @@ fn half_written() -> (Interrupted, PartitionLog, Arc<dyn DiskFile>) {
         disk.files().into_iter().find(|path| path.extension().is_some_and(|ending| ending == "segment")).unwrap();
     let file = disk.open(&path).unwrap();
     file.write_at(BODY_BYTE, &[0; 100]).unwrap();
-    (Interrupted::of(disk), log, file)
+    (Interrupted::of(&disk), log, file)
 }
 
 /// Header, first frame, head of the second.
@@ -100,7 +78,7 @@ fn check_read(reader: &mut LogReader, frames: &[(u64, usize)]) {
 #[test]
 fn a_segment_that_ends_while_it_is_read_is_read_again() {
     let (disk, mut log, file) = half_written();
-    let mut reader = LogReader::open(Arc::new(disk.clone()), Path::new(PARTITION), 0).unwrap();
+    let mut reader = LogReader::open(disk.shared(), Path::new(PARTITION), 0).unwrap();
     *disk.before_list.lock().unwrap() = Some(Box::new(move || {
         file.write_at(BODY_BYTE, &body_of(1, 100)).unwrap();
         append(&mut log, 1, 900).unwrap();
@@ -113,7 +91,7 @@ fn a_segment_that_ends_while_it_is_read_is_read_again() {
 #[test]
 fn a_frame_that_is_synced_while_it_is_read_is_read_again() {
     let (disk, mut log, file) = half_written();
-    let mut reader = LogReader::open(Arc::new(disk.clone()), Path::new(PARTITION), 0).unwrap();
+    let mut reader = LogReader::open(disk.shared(), Path::new(PARTITION), 0).unwrap();
     *disk.before_mark.lock().unwrap() = Some(Box::new(move || {
         file.write_at(BODY_BYTE, &body_of(1, 100)).unwrap();
         log.sync().unwrap();
@@ -129,7 +107,7 @@ fn a_reader_that_went_too_far_is_told() {
     append(&mut old, 3, 500).unwrap();
     old.sync().unwrap();
     let claim = Claim::take(simulated.shared(), Path::new(ROOT), TakeOver::TakeOver).unwrap();
-    let disk = Interrupted::of(simulated.clone());
+    let disk = Interrupted::of(&simulated);
     let reader = LogReader::open(simulated.shared(), Path::new(PARTITION), 0).unwrap();
     let reader = Arc::new(Mutex::new(reader));
     let (reads, head) = (reader.clone(), Arc::new(Mutex::new(None)));
@@ -143,7 +121,7 @@ fn a_reader_that_went_too_far_is_told() {
         *last_head.lock().unwrap() = Some(head);
     }));
     let settings = LogSettings { segment_bytes: 10_000, generation: claim.generation() };
-    let (mut new, _torn) = PartitionLog::open(Arc::new(disk), Path::new(PARTITION), settings).unwrap();
+    let (mut new, _torn) = PartitionLog::open(disk.shared(), Path::new(PARTITION), settings).unwrap();
     assert_eq!(new.next_offset(), 3);
     let expected = "another writer took over `/data/log/clicks/0` and wrote offset 3 anew: read again from there";
     let head = head.lock().unwrap().take().unwrap();

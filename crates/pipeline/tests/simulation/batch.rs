@@ -40,6 +40,8 @@ pub(crate) struct Batch {
     /// Whether it waits at the door of the present life.
     pub(crate) is_sent: bool,
     pub(crate) is_acknowledged: bool,
+    /// Whether it came too late and is not sent again.
+    pub(crate) is_given_up: bool,
 }
 
 impl Arriving {
@@ -81,6 +83,12 @@ impl Arriving {
 }
 
 impl Batch {
+    /// The least event time of the rows that can be read.
+    pub(crate) fn least_us(&self) -> Option<i64> {
+        let readable = self.events.iter().filter(|event| matches!(event.fault, Fault::None | Fault::Future));
+        readable.map(|event| event.time_us).min()
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let lines: Vec<String> = self.events.iter().map(Event::line).collect();
         match (self.form, &lines[..]) {

@@ -1,11 +1,10 @@
 //! A disk on which something else happens in the middle of what one process does: another one takes over.
 
 use std::fmt;
-use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use asof_disk::{Disk, DiskFile, Entry, FileLock, SyncSite};
+use asof_disk::Disk;
+use asof_disk::hooked::{HookedDisk, Operation};
 
 /// What is to happen, and before which operation from now on (0: the next one).
 type Armed = Option<(u64, Box<dyn FnOnce() + Send>)>;
@@ -53,92 +52,11 @@ impl Hook {
 }
 
 /// A disk whose every operation, reads included, may be preceded by what is armed.
-#[derive(Debug)]
-pub(crate) struct HookedDisk {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) hook: Hook,
-}
-
-#[derive(Debug)]
-struct HookedFile {
-    file: Arc<dyn DiskFile>,
-    hook: Hook,
-}
-
-impl HookedDisk {
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(HookedFile { file, hook: self.hook.clone() })
-    }
-}
-
-impl Disk for HookedDisk {
-    fn make_folder(&self, folder: &Path, site: SyncSite) -> io::Result<()> {
-        self.hook.tick();
-        self.disk.make_folder(folder, site)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
-        self.hook.tick();
-        self.disk.list(folder)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.hook.tick();
-        self.disk.create(path).map(|file| self.file(file))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.hook.tick();
-        self.disk.open(path).map(|file| self.file(file))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.hook.tick();
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.hook.tick();
-        self.disk.remove(path)
-    }
-
-    fn sync_folder(&self, folder: &Path, site: SyncSite) -> io::Result<()> {
-        self.hook.tick();
-        self.disk.sync_folder(folder, site)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
-        self.disk.lock(path)
-    }
-}
-
-impl DiskFile for HookedFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.file.bytes()
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.hook.tick();
-        self.file.read_at(offset, buffer)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.hook.tick();
-        self.file.write_at(offset, bytes)
-    }
-
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        self.hook.tick();
-        self.file.reserve(bytes)
-    }
-
-    fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.hook.tick();
-        self.file.truncate(bytes)
-    }
-
-    fn sync(&self, site: SyncSite) -> io::Result<()> {
-        self.hook.tick();
-        self.file.sync(site)
-    }
+pub(crate) fn hooked(disk: Arc<dyn Disk>, hook: Hook) -> Arc<dyn Disk> {
+    Arc::new(HookedDisk::new(disk, move |operation| {
+        if !matches!(operation, Operation::Lock(_) | Operation::Bytes) {
+            hook.tick();
+        }
+        Ok(())
+    }))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   chance ─▶ world ─▶ steps of asof_pipeline, on a simulated disk
 //!               ├─ producers, batch, event      what is sent, in which form, arriving how
-//!               ├─ model                        what must be true of it
+//!               ├─ model, windows               what must be true of it
 //!               └─ stored                       what is on the disk
 //! ```
 //! `ASOF_SIMULATION_SEEDS` says how many seeds are run, `ASOF_SIMULATION_SEED` runs one and prints what happens.
@@ -20,6 +20,7 @@ mod project;
 mod stored;
 mod sync_sites;
 mod trace;
+mod windows;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +37,8 @@ pub(crate) struct Run {
     pub(crate) violation: Option<String>,
     pub(crate) digest: u64,
     pub(crate) syncs: Vec<(SyncSite, Synced)>,
+    /// How many batches came too late for sessions.
+    pub(crate) out_of_reach: u64,
 }
 
 /// Runs a seed, perhaps on a disk that ignores some sync.
@@ -50,7 +53,8 @@ pub(crate) fn run(seed: u64, ignored: Option<(SyncSite, Synced)>, is_told: bool)
     };
     let operations = world.disk.operations();
     world.trace.add(|| format!("{operations} operations"));
-    Run { violation, digest: world.trace.digest(), syncs: world.disk.syncs() }
+    let (digest, syncs) = (world.trace.digest(), world.disk.syncs());
+    Run { violation, digest, syncs, out_of_reach: world.out_of_reach }
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -76,4 +80,11 @@ fn the_same_seed_is_the_same_run() {
     for seed in 0..30 {
         assert_eq!(run(seed, None, false).digest, run(seed, None, false).digest, "seed {seed}");
     }
+}
+
+#[test]
+fn histories_come_too_late_for_sessions_now_and_then() {
+    // Those whose project has sessions.
+    let refused: u64 = (5..200).step_by(8).map(|seed| run(seed, None, false).out_of_reach).sum();
+    assert!(refused > 20, "only {refused} batches were out of reach");
 }

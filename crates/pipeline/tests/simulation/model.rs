@@ -13,8 +13,10 @@ use asof_pipeline::Receipt;
 use crate::batch::Batch;
 use crate::event::{Event, Fault};
 use crate::project::{
-    AHEAD_MAX_US, BEATS, HOUR_US, IDLE_US, LATENESS_US, PAYMENTS, RETENTION_US, STREAMS, Variant, range_us,
+    AHEAD_MAX_US, BEATS, HORIZON_US, HOUR_US, IDLE_US, LATELY_US, LATENESS_US, PAYMENTS, RETENTION_US, SESSIONS,
+    STREAMS, Variant, range_us, shape,
 };
+use crate::windows::{Shape, Windows};
 
 /// A violation of a promise, in words.
 pub(crate) type Checked<T> = Result<T, String>;
@@ -124,6 +126,11 @@ impl StreamModel {
         self.newest_us.map(|newest_us| newest_us - LATENESS_US[stream])
     }
 
+    /// Before this instant no event comes that may not be late, and no read stands.
+    fn sessions_from_us(&self, stream: usize) -> Option<i64> {
+        Some(self.watermark_of_used(stream)?.min(self.watermark_us? - HORIZON_US))
+    }
+
     /// An idle stream's watermark follows the clock.
     pub(crate) fn follow_clock(&mut self, stream: usize, now_us: i64) {
         if self.last_arrival_us + IDLE_US <= now_us {
@@ -193,11 +200,44 @@ impl Model {
                 vec![hour.len().to_string(), text(hour.iter().map(|event| event.amount).min())]
             }
             4 => lifetime(&clicks.of_entity(entity, i64::MIN, as_of_us)),
-            _ => {
+            6 => {
+                let all = [payments, clicks].map(|stream| stream.of_entity(entity, i64::MIN, as_of_us)).concat();
+                lifetime(&all)
+            }
+            7 => {
+                let from_us = as_of_us - LATELY_US;
+                let other = if variant.moves_beats { beats } else { clicks };
+                let range = [payments, other].map(|stream| stream.of_entity(entity, from_us, as_of_us)).concat();
+                vec![range.len().to_string(), sum(&range)]
+            }
+            5 => {
                 let range = beats.of_entity(entity, as_of_us - range_us("pulse", variant), as_of_us);
                 vec![range.len().to_string(), sum(&range)]
             }
+            8 => grouped(shape("minutes", variant), payments.of_entity(entity, i64::MIN, as_of_us), as_of_us),
+            9 => {
+                let mut both = grouped(shape("hops", variant), beats.of_entity(entity, i64::MIN, as_of_us), as_of_us);
+                both.truncate(2);
+                both
+            }
+            10 => grouped(shape("so_far", variant), clicks.of_entity(entity, i64::MIN, as_of_us), as_of_us),
+            11 => grouped(shape("visits", variant), clicks.of_entity(entity, i64::MIN, as_of_us), as_of_us),
+            _ => {
+                let mut all = [payments, clicks].map(|stream| stream.of_entity(entity, i64::MIN, as_of_us)).concat();
+                all.sort_by_key(|event| event.time_us);
+                grouped(shape("trips", variant), all, as_of_us)
+            }
         }
+    }
+
+    /// The event time before which a history of a stream comes too late for sessions, and the view that says so.
+    pub(crate) fn reach(&self, stream: usize, variant: Variant) -> Option<(i64, &'static str)> {
+        let own = SESSIONS.iter().filter(|(_, streams)| variant.has_sessions && streams.contains(&stream));
+        let reach = |(view, streams): &(&'static str, &[usize])| {
+            let from = streams.iter().map(|stream| self.streams[*stream].sessions_from_us(*stream));
+            Some((from.collect::<Option<Vec<i64>>>()?.into_iter().min()?, *view))
+        };
+        own.filter_map(reach).max()
     }
 
     /// What a power cut may take: promises of a stream that is acknowledged before it is durable.
@@ -208,6 +248,13 @@ impl Model {
         beats.unsure.extend(beats.used.iter().map(|one| one.event.serial));
         beats.named.clear();
     }
+}
+
+/// Count and sum of the open window and of the one that closed last.
+fn grouped(shape: Shape, events: Vec<&Event>, as_of_us: i64) -> Vec<String> {
+    let Windows { open, last_closed } = shape.windows(&events, as_of_us);
+    let last_events = last_closed.as_ref().map(|events| events.len() as i64);
+    vec![open.len().to_string(), sum(&open), text(last_events), sum(&last_closed.unwrap_or_default())]
 }
 
 fn lifetime(events: &[&Event]) -> Vec<String> {

@@ -46,7 +46,16 @@ impl Producers {
         let place = self.batches.len();
         let name = (stream != PAYMENTS).then(|| format!("batch {place}"));
         let form = [BodyForm::Ndjson, BodyForm::Ndjson, BodyForm::Json, BodyForm::Arrow][chance.below(4) as usize];
-        self.batches.push(Batch { stream, name, events, form, arriving, is_sent: false, is_acknowledged: false });
+        self.batches.push(Batch {
+            stream,
+            name,
+            events,
+            form,
+            arriving,
+            is_sent: false,
+            is_acknowledged: false,
+            is_given_up: false,
+        });
         place
     }
 
@@ -86,10 +95,10 @@ impl Producers {
         self.batches.get(*batch)?.events.get(*row)
     }
 
-    /// The batches that wait for an acknowledgement and are not on their way.
+    /// The batches that wait for an acknowledgement that may come, and are not on their way.
     pub(crate) fn unsent(&self) -> Vec<usize> {
-        let is_unsent = |place: &usize| !self.batches[*place].is_acknowledged && !self.batches[*place].is_sent;
-        (0..self.batches.len()).filter(is_unsent).collect()
+        let is_unsent = |batch: &Batch| !batch.is_acknowledged && !batch.is_given_up && !batch.is_sent;
+        (0..self.batches.len()).filter(|place| is_unsent(&self.batches[*place])).collect()
     }
 
     /// A life ended: what was on its way is not.

@@ -58,6 +58,8 @@ pub(crate) struct World {
     /// Whether that may break a log: a disk that is only full must not.
     is_breakable: bool,
     is_full: bool,
+    /// How many batches came too late for sessions.
+    pub(crate) out_of_reach: u64,
     answers: Answers,
     /// How far someone has paged through dead letters: a restart does not stop him.
     walk: Option<Walk>,
@@ -69,6 +71,8 @@ impl World {
         let segment_bytes = [1, 76 << 10, 90 << 10, 400 << 10][chance.below(4) as usize];
         let keys_in_memory_max = [2, 20, 1_000_000][chance.below(3) as usize];
         let waiting_bytes_max = if chance.one_in(4) { 30_000 } else { 64 << 20 };
+        // Not drawn: what a seed does stays what it was.
+        let (moves_beats, has_sessions) = (seed % 4 == 3, seed % 8 == 5);
         World {
             disk: SimulatedDisk::new(seed),
             trace: Trace::new(is_told),
@@ -76,7 +80,7 @@ impl World {
             // Some seconds before a full hour.
             clock: Arc::new(AtomicI64::new(472_222 * HOUR_US - 30 * SECOND_US)),
             reads_by: if chance.one_in(2) { Clock::System } else { Clock::Event },
-            variant: Variant { is_changed: false, is_bounded: chance.one_in(2) },
+            variant: Variant { is_changed: false, is_bounded: chance.one_in(2), moves_beats, has_sessions },
             settings: StorageSettings {
                 segment_bytes,
                 checkpoint_every: Duration::MAX,
@@ -92,6 +96,7 @@ impl World {
             is_faulty: false,
             is_breakable: false,
             is_full: false,
+            out_of_reach: 0,
             answers: Answers::default(),
             walk: None,
             chance,

@@ -1,11 +1,9 @@
 //! `ack = 'os'`: answered before the sync, which begins within a second.
 
-use std::sync::Arc;
-
 use asof_disk::SyncSite;
 use asof_pipeline::Steps;
 
-use crate::slow_disk::SlowDisk;
+use crate::slow_disk::slow;
 use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, leave, payments, send, try_send};
 
 fn early() -> String {
@@ -51,9 +49,9 @@ fn a_clock_that_goes_back_does_not_put_it_off() {
 fn regression_the_sync_of_each_log_is_measured_by_itself() {
     let world = World::new(1);
     let sync_us = SECOND_US / 10;
-    let disk = SlowDisk { disk: world.disk.shared(), clock: world.clock.clone(), sync_us };
+    let disk = slow(world.disk.shared(), world.clock.clone(), sync_us);
     let two = format!("{}{}", early(), early().replace("payments", "refunds"));
-    let engine = world.engine_on(Arc::new(disk), &two).unwrap();
+    let engine = world.engine_on(disk, &two).unwrap();
     let mut job = Steps::recover(&engine).unwrap();
     for stream in [0, 1] {
         leave(&engine, stream, payments([1], BEGIN_US), None).unwrap();

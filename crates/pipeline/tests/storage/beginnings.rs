@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asof_pipeline::{Engine, Job, Phase, PipelineError, Stop, run};
 
-use crate::refusing_disk::RefusingDisk;
+use crate::refusing_disk::{Refusals, refusing};
 use crate::world::{BEGIN_US, PAYMENTS, World, payments, send};
 
 /// An engine that finds another writer beginning a segment so often.
 fn engine(world: &World, beginnings: usize) -> (Engine, Arc<AtomicUsize>) {
     let left = Arc::new(AtomicUsize::new(beginnings));
-    let disk = RefusingDisk { disk: world.disk.shared(), refuses: Arc::default(), beginnings: left.clone() };
-    (world.engine_on(Arc::new(disk), PAYMENTS).unwrap(), left)
+    let refusals = Refusals { beginnings: left.clone(), ..Refusals::default() };
+    (world.engine_on(refusing(world.disk.shared(), &refusals), PAYMENTS).unwrap(), left)
 }
 
 fn run_until(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {

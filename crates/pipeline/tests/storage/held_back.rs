@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use asof_log::TakeOver;
+use asof_log::{LogSettings, PartitionLog, TakeOver};
 use asof_pipeline::{Engine, IngestError, Steps};
 
-use crate::refusing_disk::RefusingDisk;
+use crate::refusing_disk::{Refusals, refusing};
 use crate::world::{BEGIN_US, PAYMENTS, SECOND_US, World, payments, send, send_last, try_send};
 
 /// Without a primary key: repeats are known by the names of their batches.
@@ -17,9 +17,8 @@ fn named() -> String {
 }
 
 fn engine(world: &World, sql: &str) -> (Engine, Arc<AtomicBool>) {
-    let refuses = Arc::new(AtomicBool::new(false));
-    let disk = RefusingDisk { disk: world.disk.shared(), refuses: refuses.clone(), beginnings: Arc::default() };
-    (world.engine_on(Arc::new(disk), sql).unwrap(), refuses)
+    let refusals = Refusals::default();
+    (world.engine_on(refusing(world.disk.shared(), &refusals), sql).unwrap(), refusals.of_generation)
 }
 
 /// How many events reads see.
@@ -141,6 +140,22 @@ fn whoever_has_been_taken_over_ends() {
     assert!(ended.to_string().starts_with("generation 2 has taken over `/data`"), "{ended}");
     assert_eq!(told, IngestError::TakenOver);
     assert_eq!(seen(&engine), 0);
+}
+
+/// The one that took over has begun a segment: there is no room in this one's log, and the reason is not the disk.
+#[test]
+fn regression_whoever_finds_no_room_behind_another_writer_is_told_of_it() {
+    let world = World::new(1);
+    let engine = world.engine(PAYMENTS).unwrap();
+    let mut job = Steps::recover(&engine).unwrap();
+    assert_eq!(send(&engine, &mut job, payments(1..4, BEGIN_US)), (3, 0));
+    let new = world.storage(world.disk.shared(), TakeOver::TakeOver).unwrap();
+    let settings = LogSettings { segment_bytes: 1, generation: new.generation() };
+    let _log = PartitionLog::open(world.disk.shared(), Path::new("/data/log/payments/0"), settings).unwrap();
+    let (told, ended) = send_last(&engine, &mut job, payments(4..7, BEGIN_US));
+    assert!(ended.to_string().starts_with("generation 2 has taken over `/data`"), "{ended}");
+    assert_eq!(told, IngestError::TakenOver);
+    assert_eq!(seen(&engine), 3);
 }
 
 /// A generation that is not what was written says nothing of another writer.

@@ -132,6 +132,18 @@ pub(crate) fn try_send(
     Ok(answer(&answered))
 }
 
+/// The same of events that arrive in some manner, where the job goes on.
+pub(crate) fn send_as(
+    engine: &Engine,
+    job: &mut Steps<'_>,
+    lines: String,
+    manner: Manner,
+) -> Result<Receipt, IngestError> {
+    let answered = leave_as(engine, 0, lines, None, manner)?;
+    job.commit().unwrap();
+    answer(&answered)
+}
+
 /// Sends a batch of the first stream that ends the job. What its producer is told, and why the job ends.
 pub(crate) fn send_last(engine: &Engine, job: &mut Steps<'_>, lines: String) -> (IngestError, PipelineError) {
     let answered = leave(engine, 0, lines, None).unwrap();
@@ -153,6 +165,17 @@ pub(crate) fn leave(
     lines: String,
     name: Option<&str>,
 ) -> Result<Answered, IngestError> {
+    leave_as(engine, stream, lines, name, Manner::Live)
+}
+
+/// The same of events that arrive in some manner.
+fn leave_as(
+    engine: &Engine,
+    stream: usize,
+    lines: String,
+    name: Option<&str>,
+    manner: Manner,
+) -> Result<Answered, IngestError> {
     let bytes = lines.into_bytes();
     let batch_key = name.map(|name| BatchKey::of(name.to_owned(), &bytes));
     let definition = &engine.project().streams[stream];
@@ -160,7 +183,7 @@ pub(crate) fn leave(
     let answered = Answered::default();
     let told = answered.clone();
     let answer = Box::new(move |outcome| *told.lock().expect("one thread") = Some(outcome));
-    let (body, manner, received_us) = (body.expect("a body of lines"), Manner::Live, engine.wall_us());
+    let (body, received_us) = (body.expect("a body of lines"), engine.wall_us());
     let submission = Submission { stream, body, manner, batch_key, received_us, answer };
     engine.intake().submit(submission).map_err(|(_, error)| error)?;
     Ok(answered)

@@ -12,10 +12,20 @@ class ExactNumber {
   toString() { return this.digits; }
 }
 
+/** The members of an object that was parsed, as [name, value] in the order in which they were written. */
+const MEMBERS = Symbol("members");
+
 function parse(text) {
-  return JSON.parse(text, (_, value, written) =>
-    typeof value === "number" && written?.source && String(value) !== written.source
-      ? new ExactNumber(written.source) : value);
+  // An object puts names like 10 before all others. With a sign before it no name is a number, and all stay in order.
+  const named = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"(?=(\s*:)?)/g, (string, colon) => colon ? `"=${string.slice(1)}` : string);
+  return JSON.parse(named, (_, value, written) => {
+    if (typeof value === "number") {
+      return written?.source && String(value) !== written.source ? new ExactNumber(written.source) : value;
+    }
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+    const members = Object.entries(value).map(([name, member]) => [name.slice(1), member]);
+    return Object.assign(Object.fromEntries(members), { [MEMBERS]: members });
+  });
 }
 
 const whole = (number) => Number(number).toLocaleString("en-US");
@@ -61,7 +71,7 @@ function valueText(value) {
 }
 
 function mapText(map) {
-  return `{${Object.entries(map).map(([key, value]) => `${JSON.stringify(key)}: ${elementText(value)}`).join(", ")}}`;
+  return `{${map[MEMBERS].map(([key, value]) => `${JSON.stringify(key)}: ${elementText(value)}`).join(", ")}}`;
 }
 
 function elementText(value) {
@@ -298,6 +308,10 @@ function streamDetails(stream) {
     ["Arrival lag", stream.arrival_lag_ms === null ? "not told by the source" : duration(Number(stream.arrival_lag_ms))],
     ["Rejected", Object.entries(stream.counts.rejected).map(([reason, count]) => `${reason} ${whole(count)}`).join(", ")],
   ];
+  if (stream.held) {
+    const { keys, versions, bytes: size } = stream.held;
+    facts.push(["Table", `${whole(keys)} keys, ${whole(versions)} versions held for joins, ${bytes(size)}`]);
+  }
   if (replay) {
     facts.push(["Replay", `${whole(replay.rows)} rows; ${bytes(replay.bytes_read)} of ${bytes(replay.bytes)} read`]);
   }
@@ -364,7 +378,7 @@ const serviceTable = new ObjectTable("services", [
 function showJob(answer) {
   job = answer;
   const isDerived = (stream) => stream.source.connector === "derived";
-  const streams = objectsOf("stream").filter((stream) => !isDerived(stream));
+  const streams = [...objectsOf("stream").filter((stream) => !isDerived(stream)), ...objectsOf("table")];
   const derived = objectsOf("stream").filter(isDerived);
   rates.take(streams, performance.now());
   say(byId("phase"), job.ready ? job.phase : `${job.phase}, not ready`);

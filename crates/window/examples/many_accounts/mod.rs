@@ -9,7 +9,8 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::DataType;
 use asof_window::{Answers, KeyEncoder, Program, ReadPoint, SortedEvents, TieBreak, Version, WindowState};
 
-use crate::ten_features::{MINUTE_US, Random, ten_features};
+use crate::chance::{MINUTE_US, Random};
+use crate::ten_features::ten_features;
 
 /// As many as a view has.
 const SHARDS: usize = 64;

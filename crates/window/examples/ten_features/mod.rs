@@ -1,11 +1,11 @@
-//! What the examples measure with: ten features over three windows of payments (amount, merchant), and repeatable chance.
+//! What the examples measure with: ten features over three windows of payments (amount, merchant).
 
 use std::error::Error;
 
 use arrow::datatypes::DataType;
 use asof_window::{Call, Extent, Frame, Function, Program, Slot};
 
-pub(crate) const MINUTE_US: i64 = 60_000_000;
+use crate::chance::MINUTE_US;
 
 /// 5 min: count, sum, avg, min, max, distinct merchants; 1 h: count, sum; 7 d: avg, stddev.
 pub(crate) fn ten_features() -> Result<Program, Box<dyn Error>> {
@@ -34,18 +34,4 @@ pub(crate) fn ten_features() -> Result<Program, Box<dyn Error>> {
             call(Function::StddevSamp, Some(0), 2, double),
         ],
     )?)
-}
-
-/// splitmix64, seeded: the same events in every run.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// The next number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ z >> 31) * u128::from(bound)) >> 64) as u64
-    }
 }

@@ -5,17 +5,19 @@
 //!        └ from here on, an entity that changes otherwise than at its end is written first
 //!   restore(base), restore(touched), …               an image replaces what its entity had, or adds to it
 //! ```
+//! An image has the entity's events as they are at the newest version: it leaves out those that departed, even while reads
+//! still see them.
 
 use super::{Entity, WindowState};
-use crate::additions::Additions;
+use crate::additions::{Additions, Share};
 use crate::capture::Captured;
 use crate::image::{self, Image, ImageError, Images};
 use crate::ring::Ring;
 use crate::version::Version;
 
 impl WindowState {
-    /// Begins a capture at this moment: of all entities, or of those that took in an event since the last capture began
-    /// (entities put back count as captured). Takes the same short time whatever the state holds.
+    /// Begins a capture at this moment: of all entities, or of those that took in an event, or let one go, since the last
+    /// capture began (entities put back count as captured). Takes the same short time whatever the state holds.
     ///
     /// A capture that is still running is given up. Whoever gives one up, or loses its images, has to capture all entities
     /// next.
@@ -25,7 +27,7 @@ impl WindowState {
 
     /// Appends images of captured entities, as they were when the capture began, until `out` has grown by about
     /// `bytes_max`: by more where one entity has more, or where many changed since the last call. Returns whether the
-    /// capture is at its end. Entities without events have no image.
+    /// capture is at its end. Entities without events have no image; but where events may depart, touched ones have one that says so.
     pub fn capture(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes_max.max(1);
         out.append(&mut self.capturing.take_saved());
@@ -45,6 +47,8 @@ impl WindowState {
         while let Some(event) = self.unsettled.pop(Version(u64::MAX)) {
             self.standing.settled(event.number, event.time_us);
         }
+        self.take_out_departed(Version(u64::MAX));
+        self.capturing.put_back();
         if self.index.is_empty() {
             self.make_room(Images::new(images));
         }
@@ -68,7 +72,7 @@ impl WindowState {
     /// Writes the image of an entity that is about to change, if a capture still has to take it.
     pub(super) fn save(&mut self, number: u32) {
         let is_whole = self.capturing.is_whole();
-        if let Some(mut saved) = self.capturing.before_change(number) {
+        if let Some(mut saved) = self.capturing.begin_save(number) {
             self.write_image(number, is_whole, &mut saved);
             self.capturing.end_save(saved);
         }
@@ -76,10 +80,30 @@ impl WindowState {
 
     /// The image of an entity as the capture that is running has it.
     fn write_image(&self, number: u32, is_whole: bool, out: &mut Vec<u8>) {
+        if self.layout.names_events() {
+            return self.write_departing_image(number, is_whole, out);
+        }
         let Entity { ring, additions, .. } = &self.entities[number as usize];
         let share = additions.share(self.capturing.cuts(), ring.len(&self.layout), is_whole);
         if share.start < share.end {
             image::write(out, self.index.key(number), ring, share, &self.layout);
+        }
+    }
+
+    /// Without what departed. Where a capture builds on others, an entity without events has an image that says so.
+    fn write_departing_image(&self, number: u32, is_whole: bool, out: &mut Vec<u8>) {
+        let ring = &self.entities[number as usize].ring;
+        let len = ring.len(&self.layout);
+        let mut gone = Vec::new();
+        self.departures.exclude(number, Version(u64::MAX), &ring.events(&self.layout), &mut gone);
+        let share = Share { start: 0, end: len - gone.len() };
+        if share.end == 0 && is_whole {
+            return;
+        }
+        let key = self.index.key(number);
+        match gone[..] {
+            [] => image::write(out, key, ring, share, &self.layout),
+            _ => image::write(out, key, &ring.without(&self.layout, &gone), share, &self.layout),
         }
     }
 
@@ -98,7 +122,7 @@ impl WindowState {
         self.ring_bytes = self.ring_bytes - entity.ring.memory_bytes() + ring.memory_bytes();
         self.event_count = self.event_count - entity.ring.len(&self.layout) + ring.len(&self.layout);
         *entity = Entity { ring, ..Entity::default() };
-        self.standing.replaced(&self.program, number, &entity.ring.events(&self.layout));
+        self.replaced(number);
     }
 
     /// Adds events to what an entity has.
@@ -110,6 +134,15 @@ impl WindowState {
         self.ring_bytes = self.ring_bytes - bytes_before + entity.ring.memory_bytes();
         self.event_count += added.len(&self.layout);
         (entity.newest, entity.additions) = (Version::default(), Additions::default());
-        self.standing.replaced(&self.program, number, &entity.ring.events(&self.layout));
+        self.replaced(number);
+    }
+
+    /// Tells those who follow an entity's events that they are others now.
+    fn replaced(&mut self, number: u32) {
+        let events = self.entities[number as usize].ring.events(&self.layout);
+        self.standing.replaced(&self.program, number, &events);
+        if let Some(closing) = &mut self.closing {
+            closing.replaced(number, &events);
+        }
     }
 }

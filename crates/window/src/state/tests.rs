@@ -3,15 +3,19 @@
 use super::*;
 use crate::answers::Finished;
 use crate::cursor::tests::{
-    MINUTE_US, Sample, all_frames, bounded_frames, carried, check_same, program, program_without_order, sample,
+    MINUTE_US, Sample, all_frames, bounded_frames, carried, check_same, clock_frames, program, program_without_order,
+    sample, session_frames,
 };
-use crate::frame::Frame;
+use crate::frame::Extent;
 use crate::keys::KeyEncoder;
 use crate::standing::Limits;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use proptest::prelude::*;
 
 mod captures;
+mod closing;
+mod departures;
+mod sessions;
 
 const ENTITIES: i64 = 4;
 
@@ -224,7 +228,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Programs that follow order with and without ROWS frames and lifetimes, and one that does not.
+/// Programs that follow order with and without ROWS frames and lifetimes, and some that do not; those of group windows.
 fn programs() -> impl Strategy<Value = fn() -> Program> {
     let all: Vec<fn() -> Program> = vec![
         || program(all_frames()),
@@ -232,6 +236,9 @@ fn programs() -> impl Strategy<Value = fn() -> Program> {
         || program(bounded_frames()),
         || program_without_order(bounded_frames()),
         || program_without_order(vec![Frame::LIFETIME]),
+        || program(clock_frames()),
+        || program_without_order(clock_frames()),
+        || program(session_frames()),
     ];
     prop::sample::select(all)
 }

@@ -65,11 +65,12 @@ impl World {
     }
 }
 
-/// The earliest instant that a view answers; `None` before the first event of its stream.
+/// The earliest instant that a view answers: by the slowest of its streams. `None` before the first event of one of them.
 fn earliest_us(engine: &Engine, view: usize) -> Option<i64> {
     let reading = engine.reading();
     let streams = reading.streams_of_view(view).into_iter().map(|stream| &reading.published().streams[stream]);
-    streams.filter_map(|position| Some(position.watermark_us? - engine.settings().as_of_horizon_us)).max()
+    let watermarks: Option<Vec<i64>> = streams.map(|position| position.watermark_us).collect();
+    Some(watermarks?.into_iter().min()? - engine.settings().as_of_horizon_us)
 }
 
 /// All features of a view as text, entity by entity.
@@ -100,6 +101,12 @@ pub(super) fn same_state(one: &Engine, other: &Engine) -> Checked<()> {
         let (found, expected) = (one.view_statistics(view).set_aside, other.view_statistics(view).set_aside);
         if found != expected {
             return Err(format!("view {view} set aside {found}, from the log alone {expected}"));
+        }
+    }
+    for derived in 0..one.project().derived.len() {
+        let (found, expected) = (one.derived_statistics(derived).rows, other.derived_statistics(derived).rows);
+        if found != expected {
+            return Err(format!("derived stream {derived} has {found} rows, from the log alone {expected}"));
         }
     }
     for stream in 0..STREAMS {

@@ -11,13 +11,10 @@ use asof_pipeline::{Clock, Engine, EngineSettings, Steps, Storage, StorageSettin
 use super::World;
 use super::comparison::same_state;
 use super::step::{Go, outcome};
-use crate::hooked_disk::HookedDisk;
+use crate::hooked_disk::hooked;
 use crate::model::Checked;
-use crate::project::{SECOND_US, STREAMS, Variant, project};
+use crate::project::{HORIZON_US, STREAMS, Variant, project};
 use crate::stored::{stored, without_checkpoints};
-
-/// How far before a watermark reads may stand.
-const HORIZON_US: i64 = 10 * SECOND_US;
 
 impl World {
     /// One process from its start to its end.
@@ -40,7 +37,7 @@ impl World {
     }
 
     pub(super) fn open(&self, how: TakeOver) -> Checked<Engine> {
-        let disk = Arc::new(HookedDisk { disk: self.disk.shared(), hook: self.hook.clone() });
+        let disk = hooked(self.disk.shared(), self.hook.clone());
         open(disk, &self.data, how, self.settings, &self.opening())
     }
 

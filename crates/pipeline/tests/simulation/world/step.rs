@@ -6,7 +6,7 @@ use asof_pipeline::{Clock, Engine, Steps};
 
 use super::World;
 use crate::model::Checked;
-use crate::project::{IDLE_US, SECOND_US, STREAMS};
+use crate::project::{IDLE_US, SECOND_US, STREAMS, project};
 
 /// How a life goes on after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,8 @@ impl World {
     }
 
     pub(super) fn checkpoint(&mut self, job: &mut Steps<'_>) -> Checked<Go> {
-        let steps = 1 + self.chance.below(500);
+        // More views take more steps than the first six took: what a seed does stays what it was.
+        let steps = (1 + self.chance.below(500)) * project(self.variant).views.len() as u64 / 6;
         for _ in 0..steps {
             match job.checkpoint() {
                 Ok(true) => {}

@@ -19,6 +19,7 @@ use super::life::{Opening, open};
 use super::step::{Go, outcome};
 use crate::batch::Batch;
 use crate::model::Checked;
+use crate::project::SESSIONS;
 
 /// Another process, with what its producers send.
 struct Another {
@@ -80,8 +81,18 @@ impl World {
 
     /// Takes note of what the new writer has answered.
     fn promised(&mut self, place: usize, told: Result<Receipt, IngestError>) -> Checked<()> {
-        let receipt = told.map_err(|error| format!("the new writer refused batch {place}: {error}"))?;
         let batch = &mut self.producers.batches[place];
+        let receipt = match told {
+            Err(IngestError::OutOfReach { least_us, earliest_us, other })
+                if !batch.arriving.can_be_late()
+                    && SESSIONS.iter().any(|(view, streams)| *view == other && streams.contains(&batch.stream))
+                    && least_us < earliest_us =>
+            {
+                batch.is_given_up = true;
+                return Ok(());
+            }
+            told => told.map_err(|error| format!("the new writer refused batch {place}: {error}"))?,
+        };
         batch.is_acknowledged = true;
         // A repeat does not say again which rows were refused.
         if !receipt.is_repeat {

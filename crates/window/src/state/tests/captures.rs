@@ -175,11 +175,14 @@ proptest! {
     fn whatever_the_bytes_nothing_breaks(
         program in programs(),
         has_text_keys in any::<bool>(),
+        may_depart in any::<bool>(),
         rows in prop::collection::vec(row(), 1..40),
         harm in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..5),
         noise in prop::option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..200)),
     ) {
         let mut watched = Watched::new(program(), 20, has_text_keys);
+        let new = if may_depart { WindowState::with_departures } else { WindowState::new };
+        watched.state = new(watched.program.clone());
         watched.append(&rows);
         let mut images = noise.unwrap_or_else(|| capture_all(&mut watched.state, Captured::Whole));
         for (place, byte, how) in harm {
@@ -194,7 +197,7 @@ proptest! {
                 _ => images[place] = byte,
             }
         }
-        let mut state = WindowState::new(watched.program.clone());
+        let mut state = new(watched.program.clone());
         let restored = state.restore(&images);
         prop_assert!(state.memory_bytes() < 32 * images.len() + 65_536, "{} of {}", state.memory_bytes(), images.len());
         prop_assert!(restored.is_ok() || state.entities() <= Images::new(&images).count());

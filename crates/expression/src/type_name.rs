@@ -1,8 +1,9 @@
-//! Arrow types in the words of the language, for messages.
+//! What types are called in messages and in answers.
 
 use arrow::datatypes::DataType;
 
-/// The SQL name of a type: `BIGINT`, `DECIMAL(10,2)`, `TIMESTAMP`; types that the language lacks keep their Arrow name.
+/// The SQL name of a type, whatever Arrow array holds its values: `BIGINT`, `DECIMAL(10,2)`, `TIMESTAMP`. A type that the
+/// language lacks keeps its Arrow name, in backticks.
 pub fn type_name(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Null => "NULL",
@@ -17,6 +18,8 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "VARBINARY",
         DataType::Date32 => "DATE",
         DataType::Timestamp(_, _) => "TIMESTAMP",
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL",
+        DataType::Time32(_) | DataType::Time64(_) => "TIME",
         DataType::Dictionary(_, values) => return type_name(values),
         DataType::List(item) | DataType::LargeList(item) => return format!("{}[]", type_name(item.data_type())),
         DataType::Map(entries, _) => match entries.data_type() {
@@ -31,23 +34,24 @@ pub fn type_name(data_type: &DataType) -> String {
     name.to_owned()
 }
 
-/// Whether a column of a stream or of a REQUEST may have this type.
-pub(crate) fn is_language_type(data_type: &DataType) -> bool {
-    use arrow::datatypes::TimeUnit::Microsecond;
-    match data_type {
-        DataType::Decimal128(precision, scale) => {
-            (1..=38).contains(precision) && *scale >= 0 && *scale as u8 <= *precision
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::TimeUnit;
+
+    #[test]
+    fn values_have_one_name_however_they_are_held() {
+        let tokyo = DataType::Timestamp(TimeUnit::Second, Some("Asia/Tokyo".into()));
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8View));
+        for (data_type, expected) in [
+            (tokyo, "TIMESTAMP"),
+            (dictionary, "VARCHAR"),
+            (DataType::FixedSizeBinary(16), "VARBINARY"),
+            (DataType::Time64(TimeUnit::Nanosecond), "TIME"),
+            (DataType::new_list(DataType::Float64, true), "DOUBLE[]"),
+            (DataType::UInt8, "`UInt8`"),
+        ] {
+            assert_eq!(type_name(&data_type), expected);
         }
-        DataType::Boolean
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::Float32
-        | DataType::Float64
-        | DataType::Utf8
-        | DataType::Binary
-        | DataType::Date32
-        | DataType::Timestamp(Microsecond, None) => true,
-        _ => false,
     }
 }

@@ -1,0 +1,19 @@
+//! Tables in history: the golden cases of the reference, and random arrivals against the live library.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+#[path = "../reference/case.rs"]
+#[allow(dead_code, reason = "shared with the cases of streams")]
+mod case;
+#[path = "../../../feature/tests/temporal_joins/decoded.rs"]
+mod decoded;
+mod golden;
+mod limits;
+mod live;
+mod sources;
+#[path = "../from_log/stored.rs"]
+#[allow(dead_code, reason = "shared with the tests of the log")]
+mod stored;
+#[path = "../../../feature/tests/temporal_joins/world.rs"]
+#[allow(dead_code, reason = "shared with the tests of the live library")]
+mod world;

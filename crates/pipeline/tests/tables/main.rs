@@ -1,0 +1,21 @@
+//! Tables and temporal joins in a running job: over the door and from files, over restarts and crashes.
+//!
+//! ```text
+//!   world       a project on a simulated disk, opened again and again
+//!   values      lines of JSON in, answers as JSON
+//!   cases       the golden cases, with a restart between any two batches
+//!   files       tables that read files
+//!   failures    what fails since a version came, what comes too late, what breaks together
+//!   let_go      what is held and let go of: at a history, in a full state, at a start
+//!   simulation  chance: batches, checkpoints, crashes; the plainest reading of the logs says what is right
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod cases;
+mod failures;
+mod files;
+mod let_go;
+mod plain;
+mod simulation;
+mod values;
+mod world;
