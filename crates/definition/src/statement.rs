@@ -13,7 +13,8 @@ use crate::stream_syntax::{Declared, StreamSyntax};
 use crate::system_time::{self, AsOfClause};
 use crate::window_function::{self, WindowFunction};
 
-const STATEMENTS_HINT: &str = "a project holds CREATE STREAM, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
+const STATEMENTS_HINT: &str =
+    "a project holds CREATE STREAM, CREATE TABLE, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
 /// Deeper expressions than this are refused rather than overflowing the stack.
 const NESTING_MAX: usize = 100;
 /// The most operators in a row outside of parentheses and commas.

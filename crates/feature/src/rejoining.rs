@@ -360,7 +360,7 @@ impl OnlineStream {
     }
 
     /// The memory that they take, in bytes.
-    pub fn held_rows_bytes(&self) -> usize {
+    pub(crate) fn held_rows_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, HeldRows::memory_bytes)
     }
 
