@@ -1,6 +1,6 @@
 """Parity with DuckDB: each view's own text over the same events must give the numbers of `asof history --every-event`.
 
-    python3 tests/parity/duckdb_parity.py                  examples/flights, and 1 M fraud events made for it
+    python3 tests/parity/duckdb_parity.py                  examples/flights, and 1 M fraud events made for it, with past.sql
     python3 tests/parity/duckdb_parity.py DIR [DIR …]      other projects
 
 Integers, texts, instants, counts, minima, maxima and picks must be equal; sums, means, variances and quantiles of doubles
@@ -16,6 +16,7 @@ Makes its own virtual environment in tests/parity/.venv; needs the binary.
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -65,6 +66,7 @@ def fraud(events):
     if not (folder / "spine.parquet").exists():
         generate = REPOSITORY / "examples" / "fraud" / "generate.py"
         subprocess.run([sys.executable, generate, "--events", str(events), "--out", folder], check=True)
+    shutil.copy(HERE / "past.sql", folder)  # a view more, whose frames leave the current row out
     return folder
 
 

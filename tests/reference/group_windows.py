@@ -78,12 +78,13 @@ def grouped(shape, keyed):
 
 def play(shape, steps, keyed_of):
     """The windows that close at the steps of `watermarks.steps`, and the rows that came too late for some window.
-    `keyed_of(known)` are the (key, row) pairs of what is known at a step, in the order of arrival."""
+    `keyed_of(known)` are the (key, row) pairs of what is known at a step. Rows of windows that close at a step are among
+    them: windows of windows close at the same step, after those rows are in."""
     watermark, reached = None, {}  # the watermark before each row came
     closings, closed, late = [], set(), []
     for step in steps:
         held = []
-        for key, row in keyed_of(step.known):
+        for key, row in by_arrival(keyed_of(step.known), reached):
             if name(row) not in reached:
                 reached[name(row)] = watermark
                 before = [other for held_key, other in held if key_rank(held_key) == key_rank(key)]
@@ -99,6 +100,13 @@ def play(shape, steps, keyed_of):
                 closed.add(identity)
                 closings.append(Closing(key, window, rows, step.moment))
     return closings, late
+
+
+def by_arrival(keyed, reached):
+    """Those of earlier steps as they came, then events as they arrived, of one by branch; then rows of windows that have just
+    closed. (A UNION ALL gives one branch after the other.)"""
+    places = {known: place for place, known in enumerate(reached)}
+    return sorted(keyed, key=lambda one: (places.get(name(one[1]), len(places)), one[1].index is None, one[1].index or 0))
 
 
 def name(row):

@@ -3,7 +3,7 @@
     python3 random_cases.py --seed 7 --cases 400 --out random.json     the same seed gives the same file
     python3 random_cases.py --seed 7 --out random.json --check          also reads the file back and checks it
 
-Prints the seed, then how many answers other than NULL each cell aggregate × frame × FILTER × type has; exits 1 where a
+Prints the seed, then how many answers other than NULL each cell aggregate × frame × EXCLUDE × FILTER × type has; exits 1 where a
 cell is empty without a reason that is written below. Cells are not left to luck: features are drawn from a queue of all
 cells, and a cell that was asked for but answered only NULL is queued again. Everything else is drawn at random: schema,
 keys, windows and their spelling, values, ties, disorder, duplicates, batches, reads.
@@ -27,7 +27,7 @@ import asof_reference as reference
 from check_cases import Case, json_value
 from duckdb_sql import INFIX
 
-# ---- Cells: aggregate × frame × FILTER × type ---------------------------------------------------------------------------
+# ---- Cells: aggregate × frame (with EXCLUDE) × FILTER × type ---------------------------------------------------------------------------
 
 TYPES = ["SMALLINT", "INTEGER", "BIGINT", "REAL", "DOUBLE", "DECIMAL(10,2)", "DECIMAL(38,4)", "BOOLEAN", "VARCHAR", "DATE", "TIMESTAMP"]
 NUMERIC = TYPES[:7]
@@ -36,6 +36,8 @@ FRAMES = [
     "range", "range, lag", "lifetime", "lifetime, lag", "rows", "hour", "day", "week", "month",
     "calendar, range", "calendar, range, lag", "calendar, rows",
 ]
+EXCLUSIONS = ["current row", "group"]
+FRAMES += [f"{frame}, exclude {exclude}" for exclude in EXCLUSIONS for frame in ("range", "lifetime", "rows", "calendar, range", "calendar, rows")]
 PAIRS, DECAYED = ["covar_pop", "covar_samp", "corr", "regr_slope"], ["decayed_sum", "decayed_avg"]
 OF_NUMBERS = ["sum", "avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp", "median", "quantile_cont", "approx_quantile", *PAIRS, *DECAYED]
 OF_ANY = [
@@ -305,6 +307,10 @@ def draw_window(rng, frame, unit, step):
         window["lag"] = duration_text(min(rng.choice([0, 1, 2, 3]), length) * step)
         if "range" in window and reference.duration_us(window["lag"]) > reference.duration_us(window["range"]):
             window["lag"] = window["range"]  # b ≤ a
+        if rng.random() < 0.2:
+            window["exclude"] = rng.choice(EXCLUSIONS)  # the current row is not in the frame, unless it lags by 0
+    if ", exclude " in frame:
+        window["exclude"] = frame.split(", exclude ")[1]
     return window
 
 
@@ -706,6 +712,13 @@ def window_sql(draft, window):
 
 
 def frame_sql(rng, window):
+    extent = extent_sql(rng, window)
+    if "exclude" in window:
+        return f"{extent or ' RANGE UNBOUNDED PRECEDING'} EXCLUDE {rng.choice([str.upper, str.lower])(window['exclude'])}"
+    return f"{extent} EXCLUDE NO OTHERS" if extent and rng.random() < 0.1 else extent
+
+
+def extent_sql(rng, window):
     start, end = "UNBOUNDED PRECEDING", "CURRENT ROW"
     if "rows" in window:
         return rng.choice([f" ROWS BETWEEN {window['rows']} PRECEDING AND CURRENT ROW", f" ROWS {window['rows']} PRECEDING"])
@@ -839,7 +852,7 @@ def print_coverage(coverage):
     kinds, unexplained, explained = [UNTYPED, *TYPES], [], Counter()
     print("answers other than NULL; a letter stands for the reason why a cell is empty")
     letters = {reason: chr(ord("a") + place) for place, reason in enumerate(REASONS)}
-    print(f"{'aggregate':<15}{'frame':<21}{'FILTER':<7}" + "".join(f"{kind:>14}" for kind in [*kinds, "VARBINARY"]))
+    print(f"{'aggregate':<22}{'frame':<21}{'EXCLUDE':<12}{'FILTER':<7}" + "".join(f"{kind:>14}" for kind in [*kinds, "VARBINARY"]))
     for aggregate in AGGREGATES:
         for frame in FRAMES:
             for filtered in (False, True):
@@ -852,7 +865,9 @@ def print_coverage(coverage):
                     texts.append(letters[reason] if reason else str(coverage[cell]))
                 texts.append(letters["VARBINARY"])
                 explained["VARBINARY"] += 1
-                print(f"{aggregate:<15}{frame:<21}{'yes' if filtered else 'no':<7}" + "".join(f"{text:>14}" for text in texts))
+                extent, _, exclude = frame.partition(", exclude ")
+                cells = f"{aggregate:<22}{extent:<21}{exclude or 'no others':<12}{'yes' if filtered else 'no':<7}"
+                print(cells + "".join(f"{text:>14}" for text in texts))
     for reason, words in REASONS.items():
         print(f"{letters[reason]}: {words} ({explained[reason]} cells)")
     for cell in unexplained:

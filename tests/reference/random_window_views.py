@@ -120,11 +120,11 @@ def stream_sql():
     return f"CREATE STREAM s (\n  {inside}\n);\n"
 
 
-def window_sql(rng, shape):
-    """By place or by name."""
+def window_sql(rng, shape, source="s", time="ts", key="k"):
+    """By place or by name; `key` is the text of PARTITION BY, which may be empty."""
     kind, names = shape["kind"].upper(), [*LENGTHS[shape["kind"]], *(["offset"] if "offset" in shape else [])]
-    partition = " PARTITION BY k" if kind == "SESSION" else ""
-    arguments = [("DATA", f"TABLE s{partition}"), ("TIMECOL", "DESCRIPTOR(ts)")]
+    partition = f" PARTITION BY {key}" if kind == "SESSION" and key else ""
+    arguments = [("DATA", f"TABLE {source}{partition}"), ("TIMECOL", f"DESCRIPTOR({time})")]
     arguments += [(name.upper(), interval_sql(rng, shape[name])) for name in names]
     if rng.random() < 0.3:
         rng.shuffle(arguments)

@@ -5,7 +5,8 @@
 Of a stream that is never idle: nothing is too late, and the closed windows are those of all used events that the last
 watermark has passed, whatever the order of arrival. Of any stream: a window that is closed stays as it is; sessions are
 those of the events that did not come too late; windows of the clock lack just the events that came too late for them. And a
-closed window is what a feature view answers as of its last instant.
+closed window is what a feature view answers as of its last instant. Windows over the rows of windows, and over those beside the
+events, lose no row of a window, and close just when the watermark passes them.
 """
 import argparse
 import random
@@ -112,6 +113,26 @@ def check_drowsy(rng, shape, events):
     return len(late)
 
 
+def check_windows_of_windows(rng, shape, events):
+    """The last look closes everything: each row of a window that closed is then in a window over it."""
+    judged = reference.judge(declared("5s"), drowsy(rng, events))
+    used, outer = reference.used_events(judged), rng.choice(SHAPES)
+    plain = [{"from": "s", "columns": {"k": "k"}}] if rng.random() < 0.5 else []
+    derived = [
+        {"name": "inner", "branches": [branch(shape)]},
+        {"name": "rows", "branches": [*plain, {"from": "inner", "columns": {"k": {"text": "of windows"}}}]},
+    ]
+    over = {"from": "rows", "window": outer, "group": {}, "columns": {"n": {"agg": "count"}}}
+    closings, late = reference.closed_windows(over, derived, used)
+    there = {group_windows.name(row) for one, _ in closings for row in one.rows}
+    rows = {group_windows.name(row) for row in reference.derived_rows(derived, "rows", used)}
+    assert there | set(late) == rows and all(index is not None for index, *_ in late), "a row of a window is lost"
+    steps = watermarks.steps(used, {None})
+    for closing, _ in closings:
+        passed = next(step.moment for step in steps if group_windows.has_passed(step.watermark, closing.window))
+        assert closing.moment == passed, (closing, passed)
+
+
 def check_views(shape, events):
     judged = reference.judge(declared("1d"), [{"columns": event} for event in events])
     used = used_rows(judged)
@@ -135,6 +156,7 @@ def main():
         try:
             check_awake(rng, shape, events)
             late += check_drowsy(rng, shape, events)
+            check_windows_of_windows(rng, shape, events)
             check_views(shape, events)
         except AssertionError:
             print(f"stream {number}: {shape} {events}")

@@ -25,13 +25,27 @@ def steps(used, sources):
     watermark is the least of theirs, and None until each has one."""
     reached, found = dict.fromkeys(sources), []
     for moment in sorted({one.arrived for one in used}):
-        for known in ([one for one in used if one.arrived < moment], [one for one in used if one.arrived <= moment]):
+        arrived = [one for one in used if one.arrived <= moment]
+        for known in ([as_look(one) if one.arrived == moment else one for one in arrived], arrived):
             for source, before in reached.items():
                 now = claimed([one for one in known if one.table == source], moment)
                 reached[source] = max((mark for mark in (before, now) if mark is not None), default=None)
-            watermark = None if None in reached.values() else min(reached.values())
-            found.append(Step(known, watermark, moment))
+            step = Step(known, None if None in reached.values() else min(reached.values()), moment)
+            if not found or knows_more(step, found[-1]):
+                found.append(step)
     return found
+
+
+def knows_more(step, before):
+    """Whether the watermark has moved, or something has arrived. Where there is neither, nothing can close."""
+    events, events_before = ([one for one in known if one.table != CLOCK] for known in (step.known, before.known))
+    return (step.watermark, len(events)) != (before.watermark, len(events_before))
+
+
+def as_look(one):
+    """Something that is about to arrive, as the look at the clock before it. Who asks about these arrivals alone, as
+    windows over windows do of the windows inside, then knows what time it is, and closes the same."""
+    return one._replace(table=CLOCK)
 
 
 def claimed(known, moment):

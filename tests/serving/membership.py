@@ -35,8 +35,8 @@ def windows(view):
 
 def condition(window):
     """What the newest event must fulfil to be in that window's frame."""
-    interval = re.search(r"\bRANGE\s+BETWEEN\s+(INTERVAL\s+'[^']*'\s*\w*)\s+PRECEDING\s+AND\s+CURRENT\s+ROW", window, re.I)
-    rows = re.search(r"\bROWS\s+BETWEEN\s+\d+\s+PRECEDING\s+AND\s+CURRENT\s+ROW", window, re.I)
+    interval = re.search(r"\bRANGE\s+BETWEEN\s+(INTERVAL\s+'[^']*'\s*\w*)\s+PRECEDING\s+AND\s+CURRENT\s+ROW\s*\)$", window, re.I)
+    rows = re.search(r"\bROWS\s+BETWEEN\s+\d+\s+PRECEDING\s+AND\s+CURRENT\s+ROW\s*\)$", window, re.I)
     lifetime = re.search(r"\bORDER\s+BY\s+\w+\s*\)$", window, re.I)
     if not (interval or rows or lifetime):
         sys.exit(f"this frame is not known here: {window}")

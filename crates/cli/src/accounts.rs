@@ -19,6 +19,17 @@ pub(crate) fn first(reason: &str, offset: u64, detail: &str) -> String {
     format!("    {reason} first at row {}: {detail}", offset + 1)
 }
 
+/// `hours: 1,024 rows of closed windows`.
+pub(crate) fn closed_windows(stream: &str, rows: u64) -> String {
+    let noun = if rows == 1 { "row" } else { "rows" };
+    format!("{stream}: {} {noun} of closed windows", grouped(rows))
+}
+
+/// Rows of closed windows that are not where they could be. They have no place that people could look at.
+pub(crate) fn first_of_rows(reason: &str, count: u64, detail: &str) -> String {
+    format!("    {} {reason}, the first: {detail}", grouped(count))
+}
+
 /// A declared column that the whole file lacks.
 pub(crate) fn absent_column(column: &str) -> String {
     format!("    column `{column}` is not in the file: read as NULL")

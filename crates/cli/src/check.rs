@@ -2,6 +2,7 @@
 
 use asof_definition::{Connector, FeatureService, FeatureView, Project, Stream};
 use asof_expression::type_name;
+use asof_server::window_words;
 use serde_json::{Value, json};
 
 use crate::accounts::counted;
@@ -56,20 +57,30 @@ fn stream_words(stream: &Stream) -> String {
     let names = |columns: &[usize]| {
         columns.iter().map(|&column| stream.columns[column].name.as_str()).collect::<Vec<_>>().join(", ")
     };
+    let is_named = |column: &usize| *column < stream.named_columns().len();
     let key = match stream.primary_key.as_slice() {
-        [] => "no primary key".to_owned(),
+        columns if columns.is_empty() || !columns.iter().all(is_named) => "no primary key".to_owned(),
         columns => format!("primary key ({})", names(columns)),
     };
+    let windows = windows_of(stream).map_or_else(String::new, |words| format!(", {words}"));
     let from = match &stream.connector {
         Connector::Log(_) => " from the embedded log".to_owned(),
         Connector::File(file) => format!(" from file `{}`", file.path),
         Connector::Derived(_) => String::new(),
     };
     format!(
-        "{}{from}, event time {}, {key}",
+        "{}{from}, event time {}, {key}{windows}",
         counted(stream.named_columns().len(), "column"),
         names(&[stream.time_column])
     )
+}
+
+/// The group windows whose rows it has.
+fn windows_of(stream: &Stream) -> Option<String> {
+    let window = stream.window()?;
+    let key: Vec<&str> = window.view.key.iter().map(|part| part.text.as_str()).collect();
+    let by = if key.is_empty() { String::new() } else { format!(" by ({})", key.join(", ")) };
+    Some(format!("windows {}{by}", window_words(window.shape)))
 }
 
 fn view_words(view: &FeatureView) -> String {
@@ -89,7 +100,11 @@ fn described(project: &Project) -> Value {
             .iter()
             .map(|column| json!({"name": column.name, "type": type_name(&column.data_type), "not_null": column.not_null}))
             .collect();
-        json!({"kind": kind, "name": stream.name, "reads": stream.reads(), "columns": columns})
+        let mut object = json!({"kind": kind, "name": stream.name, "reads": stream.reads(), "columns": columns});
+        if let Some(window) = stream.window() {
+            object["windows"] = window_words(window.shape).into();
+        }
+        object
     };
     let streams = project.streams.iter().chain(&project.derived).map(|stream| arriving("stream", stream));
     let tables = project.tables.iter().map(|table| arriving("table", &table.versions));

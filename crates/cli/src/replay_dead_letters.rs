@@ -29,6 +29,9 @@ const LONG_PAGE_LETTERS: usize = 100;
 /// Events of a request, and their bytes.
 const GROUP_EVENTS_MAX: usize = 1_000;
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// The reason of letters of a stream for which events came behind its watermark, and of letters that name a derived stream for
+/// which they came behind a window's end.
+const LATE: &str = "late";
 const OTHER_BYTES_HINT: &str = "name the offset behind these events: --from OFFSET";
 
 /// A page of dead letters.
@@ -47,7 +50,7 @@ struct Letter {
     /// The instant of its batch, which no other batch has.
     arrived: String,
     reason: String,
-    /// The view or derived stream that it was set aside for; it is used elsewhere.
+    /// The view or derived stream that it was set aside for, or whose window had closed; it is used elsewhere.
     view: Option<String>,
     /// As it was sent.
     event: String,
@@ -68,6 +71,8 @@ struct Group {
 struct Skipped {
     cut: usize,
     of_view: usize,
+    /// Used events that came when a window of a derived stream had closed.
+    of_window: usize,
     /// What was sent in the middle of a JSON array and is no JSON itself.
     no_line: usize,
     /// In groups of which the oldest event comes too late for what joins and sessions hold.
@@ -235,7 +240,8 @@ impl Skipped {
     /// The line that sends a letter's event; none, and counted, where there is none.
     fn line(&mut self, letter: &Letter) -> Option<Vec<u8>> {
         if letter.view.is_some() {
-            self.of_view += 1;
+            let count = if letter.reason == LATE { &mut self.of_window } else { &mut self.of_view };
+            *count += 1;
             return None;
         }
         if letter.event_is_cut {
@@ -250,6 +256,10 @@ impl Skipped {
     fn words(&self) -> Vec<String> {
         let told = [
             (self.of_view, "set aside for a view or derived stream and used otherwise: skipped"),
+            (
+                self.of_window,
+                "too late for a window that had closed and used otherwise: skipped, its row never changes",
+            ),
             (self.cut, "too long to be kept whole: skipped, send the events anew"),
             (self.no_line, "no JSON: skipped, send the events anew"),
             (self.out_of_reach, "too old, or of a group with one that is, for what joins and sessions hold: skipped"),
@@ -298,25 +308,29 @@ mod tests {
 
     #[test]
     fn letters_that_are_not_sent_are_counted() {
-        let letter = |view: Option<&str>, event_is_cut, event: &str| Letter {
+        let letter_of = |reason: &str, view: Option<&str>, event_is_cut, event: &str| Letter {
             partition: 0,
             offset: 7,
             arrived: String::new(),
-            reason: "check".to_owned(),
+            reason: reason.to_owned(),
             view: view.map(str::to_owned),
             event: event.to_owned(),
             event_is_cut,
         };
+        let letter = |view, event_is_cut, event| letter_of("check", view, event_is_cut, event);
         let mut skipped = Skipped::default();
         assert!(skipped.line(&letter(None, false, "{}")).is_some());
+        assert!(skipped.line(&letter_of("late", None, false, "{}")).is_some());
         assert_eq!((&skipped, skipped.words().len()), (&Skipped::default(), 0));
         for (view, is_cut, event) in [(Some("v"), true, "{}"), (None, true, "{"), (None, false, ""), (None, true, "{")]
         {
             assert!(skipped.line(&letter(view, is_cut, event)).is_none());
         }
+        assert!(skipped.line(&letter_of("late", Some("hours"), false, "{}")).is_none());
         skipped.out_of_reach += 3;
         let expected = [
             "1 dead letter set aside for a view or derived stream and used otherwise: skipped",
+            "1 dead letter too late for a window that had closed and used otherwise: skipped, its row never changes",
             "2 dead letters too long to be kept whole: skipped, send the events anew",
             "1 dead letter no JSON: skipped, send the events anew",
             "3 dead letters too old, or of a group with one that is, for what joins and sessions hold: skipped",

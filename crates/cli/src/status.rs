@@ -33,12 +33,14 @@ impl Sample {
         let published = engine.published();
         let replays: Vec<_> =
             (0..engine.sources().len()).map(|source| engine.stream_statistics(source).replay).collect();
+        // Rows of closed windows did not arrive.
+        let events = engine.sources().iter().zip(&published.streams).filter(|(stream, _)| stream.window().is_none());
         Sample {
             at,
             phase: engine.phase(),
             bytes: replays.iter().map(|replay| replay.bytes).sum(),
             bytes_read: replays.iter().map(|replay| replay.bytes_read).sum(),
-            events: published.streams.iter().map(|stream| stream.accounting.total()).sum(),
+            events: events.map(|(_, position)| position.accounting.total()).sum(),
             newest_us: published.newest_us,
             reads: traffic.reads(),
             rows: traffic.rows(),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use asof_pipeline::{Engine, Phase, Stop};
+use asof_pipeline::{Engine, Phase, Stop, StreamStatistics};
 use asof_server::Traffic;
 
 use crate::accounts;
@@ -127,6 +127,10 @@ impl<'w> Watch<'w> {
         let seconds = sample.at.saturating_duration_since(self.began).as_secs_f64();
         for (place, stream) in self.engine.sources().iter().enumerate() {
             let statistics = self.engine.stream_statistics(place);
+            if stream.window().is_some() {
+                self.account_rows(&stream.name, &statistics);
+                continue;
+            }
             self.screen.remark(&accounts::verdicts(&stream.name, &statistics.position.accounting));
             for reason in &statistics.reasons {
                 self.screen.remark(&accounts::first(&reason.name, reason.offset, &reason.detail));
@@ -141,6 +145,14 @@ impl<'w> Watch<'w> {
         self.screen.remark(&format!("{} events taken in, {seconds:.1} s", accounts::grouped(sample.events)));
         self.accounted = Some(sample.events);
         self.line = sample.clone();
+    }
+
+    /// How many windows of a derived stream have closed, and what became of their rows.
+    fn account_rows(&self, stream: &str, statistics: &StreamStatistics) {
+        self.screen.remark(&accounts::closed_windows(stream, statistics.position.accounting.used));
+        for reason in &statistics.reasons {
+            self.screen.remark(&accounts::first_of_rows(&reason.name, reason.count, &reason.detail));
+        }
     }
 
     /// Whether the commands to try can name real entities. A paced replay is tried while it runs.

@@ -3,6 +3,7 @@
 //!   version u8 │ flags u8 │ 0 u16 │ rows u32 │ dead letters u32 │ producers u32
 //!   verdicts: u8 × rows
 //!   arrival times: i64 × rows                     if flag 1: a history that was loaded
+//!   watermark:     i64                            if flag 4: rows of windows, and which had closed then
 //!   dead letters:  row u32, flags u8, reason, [view], detail, raw
 //!   producers:     key, digest u64, rows, accepted, duplicates, late, rejected: u32 each
 //!   zeros up to a multiple of 8
@@ -32,6 +33,8 @@ const ALIGNMENT: usize = 8;
 const HAS_ARRIVED: u8 = 1;
 /// Flag of a batch: those arrival times are taken from event times.
 const ARRIVED_IS_IMPUTED: u8 = 2;
+/// Flag of a batch: it says which windows had closed.
+const HAS_WATERMARK: u8 = 4;
 /// Flag of a dead letter: it is one of a view.
 const HAS_VIEW: u8 = 1;
 /// Flag of a dead letter: its raw text is cut.
@@ -59,10 +62,12 @@ pub enum StoredVerdict {
     Check = 5,
     /// Its event time lay too far beyond its arrival.
     Future = 6,
+    /// It is no event: the clock alone has moved the watermark of a stream of windows.
+    Clock = 7,
 }
 
 impl StoredVerdict {
-    const ALL: [StoredVerdict; 7] = [
+    const ALL: [StoredVerdict; 8] = [
         StoredVerdict::Used,
         StoredVerdict::Duplicate,
         StoredVerdict::Late,
@@ -70,6 +75,7 @@ impl StoredVerdict {
         StoredVerdict::NotNull,
         StoredVerdict::Check,
         StoredVerdict::Future,
+        StoredVerdict::Clock,
     ];
 
     /// The number that stands for it on disk.
@@ -128,6 +134,8 @@ pub struct StoredBatch {
     pub arrived: Option<Int64Array>,
     /// Whether `arrived` was not known and is taken from the event times.
     pub arrived_is_imputed: bool,
+    /// Of rows of windows: all windows had closed that ended before this instant, in microseconds, these among them.
+    pub watermark_us: Option<i64>,
     /// The used rows, all columns of the stream.
     pub used: RecordBatch,
     /// In the order of their rows.
@@ -143,7 +151,8 @@ impl StoredBatch {
         self.check().map_err(|detail| unstorable(&detail))?;
         let has_arrived = if self.arrived.is_some() { HAS_ARRIVED } else { 0 };
         let is_imputed = if self.arrived_is_imputed { ARRIVED_IS_IMPUTED } else { 0 };
-        out.extend([STORED_BATCH_VERSION, has_arrived | is_imputed, 0, 0]);
+        let has_watermark = if self.watermark_us.is_some() { HAS_WATERMARK } else { 0 };
+        out.extend([STORED_BATCH_VERSION, has_arrived | is_imputed | has_watermark, 0, 0]);
         for count in [self.verdicts.len(), self.dead.len(), self.producers.len()] {
             put_length(count, out)?;
         }
@@ -151,6 +160,7 @@ impl StoredBatch {
         for time in self.arrived.iter().flat_map(|arrived| arrived.values()) {
             out.extend(time.to_le_bytes());
         }
+        out.extend(self.watermark_us.iter().flat_map(|watermark_us| watermark_us.to_le_bytes()));
         for letter in &self.dead {
             letter.encode(out)?;
         }
@@ -183,8 +193,8 @@ impl StoredBatch {
     pub fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<StoredBatch, ConnectError> {
         let head = StoredHead::decode(bytes)?;
         let used = read_used(&bytes[head.used_at..], schema)?;
-        let StoredHead { verdicts, arrived, arrived_is_imputed, dead, producers, .. } = head;
-        let batch = StoredBatch { verdicts, arrived, arrived_is_imputed, used, dead, producers };
+        let StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, dead, producers, .. } = head;
+        let batch = StoredBatch { verdicts, arrived, arrived_is_imputed, watermark_us, used, dead, producers };
         batch.check().map_err(|detail| damaged(&detail))?;
         Ok(batch)
     }
@@ -199,6 +209,8 @@ pub struct StoredHead {
     pub arrived: Option<Int64Array>,
     /// See [`StoredBatch::arrived_is_imputed`].
     pub arrived_is_imputed: bool,
+    /// See [`StoredBatch::watermark_us`].
+    pub watermark_us: Option<i64>,
     /// In the order of their rows.
     pub dead: Vec<DeadLetter>,
     /// In the order in which their rows stand in the batch.
@@ -220,7 +232,7 @@ impl StoredHead {
 
     fn read(from: &mut ByteReader<'_>) -> Result<StoredHead, Malformed> {
         let [_version, flags, zeros @ ..] = from.array::<4>()?;
-        if flags & !(HAS_ARRIVED | ARRIVED_IS_IMPUTED) != 0 || zeros != [0; 2] {
+        if flags & !(HAS_ARRIVED | ARRIVED_IS_IMPUTED | HAS_WATERMARK) != 0 || zeros != [0; 2] {
             return Err(Malformed(format!("unknown flags {flags}, {zeros:?}")));
         }
         let [rows, dead, producers] = [from.u32()?, from.u32()?, from.u32()?].map(|count| count as usize);
@@ -231,6 +243,10 @@ impl StoredHead {
             0 => None,
             _ => Some(read_times(from, rows)?),
         };
+        let watermark_us = match flags & HAS_WATERMARK {
+            0 => None,
+            _ => Some(i64::from_le_bytes(from.array()?)),
+        };
         let dead = from.list(dead, DEAD_LETTER_BYTES_MIN, DeadLetter::read)?;
         let producers = from.list(producers, PRODUCER_BYTES_MIN, ProducerBatch::read)?;
         let padding = from.at().next_multiple_of(ALIGNMENT) - from.at();
@@ -238,7 +254,7 @@ impl StoredHead {
             return Err(Malformed("its padding is not zeros".to_owned()));
         }
         let arrived_is_imputed = flags & ARRIVED_IS_IMPUTED != 0;
-        Ok(StoredHead { verdicts, arrived, arrived_is_imputed, dead, producers, used_at: from.at() })
+        Ok(StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, dead, producers, used_at: from.at() })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::stored_batch::{StoredBatch, StoredVerdict};
 
-/// Rows by their verdicts.
+/// Rows by their verdicts. Those that are no events are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerdictCounts {
     /// See [`StoredVerdict::Used`].
@@ -36,6 +36,7 @@ impl VerdictCounts {
                 StoredVerdict::NotNull => &mut counts.not_null,
                 StoredVerdict::Check => &mut counts.check,
                 StoredVerdict::Future => &mut counts.future,
+                StoredVerdict::Clock => continue,
             } += 1;
         }
         counts.imputed = if batch.arrived_is_imputed { counts.used } else { 0 };

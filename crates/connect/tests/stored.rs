@@ -41,6 +41,7 @@ fn a_batch_reads_back_and_its_buffer_is_used_again() {
         verdicts: vec![StoredVerdict::Duplicate],
         arrived: None,
         arrived_is_imputed: false,
+        watermark_us: None,
         used: used(&[]),
         dead: Vec::new(),
         producers: Vec::new(),
@@ -61,11 +62,11 @@ fn the_sample_of_version_1_is_read() {
 
 #[test]
 fn verdicts_keep_their_codes() {
-    use StoredVerdict::{Check, Duplicate, Future, Late, NotNull, Unreadable, Used};
-    for (code, verdict) in [Used, Duplicate, Late, Unreadable, NotNull, Check, Future].into_iter().enumerate() {
+    use StoredVerdict::{Check, Clock, Duplicate, Future, Late, NotNull, Unreadable, Used};
+    for (code, verdict) in [Used, Duplicate, Late, Unreadable, NotNull, Check, Future, Clock].into_iter().enumerate() {
         assert_eq!((verdict.code(), StoredVerdict::from_code(code as u8)), (code as u8, Some(verdict)));
     }
-    assert_eq!(StoredVerdict::from_code(7), None);
+    assert_eq!(StoredVerdict::from_code(8), None);
 }
 
 #[test]
@@ -128,9 +129,9 @@ fn other_bytes_are_told_from_a_batch() {
     let other = [&[2], &bytes[1..]].concat();
     assert!(refusal(&other, &schema()).contains("is of version 2, and this program reads version 1"));
     for (place, byte, expected) in [
-        (1, 4, "unknown flags 4"),
+        (1, 8, "unknown flags 8"),
         (2, 1, "unknown flags 3, [1, 0]"),
-        (16, 7, "unknown verdict 7"),
+        (16, 8, "unknown verdict 8"),
         (16, 1, "1 verdicts say used, and 2 rows are"),
         (11, 0xff, "parts are promised"),
         (15, 0xff, "parts are promised"),
@@ -224,17 +225,19 @@ fn producers() -> impl Strategy<Value = Vec<ProducerBatch>> {
 fn batches() -> impl Strategy<Value = StoredBatch> {
     let verdicts = |events: Vec<Event>| {
         let used = vec![0_u8; events.len()];
-        (Just(events), proptest::collection::vec(1..7_u8, 0..10))
+        (Just(events), proptest::collection::vec(1..8_u8, 0..10))
             .prop_flat_map(move |(events, others)| (Just(events), Just([used.clone(), others].concat()).prop_shuffle()))
     };
     events().prop_flat_map(verdicts).prop_flat_map(|(events, codes)| {
         let rows = codes.len();
         let arrived = proptest::option::of(proptest::collection::vec(any::<i64>(), rows));
-        (Just(events), Just(codes), arrived, any::<bool>(), letters(rows), producers()).prop_map(
-            |(events, codes, arrived, arrived_is_imputed, dead, producers)| StoredBatch {
+        let watermark = proptest::option::of(any::<i64>());
+        (Just(events), Just(codes), arrived, any::<bool>(), watermark, letters(rows), producers()).prop_map(
+            |(events, codes, arrived, arrived_is_imputed, watermark_us, dead, producers)| StoredBatch {
                 verdicts: codes.into_iter().map(|code| StoredVerdict::from_code(code).unwrap()).collect(),
                 arrived: arrived.map(Int64Array::from),
                 arrived_is_imputed,
+                watermark_us,
                 used: used(&events),
                 dead,
                 producers,

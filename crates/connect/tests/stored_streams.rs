@@ -49,6 +49,7 @@ fn frame(number: u64) -> StoredBatch {
         verdicts: VERDICTS.to_vec(),
         arrived: is_loaded.then(|| (0..4).map(|row| number as i64 * 10 + row).collect::<Vec<i64>>().into()),
         arrived_is_imputed: is_loaded,
+        watermark_us: None,
         used,
         dead: vec![letter],
         producers: Vec::new(),

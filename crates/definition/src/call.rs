@@ -7,7 +7,7 @@ use asof_expression::sqlparser::ast::{
 };
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{Expression, Scope, function_names, type_name};
-use asof_window::{ANSWER_ITEMS_MAX, Extent, FUNCTION_NAMES, Frame, Function, is_event_type};
+use asof_window::{ANSWER_ITEMS_MAX, Exclusion, Extent, FUNCTION_NAMES, Frame, Function, is_event_type};
 
 use crate::constant::{list_length, nth, quantile};
 use crate::half_life::{self, half_life_us};
@@ -254,17 +254,27 @@ fn plain_function(name: &str, distinct: bool) -> Function {
     }
 }
 
+/// Whether a frame may hold more events than one array has room for.
+fn is_too_long(frame: &Frame) -> bool {
+    frame.events_max().is_some_and(|events| events > ANSWER_ITEMS_MAX as u128)
+}
+
 fn check_frame(function: Function, frame: &Frame, call: &FunctionCall) -> Result<(), Refusal> {
     match (function, frame.extent) {
         (Function::ArrayAgg, Extent::Range { .. }) => {
             Err(Refusal::at(&call.name, "`array_agg` needs a ROWS frame: over RANGE its size has no bound")
                 .hint("write ROWS BETWEEN 9 PRECEDING AND CURRENT ROW"))
         }
-        (Function::ArrayAgg, Extent::Rows { preceding }) if preceding >= ANSWER_ITEMS_MAX as u64 => {
-            let (most, events) = (ANSWER_ITEMS_MAX, u128::from(preceding) + 1);
+        (Function::ArrayAgg, Extent::Rows { .. }) if is_too_long(frame) => {
+            let (most, events) = (ANSWER_ITEMS_MAX, frame.events_max().unwrap_or_default());
             let message = format!("`array_agg` takes at most {most} events, and this frame holds {events}");
+            let (preceding, exclusion) = match frame.exclusion {
+                Exclusion::NoOthers => (most - 1, ""),
+                Exclusion::CurrentRow => (most, " EXCLUDE CURRENT ROW"),
+                Exclusion::Group => (most, " EXCLUDE GROUP"),
+            };
             Err(Refusal::at(&call.name, message)
-                .hint(format!("write ROWS BETWEEN {} PRECEDING AND CURRENT ROW", most - 1)))
+                .hint(format!("write ROWS BETWEEN {preceding} PRECEDING AND CURRENT ROW{exclusion}")))
         }
         (Function::ArrayAgg, Extent::Group { .. }) => {
             Err(Refusal::at(&call.name, "`array_agg` over a group window is not supported: its size has no bound")

@@ -18,7 +18,7 @@ use crate::source::{Places, SourceFile};
 use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
 use crate::table::Table;
-use crate::view::{FeatureView, Over};
+use crate::view::FeatureView;
 
 /// Parses and checks all files together; objects may be defined in any order. Collects as many errors as it can.
 ///
@@ -216,33 +216,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Derived streams over group windows and groups of a table's rows are checked, and not evaluated yet.
+    /// What is checked, and not evaluated yet: a group window over joined rows.
     fn refuse_what_is_not_built(&mut self, placed: &[Placed], project: &Project) {
-        self.refuse_window_streams(placed);
-        self.refuse_groups_of_rows(placed, project);
-    }
-
-    fn refuse_window_streams(&mut self, placed: &[Placed]) {
         for Placed { file, statement } in placed {
             let Statement::Derived(syntax) = statement else { continue };
-            let refusals = syntax.window_functions.iter().map(|function| {
-                let message =
-                    format!("the group window {} is not supported yet in a derived stream", function.kind.name());
-                Refusal::new(function.span, message).hint("a feature view over it is")
+            let stream = project.derived.iter().find(|stream| stream.name == fold(&syntax.name));
+            let joined = stream.and_then(|stream| stream.window()?.view.stream.tables().first().cloned());
+            let refusal = joined.map(|table| {
+                let message = format!("a group window over rows that are joined with table `{}` is not supported yet", table.name());
+                Refusal::new(syntax.name.span, message)
+                    .hint("join the table to the rows of the window, or to the view over them")
             });
-            self.refuse(*file, refusals);
-        }
-    }
-
-    fn refuse_groups_of_rows(&mut self, placed: &[Placed], project: &Project) {
-        for Placed { file, statement } in placed {
-            let Statement::View(syntax) = statement else { continue };
-            let is_named = |view: &&Arc<FeatureView>| view.name == fold(&syntax.name);
-            let groups = project.views.iter().find(is_named).is_some_and(|view| matches!(view.over, Over::Groups(_)));
-            let refusal = Refusal::new(syntax.name.span, "GROUP BY over a table is not supported yet").hint(
-                "a view over a table whose entity is its primary key is: SELECT merchant_id, category FROM merchants",
-            );
-            self.refuse(*file, groups.then_some(refusal));
+            self.refuse(*file, refusal);
         }
     }
 

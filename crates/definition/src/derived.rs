@@ -6,7 +6,7 @@
 //! ```
 //! A derived stream has no events of its own. Each of its rows is one row of one source, at the same event time, with the
 //! same arrival; it is judged where it arrives and nowhere else. Rows of a group window are another thing: they arise when
-//! their windows close, and what reads them begins there.
+//! their windows close, and such a stream is a source itself to what reads it.
 
 use std::sync::Arc;
 
@@ -23,8 +23,9 @@ use crate::windowed_input::WindowedInput;
 pub struct Derivation {
     /// The SELECT, or those between UNION ALL in their order.
     pub inputs: Vec<DerivedInput>,
-    /// Whether the event time is not among the columns that can be named: it is the last one then.
-    pub hides_time: bool,
+    /// How many of the last columns SQL cannot name: the event time where it is not selected, and the key of a group window,
+    /// which orders rows of equal time.
+    pub hidden: usize,
     /// The feature view that alone reads it: what it joins before its WHERE. `None` for a stream that SQL can name.
     pub of_view: Option<String>,
 }
@@ -66,12 +67,15 @@ impl Stream {
         }
     }
 
-    /// The columns that SQL can name: all but the event time of a derived stream that does not select it.
+    /// The columns that SQL can name: of a derived stream all but those that are hidden.
     pub fn named_columns(&self) -> &[Column] {
-        match self.derivation() {
-            Some(derivation) if derivation.hides_time => &self.columns[..self.columns.len() - 1],
-            Some(_) | None => &self.columns,
-        }
+        let hidden = self.derivation().map_or(0, |derivation| derivation.hidden);
+        &self.columns[..self.columns.len() - hidden]
+    }
+
+    /// Whether its event time is a column that SQL can name.
+    pub(crate) fn names_time(&self) -> bool {
+        self.time_column < self.named_columns().len()
     }
 
     /// The names of the streams in its FROM, then of the tables that they are joined with, each once.
@@ -110,11 +114,16 @@ impl Stream {
         }
     }
 
-    /// The streams with events of their own that stand behind its rows, each once.
+    /// The streams in which its rows arise, each once: those with events of their own, and those of a group window.
     pub fn sources(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
+        each_once(self.branches())
+    }
+
+    /// The streams with events of their own that stand behind its rows, each once.
+    pub fn origins(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
         match self.derivation() {
             None => vec![self.clone()],
-            Some(derivation) => each_once(derivation.inputs.iter().flat_map(|input| input.stream.sources())),
+            Some(derivation) => each_once(derivation.inputs.iter().flat_map(|input| input.stream.origins())),
         }
     }
 
@@ -125,17 +134,17 @@ impl Stream {
 
     fn joined_from(self: &Arc<Stream>, is_joined: bool) -> Vec<Arc<Stream>> {
         match self.derivation() {
-            None => is_joined.then(|| self.clone()).into_iter().collect(),
-            Some(derivation) => {
+            Some(derivation) if self.window().is_none() => {
                 let inputs = derivation.inputs.iter();
                 inputs.flat_map(|input| input.stream.joined_from(is_joined || !input.joins.is_empty())).collect()
             }
+            Some(_) | None => is_joined.then(|| self.clone()).into_iter().collect(),
         }
     }
 
     /// Whether rows of equal time have an order that does not depend on arrival: by the PRIMARY KEY, or by the key of a
     /// group window, whatever is selected of that.
-    pub(crate) fn orders_ties(&self) -> bool {
+    pub fn orders_ties(&self) -> bool {
         match self.derivation().map(|derivation| &derivation.inputs[..]) {
             Some([input]) if input.window.is_none() => !self.primary_key.is_empty() || input.stream.is_of_window(),
             _ => !self.primary_key.is_empty() || self.window().is_some(),
@@ -150,10 +159,19 @@ impl Stream {
         }
     }
 
-    /// The derived streams between its sources and itself, itself included: each once, after those that it reads.
+    /// The derived streams between its sources and itself, itself included where it is not a source: each once, after those
+    /// that it reads.
     pub fn lineage(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
-        let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
+        let derivation = self.derivation().filter(|_| self.window().is_none());
+        let inputs = derivation.into_iter().flat_map(|derivation| &derivation.inputs);
         let before = inputs.flat_map(|input| input.stream.lineage());
+        each_once(before.chain(derivation.map(|_| self.clone())))
+    }
+
+    /// All derived streams that it is computed by, itself included, group windows on the way and all before them.
+    pub fn ancestry(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
+        let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
+        let before = inputs.flat_map(|input| input.stream.ancestry());
         each_once(before.chain(self.derivation().map(|_| self.clone())))
     }
 

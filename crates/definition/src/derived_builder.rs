@@ -1,11 +1,13 @@
 //! How a derived stream is read: each SELECT by itself, then as branches of one stream.
 
+use std::ops::Range;
+
 use asof_expression::sqlparser::ast::{Ident, Select, SetExpr, SetOperator, SetQuantifier};
 use asof_expression::sqlparser::tokenizer::Span;
-use asof_expression::{fold, type_name};
+use asof_expression::{Expression, fold, type_name};
 
 use crate::connector::Connector;
-use crate::derived::Derivation;
+use crate::derived::{Derivation, DerivedColumn};
 use crate::derived_branch::{Branch, hint_of, relation_in};
 use crate::query::{body_of, place, refuse, select_in};
 use crate::refusal::Refusal;
@@ -85,10 +87,11 @@ fn united(syntax: &QuerySyntax, mut branches: Vec<Branch>) -> Result<Stream, Vec
     }
     let time = (0..columns.len()).find(|place| branches.iter().all(|branch| branch.is_time_at(*place)));
     // Before the event time is added: a key column that is not selected is no column of the derived stream.
-    let primary_key = match &branches[..] {
+    let mut primary_key = match &branches[..] {
         [branch] => kept_key(branch),
         _ => Vec::new(),
     };
+    let named = columns.len();
     if time.is_none() {
         let first = &branches[0];
         let hidden = &first.time_column;
@@ -103,7 +106,12 @@ fn united(syntax: &QuerySyntax, mut branches: Vec<Branch>) -> Result<Stream, Vec
         columns.push(hidden.clone());
         branches.iter_mut().for_each(Branch::add_time);
     }
-    let stream = stream_of(syntax, columns, time, primary_key, branches);
+    let time = time.unwrap_or(named);
+    if let [branch] = &mut branches[..] {
+        primary_key.extend(add_window_key(branch, &mut columns));
+    }
+    let hidden = columns.len() - named;
+    let stream = stream_of(syntax, columns, time, primary_key, (branches, hidden));
     match size_refusal(&stream, syntax.name.span) {
         Some(refusal) => Err(vec![refusal]),
         None => Ok(stream),
@@ -156,24 +164,40 @@ fn mismatch(number: usize, branch: &Branch, first: &Branch, syntax: &QuerySyntax
 /// Where the columns of the source's PRIMARY KEY are, if all are selected unchanged.
 fn kept_key(branch: &Branch) -> Vec<usize> {
     if branch.input.window.is_some() {
-        return Vec::new(); // its rows are ordered by the GROUP BY, whatever is selected
+        return Vec::new(); // its rows are told apart by the GROUP BY, whatever is selected
     }
     let place_of = |key: &usize| branch.input.columns.iter().position(|one| one.expression.as_column() == Some(*key));
     branch.input.stream.primary_key.iter().map(place_of).collect::<Option<_>>().unwrap_or_default()
 }
 
+/// Adds the key of a group window as the last columns, which SQL cannot name; their places. It tells rows of one event time
+/// apart and orders them, whatever is selected.
+fn add_window_key(branch: &mut Branch, columns: &mut Vec<Column>) -> Range<usize> {
+    let first = columns.len();
+    if let Some(window) = &branch.input.window {
+        let scope = window.row_scope();
+        for (part, key) in window.view.key.iter().enumerate() {
+            let (data_type, not_null) = (key.expression.data_type().clone(), !key.expression.nullable());
+            columns.push(Column { name: key.name.clone(), data_type, not_null });
+            let expression = Expression::column(part, &scope);
+            branch.input.columns.push(DerivedColumn { expression, text: key.text.clone() });
+        }
+    }
+    first..columns.len()
+}
+
 fn stream_of(
     syntax: &QuerySyntax,
     columns: Vec<Column>,
-    time: Option<usize>,
+    time_column: usize,
     primary_key: Vec<usize>,
-    branches: Vec<Branch>,
+    (branches, hidden): (Vec<Branch>, usize),
 ) -> Stream {
     let sources = branches.iter().map(|branch| &branch.input.stream);
     let most = |of: fn(&Stream) -> i64| sources.clone().map(|source| of(source)).max().unwrap_or_default();
     Stream {
         name: fold(&syntax.name),
-        time_column: time.unwrap_or(columns.len() - 1),
+        time_column,
         columns,
         primary_key,
         // Repeats were found where the events arrived: here the key only orders ties.
@@ -186,7 +210,7 @@ fn stream_of(
         checks: Vec::new(),
         connector: Connector::Derived(Derivation {
             inputs: branches.into_iter().map(|branch| branch.input).collect(),
-            hides_time: time.is_none(),
+            hidden,
             of_view: None,
         }),
     }

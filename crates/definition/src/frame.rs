@@ -1,4 +1,4 @@
-//! A window of a view: its PARTITION BY, and the frame that its ORDER BY and RANGE or ROWS say.
+//! A window of a view: its PARTITION BY, and the frame that its ORDER BY and RANGE or ROWS say, with what EXCLUDE leaves out.
 
 use asof_expression::fold;
 use asof_expression::sqlparser::ast::{
@@ -7,6 +7,7 @@ use asof_expression::sqlparser::ast::{
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_window::{Calendar, Extent, Frame};
 
+use crate::exclude_clause::{ExcludeClause, exclusion_after};
 use crate::interval::interval_us;
 use crate::key::{Canonical, ColumnNames, calendar_part};
 use crate::refusal::Refusal;
@@ -31,6 +32,8 @@ pub(crate) struct WindowContext<'a> {
     pub(crate) names: &'a ColumnNames,
     /// The tokens of the query, to point at words for which the parser keeps no place.
     pub(crate) tokens: &'a Tokens,
+    /// What stood at the ends of frames.
+    pub(crate) exclude_clauses: &'a [ExcludeClause],
 }
 
 impl Window {
@@ -42,7 +45,8 @@ impl Window {
                 .hint("write its PARTITION BY, ORDER BY and frame out"));
         }
         let (key, calendar) = split_partition(partition_by, place, context)?;
-        check_order(order_by, place, context)?;
+        let time = check_order(order_by, place, context)?;
+        let exclusion = exclusion_after(context.exclude_clauses, time.span());
         let extent = match window_frame {
             None => Frame::LIFETIME.extent,
             Some(frame) => {
@@ -50,7 +54,7 @@ impl Window {
                 extent_of(frame, units, context.tokens)?
             }
         };
-        Ok(Window { frame: Frame { extent, calendar }, key, place })
+        Ok(Window { frame: Frame { extent, calendar, exclusion }, key, place })
     }
 }
 
@@ -85,7 +89,8 @@ fn split_partition(partition_by: &[Expr], place: Span, context: WindowContext) -
     Ok((key, calendar))
 }
 
-fn check_order(order_by: &[OrderByExpr], place: Span, context: WindowContext) -> Result<(), Refusal> {
+/// The one expression of an ORDER BY, which is the event time.
+fn check_order<'o>(order_by: &'o [OrderByExpr], place: Span, context: WindowContext) -> Result<&'o Expr, Refusal> {
     let time = context.time;
     let hint = format!("write ORDER BY {time}: frames run over the stream's event time");
     let [OrderByExpr { expr, options, with_fill }] = order_by else {
@@ -112,7 +117,7 @@ fn check_order(order_by: &[OrderByExpr], place: Span, context: WindowContext) ->
     if nulls_first.is_some() || with_fill.is_some() {
         return Err(Refusal::at(expr, "NULLS FIRST, NULLS LAST and WITH FILL are not supported").hint(hint));
     }
-    Ok(())
+    Ok(expr)
 }
 
 /// `place` is that of RANGE, ROWS or GROUPS.

@@ -122,7 +122,7 @@ impl<'a> JoinedRows<'a> {
             filter_text: None,
             columns: outputs,
         };
-        let derivation = Derivation { inputs: vec![input], hides_time: false, of_view: Some(fold(view)) };
+        let derivation = Derivation { inputs: vec![input], hidden: 0, of_view: Some(fold(view)) };
         Arc::new(Stream {
             name: format!("<rows of {}>", fold(view)),
             columns,
@@ -220,7 +220,7 @@ impl Example<'_> {
             let message = format!("the join with table `{}` does not say as of when", self.table.name());
             return Err(self.hinted(Refusal::new(self.span(), message)));
         };
-        if stream.derivation().is_some_and(|derivation| derivation.hides_time) {
+        if !stream.names_time() {
             let time = stream.time_column_name();
             let message = format!("stream `{}` does not select its event time, and a join is as of it", stream.name);
             return Err(Refusal::new(*span, message).hint(format!("add `{time}` to the SELECT of `{}`", stream.name)));

@@ -24,6 +24,7 @@ mod derived;
 mod derived_branch;
 mod derived_builder;
 mod error;
+mod exclude_clause;
 mod frame;
 mod group_by;
 mod group_window;

@@ -13,20 +13,9 @@ const HOUR_US: i64 = 3_600_000_000;
 
 impl FeatureView {
     /// How far back from an instant the events lie that it needs of its sources, in microseconds: as far as its frames
-    /// reach, and the group windows on the way before that. `None` where time alone sets no bound.
+    /// reach. `None` where time alone sets no bound.
     pub fn reach_us(&self) -> Option<i64> {
-        Some(most(self.frames.iter().map(reach_us))?.saturating_add(self.stream.windows_reach_us()?))
-    }
-}
-
-impl Stream {
-    /// How far before the event time of a row the events of its sources lie that it is made of.
-    fn windows_reach_us(&self) -> Option<i64> {
-        let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
-        most(inputs.map(|input| match &input.window {
-            None => input.stream.windows_reach_us(),
-            Some(window) => window.view.reach_us(),
-        }))
+        most(self.frames.iter().map(reach_us))
     }
 }
 

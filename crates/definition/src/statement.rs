@@ -6,6 +6,7 @@ use asof_expression::sqlparser::keywords::Keyword;
 use asof_expression::sqlparser::parser::Parser;
 use asof_expression::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
 
+use crate::exclude_clause::{self, ExcludeClause};
 use crate::query::Relation;
 use crate::refusal::Refusal;
 use crate::request::RequestSyntax;
@@ -43,6 +44,8 @@ pub(crate) struct QuerySyntax {
     pub(crate) system_times: Vec<AsOfClause>,
     /// Every group window, of which the name of the stream is left.
     pub(crate) window_functions: Vec<WindowFunction>,
+    /// Every EXCLUDE of a window frame, of which nothing is left.
+    pub(crate) exclude_clauses: Vec<ExcludeClause>,
 }
 
 impl QuerySyntax {
@@ -288,10 +291,11 @@ pub(crate) fn parser_position(tokens: &Tokens, parser: &mut Parser) -> usize {
 fn query(name: Ident, tokens: Tokens, statement: &str) -> Result<QuerySyntax, Refusal> {
     let (system_times, tokens) = system_time::take(tokens)?;
     let (window_functions, tokens) = window_function::take(tokens)?;
+    let (exclude_clauses, tokens) = exclude_clause::take(tokens)?;
     let mut parser = tokens.clone().parser();
     let query = parser.parse_query()?;
     end_of_statement(&mut parser, statement)?;
-    Ok(QuerySyntax { name, query, tokens, system_times, window_functions })
+    Ok(QuerySyntax { name, query, tokens, system_times, window_functions, exclude_clauses })
 }
 
 fn object_name(parser: &mut Parser, kind: &str) -> Result<Ident, Refusal> {
@@ -349,7 +353,7 @@ fn later_construct(tokens: &Tokens, span: Span) -> Option<Refusal> {
     let named = |construct: &str| Some(Refusal::new(token.span, format!("{construct} is not supported")));
     let yet = |construct: &str| Some(Refusal::new(token.span, format!("{construct} is not supported yet")));
     if is_word(token, "EXCLUDE") {
-        return yet("EXCLUDE");
+        return Some(Refusal::new(token.span, "EXCLUDE is not supported at this place").hint(exclude_clause::HINT));
     }
     if is_word(token, "MATCH_RECOGNIZE") {
         return yet("MATCH_RECOGNIZE");

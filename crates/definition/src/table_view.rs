@@ -25,7 +25,7 @@ use crate::view::{Aggregate, FeatureView, Over, aggregate_name};
 
 const KEY_HINT: &str = "name the columns or expressions of the entity key";
 /// The newest version alone.
-const NEWEST: Frame = Frame { extent: Extent::Rows { preceding: 0 }, calendar: None };
+const NEWEST: Frame = Frame::of(Extent::Rows { preceding: 0 });
 
 /// Checks a view whose FROM names a table.
 pub(crate) fn check(

@@ -139,7 +139,12 @@ impl<'a> Builder<'a> {
     }
 
     fn window_context(&self) -> WindowContext<'_> {
-        WindowContext { time: self.rows.stream.time_column_name(), names: &self.names, tokens: &self.syntax.tokens }
+        WindowContext {
+            time: self.rows.stream.time_column_name(),
+            names: &self.names,
+            tokens: &self.syntax.tokens,
+            exclude_clauses: &self.syntax.exclude_clauses,
+        }
     }
 
     fn read_named_windows(&mut self, definitions: &[NamedWindowDefinition]) {

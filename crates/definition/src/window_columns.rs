@@ -74,7 +74,7 @@ impl<'r> WindowColumns<'r> {
 
     fn frame(&mut self, which: Which) -> usize {
         let extent = Extent::Group { shape: self.rows.shape, which };
-        position_or_push(&mut self.frames, Frame { extent, calendar: None })
+        position_or_push(&mut self.frames, Frame::of(extent))
     }
 
     fn add(&mut self, identity: Identity, aggregate: Aggregate) -> usize {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use arrow::datatypes::DataType;
-use asof_definition::{ObjectKind, Over, Project, SourceFile, Stream, TableJoin, check, check_ahead};
+use asof_definition::{ObjectKind, Over, Project, SourceFile, Stream, TableJoin, check_ahead};
 use asof_window::{Extent, Frame, Function};
 
 const BASE: &str = "
@@ -167,7 +167,7 @@ fn a_view_over_a_table_has_the_row_that_is_valid() {
     assert_eq!(key, [("id", Some(1)), ("country", Some(2))], "in the order of the SELECT");
     assert_eq!(view.aggregates.len(), 1, "a column is taken from the row once");
     assert_eq!((view.aggregates[0].function, view.aggregates[0].frame), (Function::LastValue, 0));
-    assert_eq!(view.frames, [Frame { extent: Extent::Rows { preceding: 0 }, calendar: None }]);
+    assert_eq!(view.frames, [Frame::of(Extent::Rows { preceding: 0 })]);
     assert_eq!(view.features[1].expression.as_column(), Some(0));
     assert_eq!(view.reads(), ["regions"]);
 }
@@ -185,16 +185,4 @@ fn a_view_over_groups_of_rows() {
     assert_eq!(functions, [Function::Count, Function::Sum], "each once");
     assert_eq!(view.frames, [Frame::LIFETIME]);
     assert_eq!(view.key[0].name, "c");
-}
-
-#[test]
-fn groups_of_rows_are_refused_by_name_as_long_as_they_are_not_evaluated() {
-    let check = |text: String| check(&[SourceFile { name: "a.sql".to_owned(), text }]);
-    check(BASE.to_owned()).unwrap();
-    let grouped = "CREATE FEATURE VIEW v AS SELECT category, count(*) AS n FROM merchants GROUP BY category;";
-    let errors = check(format!("{BASE} {grouped}")).unwrap_err();
-    let messages: Vec<&str> = errors.iter().map(|error| &error.message[..]).collect();
-    assert_eq!(messages, ["GROUP BY over a table is not supported yet"]);
-    let errors = check(format!("{BASE} {grouped} CREATE FEATURE VIEW w AS SELECT fe FROM merchants;")).unwrap_err();
-    assert!(errors.iter().all(|error| !error.message.contains("supported yet")), "what is wrong is told before");
 }

@@ -58,6 +58,11 @@ pub struct Recalled<'a> {
     pub counts: Accounting,
     /// For each view in the order given, whether it takes the rows in; others have them already.
     pub views: &'a [bool],
+    /// For each view in the order given the places among the used rows, ascending, of those that came too late for a window of
+    /// it; none where none did.
+    pub too_late: &'a [Vec<usize>],
+    /// How many rows of the whole batch are no events: looks at the clock.
+    pub looks: u64,
     /// Whether the stream itself takes note of them.
     pub judgement: Judgement,
 }

@@ -100,7 +100,8 @@ impl DerivedPlan {
             branches: Vec::new(),
             joined: Vec::new(),
         };
-        derived.iter().for_each(|stream| plan.add(stream));
+        // Rows of windows arise in streams of their own.
+        derived.iter().filter(|stream| stream.window().is_none()).for_each(|stream| plan.add(stream));
         plan
     }
 

@@ -29,12 +29,6 @@ pub enum FeatureError {
         /// What is wrong with them.
         source: ImageError,
     },
-    /// The view is over groups of a table's rows.
-    #[error("feature view `{view}`: GROUP BY over a table is not supported yet")]
-    Groups {
-        /// Name of the view.
-        view: String,
-    },
     /// A join was evaluated without its table.
     #[error("table `{table}` was not given to a join that looks into it")]
     NoTable {

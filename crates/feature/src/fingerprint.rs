@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use asof_definition::{DerivedInput, Over, Stream, Table, TableJoin};
+use asof_definition::{DerivedInput, FeatureView, Over, Stream, Table, TableJoin};
 use asof_expression::{Expression, type_name};
-use asof_window::IMAGE_VERSION;
+use asof_window::{Exclusion, Frame, IMAGE_VERSION};
 use twox_hash::XxHash3_64;
 
 use crate::stream::StreamPlan;
@@ -61,26 +61,43 @@ impl ViewPlan {
             Over::Row(table) => lines.push(format!("rows of {}", table_text(table))),
             Over::Groups(table) => lines.push(format!("groups of {}", table_text(table))),
         }
-        lines.extend(stream.lineage().iter().flat_map(|stream| derivation_lines(stream)));
+        lines.extend(stream.ancestry().iter().flat_map(|stream| derivation_lines(stream)));
         if self.program().follows_order() {
             let key: Vec<String> = stream.primary_key.iter().map(|column| column_text(stream, *column)).collect();
             lines.push(format!("order {}", key.join(", ")));
         }
-        let filter = view.filter_text.iter().zip(&view.filter);
-        lines.extend(filter.map(|(text, filter)| described(stream, "where", text, [filter])));
-        lines.extend(view.key.iter().map(|part| described(stream, "key", &part.text, [&part.expression])));
-        for aggregate in &view.aggregates {
-            let read = [&aggregate.argument, &aggregate.by, &aggregate.filter].into_iter().flatten();
-            lines.push(described(stream, &format!("frame {}", aggregate.frame), &aggregate.text, read));
-        }
-        lines.extend(view.frames.iter().map(|frame| format!("{frame:?}")));
+        lines.extend(view_lines(view));
         lines.join("\n")
     }
 }
 
+/// What of a view's events counts, and for how long.
+fn view_lines(view: &FeatureView) -> Vec<String> {
+    let (stream, mut lines) = (&view.stream, Vec::new());
+    let filter = view.filter_text.iter().zip(&view.filter);
+    lines.extend(filter.map(|(text, filter)| described(stream, "where", text, [filter])));
+    lines.extend(view.key.iter().map(|part| described(stream, "key", &part.text, [&part.expression])));
+    for aggregate in &view.aggregates {
+        let read = [&aggregate.argument, &aggregate.by, &aggregate.filter].into_iter().flatten();
+        lines.push(described(stream, &format!("frame {}", aggregate.frame), &aggregate.text, read));
+    }
+    lines.extend(view.frames.iter().map(frame_line));
+    lines
+}
+
+/// A frame; without an exclusion as it was described before frames could have one.
+fn frame_line(frame: &Frame) -> String {
+    let Frame { extent, calendar, exclusion } = frame;
+    let excluded = match exclusion {
+        Exclusion::NoOthers => String::new(),
+        Exclusion::CurrentRow | Exclusion::Group => format!(", exclusion: {exclusion:?}"),
+    };
+    format!("Frame {{ extent: {extent:?}, calendar: {calendar:?}{excluded} }}")
+}
+
 /// Of all that a derived stream is computed by, down to the streams with events of their own.
 pub(crate) fn derivation_fingerprint(stream: &Arc<Stream>) -> u64 {
-    let lines: Vec<String> = stream.lineage().iter().flat_map(|stream| derivation_lines(stream)).collect();
+    let lines: Vec<String> = stream.ancestry().iter().flat_map(|stream| derivation_lines(stream)).collect();
     XxHash3_64::oneshot(lines.join("\n").as_bytes())
 }
 
@@ -89,6 +106,16 @@ fn derivation_lines(stream: &Stream) -> Vec<String> {
     let mut lines = vec![format!("derived {}", stream.name)];
     for input in stream.derivation().into_iter().flat_map(|derivation| &derivation.inputs) {
         lines.push(format!("from {} by {}", input.stream.name, column_text(&input.stream, input.stream.time_column)));
+        if let Some(window) = &input.window {
+            lines.push(format!("{:?}", window.shape));
+            lines.extend(view_lines(&window.view));
+            // Over what is named by its place: the parts of the key, then the aggregates.
+            let outputs = stream.columns.iter().zip(&input.columns);
+            lines.extend(outputs.map(|(column, output)| {
+                format!("column {} {} of {:?}", column.name, output.text, output.expression.columns())
+            }));
+            continue;
+        }
         lines.extend(input.joins.iter().map(|join| join_line(input, join)));
         let filter = input.filter_text.iter().zip(&input.filter);
         lines.extend(filter.map(|(text, filter)| joined_text(input, "where", text, filter)));
@@ -299,6 +326,20 @@ Frame { extent: Rows { preceding: 0 }, calendar: None }";
             plan(STREAM, VIEW).fingerprint(),
             plan(&STREAM.replace("KEY (id)", "KEY (id, ts)"), VIEW).fingerprint()
         );
+    }
+
+    #[test]
+    fn what_a_frame_leaves_out_counts() {
+        let view = |exclusion: &str| {
+            let over = format!("OVER (PARTITION BY k ORDER BY ts RANGE INTERVAL '1' HOUR PRECEDING {exclusion})");
+            plan(STREAM, &format!("CREATE FEATURE VIEW v AS SELECT k, sum(a) {over} AS x FROM s;"))
+        };
+        let plain = view("").description();
+        assert_eq!(view("EXCLUDE NO OTHERS").description(), plain);
+        let excluding =
+            |exclusion: &str| plain.replace("calendar: None", &format!("calendar: None, exclusion: {exclusion}"));
+        assert_eq!(view("EXCLUDE CURRENT ROW").description(), excluding("CurrentRow"));
+        assert_eq!(view("EXCLUDE GROUP").description(), excluding("Group"));
     }
 
     /// Prints lie in checkpoints: when they change, all views are made anew from their logs.

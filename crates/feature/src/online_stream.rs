@@ -30,6 +30,7 @@ use crate::prepared::{Brought, Prepared, Ties};
 use crate::stream::{Known, StreamPlan};
 use crate::tables::Tables;
 use crate::taking::SetAside;
+use crate::window_stream::ClosedRows;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
 #[derive(Debug)]
@@ -43,8 +44,10 @@ pub struct OnlineStream {
     pub(crate) judge: Judge,
     pub(crate) accounting: Accounting,
     pub(crate) newest_us: Option<i64>,
+    /// Of rows of windows, the watermark that closed them.
+    closed_before_us: Option<i64>,
     /// For each view, the key of the last event taken in.
-    last_keys: Vec<Option<Vec<ArrayRef>>>,
+    pub(crate) last_keys: Vec<Option<Vec<ArrayRef>>>,
     pub(crate) next_offsets: BTreeMap<u32, u64>,
     /// For each derived stream that has a name, how many rows it got.
     pub(crate) derived_rows: Vec<u64>,
@@ -58,7 +61,7 @@ pub(crate) struct ViewFeed {
     /// Place among the views.
     pub(crate) view: usize,
     pub(crate) feed: Feed,
-    /// Whether the view's stream has a primary key, which orders ties: that of the events' own stream.
+    /// Whether a primary key orders ties in the view's stream: that of the events' own stream.
     pub(crate) has_key: bool,
 }
 
@@ -71,7 +74,7 @@ impl OnlineStream {
         let derived = DerivedPlan::new(plan.stream(), &derived);
         let feeds_of = |(place, view): (usize, &Arc<OnlineView>)| {
             let stream = view.plan().view().stream.clone();
-            let has_key = !stream.primary_key.is_empty();
+            let has_key = stream.orders_ties();
             let feeds = derived.feeds(&stream.name).into_iter();
             feeds.map(move |feed| ViewFeed { view: place, feed, has_key })
         };
@@ -93,6 +96,7 @@ impl OnlineStream {
             judge: Judge::new(rules),
             accounting: Accounting::default(),
             newest_us: None,
+            closed_before_us: None,
             next_offsets: BTreeMap::new(),
         }
     }
@@ -133,7 +137,7 @@ impl OnlineStream {
         let newest_us = used.values().set_indices().map(|row| times.value(row)).max();
         self.see(faced.partition, newest_us, &counts);
         let used = (counts.used < counts.total()).then_some(&used);
-        let tied = Tied { partition: faced.partition, offsets, primary_keys: faced.primary_keys };
+        let tied = Tied { partition: faced.partition, offsets, primary_keys: faced.primary_keys, too_late: None };
         let brought = self.bring(faced.batch, used, tied, tables, |_| true)?;
         self.see_derived(&brought);
         Ok(Prepared { verdicts, newest_us, brought })
@@ -171,17 +175,18 @@ impl OnlineStream {
         tables: &Tables<'_>,
         settled: &[Settled],
     ) -> Result<Vec<Vec<SetAside>>, FeatureError> {
-        let Recalled { partition, used, offsets, primary_keys, counts, views, judgement } = stored;
+        let Recalled { partition, used, offsets, primary_keys, counts, views, too_late, looks, judgement } = stored;
         let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
-        if judgement != Judgement::Known {
+        if judgement != Judgement::Known && !self.is_of_windows() {
             for (row, time_us) in times.iter().enumerate() {
                 self.judge.recall(partition, *time_us, self.plan.key_hash(primary_keys, row));
             }
         }
         if judgement == Judgement::Recalled {
             self.see(partition, times.iter().copied().max(), &counts);
+            *self.next_offsets.entry(partition).or_default() += looks;
         }
-        let tied = Tied { partition, offsets, primary_keys };
+        let tied = Tied { partition, offsets, primary_keys, too_late: Some(too_late) };
         let brought = self.bring(used, None, tied, tables, |view| views[view])?;
         if judgement == Judgement::Recalled {
             self.see_derived(&brought);
@@ -228,8 +233,43 @@ impl OnlineStream {
         self.newest_us
     }
 
-    /// The stream's watermark in microseconds: the least of its partitions'.
+    /// Judges nothing: takes in the next rows of closed windows, which are all of this stream, at its one partition. The views
+    /// stay as they are until [`OnlineStream::take_in`].
+    pub fn prepare_rows(
+        &mut self,
+        rows: &ClosedRows,
+        offsets: &[u64],
+        tables: &Tables<'_>,
+    ) -> Result<Prepared, FeatureError> {
+        let batch = &rows.batch;
+        let newest_us = self.times(batch).as_primitive::<TimestampMicrosecondType>().values().iter().copied().max();
+        let counts = Accounting { used: batch.num_rows() as u64, ..Accounting::default() };
+        self.see(0, newest_us, &counts);
+        let tied = Tied { partition: 0, offsets, primary_keys: rows.primary_keys.as_ref(), too_late: None };
+        let brought = self.bring(batch, None, tied, tables, |_| true)?;
+        self.see_derived(&brought);
+        Ok(Prepared { verdicts: vec![Verdict::Used; batch.num_rows()], newest_us, brought })
+    }
+
+    /// All windows that ended before this instant, in microseconds, are among the rows of this stream. It does not go back.
+    pub fn set_closed_before(&mut self, watermark_us: i64) {
+        self.closed_before_us = self.closed_before_us.max(Some(watermark_us));
+    }
+
+    /// A look at the clock takes a place among what comes.
+    pub fn looked(&mut self) {
+        *self.next_offsets.entry(0).or_default() += 1;
+    }
+
+    fn is_of_windows(&self) -> bool {
+        self.plan.stream().window().is_some()
+    }
+
+    /// The stream's watermark in microseconds: the least of its partitions'; of rows of windows the one that closed them.
     pub fn watermark_us(&self) -> Option<i64> {
+        if self.is_of_windows() {
+            return self.closed_before_us;
+        }
         self.next_offsets.keys().filter_map(|partition| self.judge.watermark_us(*partition)).min()
     }
 
@@ -268,28 +308,43 @@ impl OnlineStream {
         is_asked: impl Fn(usize) -> bool,
     ) -> Result<Brought, FeatureError> {
         let derived = self.derived.derive(batch, used, tables)?;
-        let (mut set_aside, mut events) = (vec![Vec::new(); self.views.len()], Vec::new());
-        for ViewFeed { view, feed, .. } in &self.feeds {
-            let (rows, used) = derived.at(*feed, batch, used);
-            let (mut aside, brought) = if is_asked(*view) {
-                self.views[*view].bring(rows, used, self.times(batch))?
-            } else {
-                Default::default()
-            };
-            set_aside[*view].append(&mut aside);
-            events.push(brought);
-        }
-        let changeable_from_us = self.settle_held(tables)?;
-        let held = UsedRows { batch, used, partition: tied.partition, offsets: tied.offsets, hashes: &derived.hashes };
-        self.hold(held)?;
         let ties = Ties {
             partition: tied.partition,
             offsets: tied.offsets.to_vec(),
             primary_keys: tied.primary_keys.filter(|_| self.follows_order()).cloned(),
         };
+        let (mut set_aside, mut events) = (vec![Vec::new(); self.views.len()], Vec::new());
+        let mut too_late = vec![Vec::new(); self.views.len()];
+        for ViewFeed { view: place, feed, has_key } in &self.feeds {
+            // What a version brings to groups of rows depends on others of its key: `groups`.
+            if !is_asked(*place) || self.views[*place].plan().is_over_groups() {
+                events.push(None);
+                continue;
+            }
+            let view = &self.views[*place];
+            let (rows, used) = derived.at(*feed, batch, used);
+            let (mut aside, mut brought) = view.bring(rows, used, self.times(batch))?;
+            set_aside[*place].append(&mut aside);
+            if view.closes()
+                && let Some(brought) = brought.take()
+            {
+                // Which window an event is in is its writer's business alone: it need not wait to be visible.
+                let tie_of = |row| ties.of(row, feed.number, *has_key);
+                match tied.too_late {
+                    None => too_late[*place].extend(view.admit(&brought, tie_of)),
+                    Some(known) => {
+                        view.admit_again(&brought, tie_of, known.get(*place).map_or(&[], Vec::as_slice));
+                    }
+                }
+            }
+            events.push(brought);
+        }
+        let changeable_from_us = self.settle_held(tables)?;
+        let held = UsedRows { batch, used, partition: tied.partition, offsets: tied.offsets, hashes: &derived.hashes };
+        self.hold(held)?;
         let derived_rows = derived.rows[..self.derived_rows.len()].to_vec();
         let derived_set_aside = self.set_aside_by_name(derived, &mut set_aside, is_asked);
-        Ok(Brought { set_aside, derived_set_aside, derived_rows, events, ties, changeable_from_us })
+        Ok(Brought { set_aside, derived_set_aside, derived_rows, too_late, events, ties, changeable_from_us })
     }
 
     /// What is set aside for the derived streams that have names; what a view joins before its WHERE is set aside for the
@@ -351,6 +406,8 @@ struct Tied<'a> {
     partition: u32,
     offsets: &'a [u64],
     primary_keys: Option<&'a Rows>,
+    /// For each view the rows that came too late for windows of it; `None`: that is to be found out.
+    too_late: Option<&'a [Vec<usize>]>,
 }
 
 #[cfg(test)]

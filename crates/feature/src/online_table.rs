@@ -4,6 +4,8 @@
 //!   versions ─▶ prepare: judge ─▶ VersionedTable ─▶ changes ─▶ OnlineStream::prepare_rejoined of each that joins it
 //!                    └──▶ PreparedVersions ─▶ (the log makes it durable) ─▶ take_in ─▶ views over the table
 //! ```
+//! A view over its rows one by one needs nothing but the versions; what one over groups of them needs is in `groups.rs`.
+//!
 //! The writer alone looks up, and over everything that was prepared before; what readers see is the views' business. So a
 //! batch of versions, what it changes for streams and the batches of those are prepared in this order and taken in in it.
 
@@ -14,6 +16,7 @@ use asof_window::{Verdict, Version, VersionBounds};
 
 use crate::arrivals::{Arrivals, Recalled};
 use crate::error::FeatureError;
+use crate::groups::{Came, GroupChanges, GroupEvaluation};
 use crate::online_stream::OnlineStream;
 use crate::online_view::{OnlineView, Settled};
 use crate::prepared::Prepared;
@@ -29,6 +32,8 @@ pub struct OnlineTable {
     stream: OnlineStream,
     versions: VersionedTable,
     coming: ComingVersions,
+    /// No read of a view over groups of its rows comes as of an instant before this one, in microseconds.
+    groups_from_us: i64,
 }
 
 /// Which versions may still come to a table.
@@ -51,6 +56,8 @@ pub struct PreparedVersions {
     pub prepared: Prepared,
     /// For those that join the table.
     pub changes: VersionChanges,
+    /// For views over groups of its rows.
+    groups: GroupChanges,
 }
 
 impl OnlineTable {
@@ -62,7 +69,7 @@ impl OnlineTable {
         views: Vec<Arc<OnlineView>>,
     ) -> OnlineTable {
         let stream = OnlineStream::new(plan, rules, &[], views);
-        OnlineTable { stream, versions, coming: ComingVersions::NotLate { partitions: 1 } }
+        OnlineTable { stream, versions, coming: ComingVersions::NotLate { partitions: 1 }, groups_from_us: i64::MIN }
     }
 
     /// Its versions as a stream: for counts, judge and views.
@@ -98,11 +105,14 @@ impl OnlineTable {
     pub fn prepare(&mut self, arrivals: Arrivals<'_>) -> Result<PreparedVersions, FeatureError> {
         let (batch, partition) = (arrivals.faced.batch, arrivals.faced.partition);
         let first = self.stream.next_offsets.get(&partition).copied().unwrap_or_default();
-        let prepared = self.stream.prepare(arrivals, &Tables::none())?;
+        let mut prepared = self.stream.prepare(arrivals, &Tables::none())?;
         let used: BooleanArray = prepared.verdicts().iter().map(|verdict| Some(*verdict == Verdict::Used)).collect();
-        let places = Places::From(first);
-        let changes = self.versions.take_in(Versions { partition, batch, used: Some(&used), places })?;
-        Ok(PreparedVersions { prepared, changes })
+        let versions = Versions { partition, batch, used: Some(&used), places: Places::From(first) };
+        let changes = self.versions.take_in(versions)?;
+        let brought = &mut prepared.brought;
+        let came = Came { versions, changes: &changes, primary_keys: brought.ties.primary_keys.as_ref() };
+        let groups = self.group_changes(came, |_| true, &mut brought.set_aside)?;
+        Ok(PreparedVersions { prepared, changes, groups })
     }
 
     /// Takes prepared versions into the views over the table, as [`OnlineStream::take_in`] does.
@@ -112,7 +122,9 @@ impl OnlineTable {
         version: Version,
         settled: &[Settled],
     ) -> Result<(), FeatureError> {
-        self.stream.take_in(&versions.prepared, version, settled)
+        self.stream.take_in(&versions.prepared, version, settled)?;
+        self.change_groups(&versions.groups, version, settled);
+        Ok(())
     }
 
     /// Takes in the next versions from a log, without judging them again: those used, whose offsets are their places. Gives
@@ -122,11 +134,56 @@ impl OnlineTable {
         stored: Recalled<'_>,
         settled: &[Settled],
     ) -> Result<(Vec<Vec<SetAside>>, VersionChanges), FeatureError> {
-        let Recalled { partition, used: batch, offsets, .. } = stored;
-        let set_aside = self.stream.recall(stored, &Tables::none(), settled)?;
-        let places = Places::Each(offsets);
-        let changes = self.versions.take_in(Versions { partition, batch, used: None, places })?;
+        let Recalled { partition, used: batch, offsets, primary_keys, views, .. } = stored;
+        let mut set_aside = self.stream.recall(stored, &Tables::none(), settled)?;
+        let versions = Versions { partition, batch, used: None, places: Places::Each(offsets) };
+        let changes = self.versions.take_in(versions)?;
+        let came = Came { versions, changes: &changes, primary_keys };
+        let groups = self.group_changes(came, |view| views[view], &mut set_aside)?;
+        self.change_groups(&groups, Version(0), settled);
         Ok((set_aside, changes))
+    }
+
+    /// Evaluates what versions that came last bring to the views over groups that are asked for, and take from them.
+    fn group_changes(
+        &self,
+        came: Came<'_>,
+        is_asked: impl Fn(usize) -> bool,
+        set_aside: &mut [Vec<SetAside>],
+    ) -> Result<GroupChanges, FeatureError> {
+        let grouped = |view: &usize| self.stream.views[*view].plan().is_over_groups() && is_asked(*view);
+        let views: Vec<usize> = (0..self.stream.views.len()).filter(grouped).collect();
+        if views.is_empty() {
+            return Ok(GroupChanges::default());
+        }
+        let evaluation = GroupEvaluation { stream: &self.stream, table: &self.versions, views };
+        evaluation.evaluate(came, set_aside)
+    }
+
+    fn change_groups(&mut self, changes: &GroupChanges, version: Version, settled: &[Settled]) {
+        changes.take_in(&mut self.stream, version, settled);
+        let views = self.stream.views.iter().zip(settled).filter(|(view, _)| view.plan().is_over_groups());
+        let floors_us = views.map(|(_, settled)| settled.floor_us.unwrap_or(i64::MIN));
+        if let Some(floor_us) = floors_us.min() {
+            self.groups_from_us = self.groups_from_us.max(floor_us);
+        }
+    }
+
+    fn has_groups(&self) -> bool {
+        self.stream.views.iter().any(|view| view.plan().is_over_groups())
+    }
+
+    /// The event time in microseconds before which versions that cannot be late come too late for a view over groups of rows,
+    /// and the name of that: delete markers that would end them were dropped. `None`: none do.
+    pub fn groups_reach_back_to(&self) -> Option<(i64, &str)> {
+        let view = self.stream.views.iter().find(|view| view.plan().is_over_groups())?;
+        Some((self.versions.markers_from_us()?, &view.plan().view().name))
+    }
+
+    /// What views over groups need of the table beside lookups: the versions that hold from the first instant of a read on. An
+    /// older one ended before, and still does whatever comes.
+    fn needed_from_us(&self, looked_up_from_us: i64) -> i64 {
+        if self.has_groups() { looked_up_from_us.min(self.groups_from_us) } else { looked_up_from_us }
     }
 
     /// Looks at the next `keys_max` keys and drops versions that nobody looks up any more, given the least of
@@ -138,11 +195,13 @@ impl OnlineTable {
             ComingVersions::NotLate { .. } => self.changeable_from_us().min(bounds.arriving_from_us),
             ComingVersions::NoneThatChanges => self.stream.watermark_us().unwrap_or(i64::MIN),
         };
-        self.versions.sweep(VersionBounds { arriving_from_us, ..bounds }, keys_max)
+        let looked_up_from_us = self.needed_from_us(bounds.looked_up_from_us);
+        self.versions.sweep(VersionBounds { arriving_from_us, looked_up_from_us }, keys_max)
     }
 
     /// The same while versions come from a log, of which the next may be older than any.
     pub fn sweep_recalled(&mut self, looked_up_from_us: i64, keys_max: usize) -> Result<usize, FeatureError> {
+        let looked_up_from_us = self.needed_from_us(looked_up_from_us);
         self.versions.sweep(VersionBounds { looked_up_from_us, arriving_from_us: i64::MIN }, keys_max)
     }
 }

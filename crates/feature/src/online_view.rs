@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
@@ -19,8 +19,8 @@ use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use asof_window::{
-    Answers, Captured, Frame, ImageError, Images, KeyEncoder, Keys, ReadPoint, SortedEvents, TieBreak, Version,
-    WindowState, shard_of,
+    Answers, Captured, Frame, GroupWindow, ImageError, Images, KeyEncoder, Keys, Program, ReadPoint, SortedEvents,
+    TieBreak, Version, WindowState, shard_of,
 };
 
 use crate::error::FeatureError;
@@ -45,11 +45,11 @@ pub struct OnlineView {
     plan: ViewPlan,
     keys: KeyEncoder,
     /// A power of two.
-    shards: Vec<Mutex<WindowState>>,
+    pub(crate) shards: Vec<Mutex<WindowState>>,
     /// The shard that the next sweep begins with.
     sweep_next: AtomicUsize,
     /// Whether the writer is at work in some shard; left set by a writer that panicked.
-    is_written: AtomicBool,
+    pub(crate) is_written: AtomicBool,
     /// Whether events may depart, which a late version of a joined table makes them do.
     joins: bool,
     /// For each source whose events are joined on their way: no event of it before this instant, in microseconds, departs any
@@ -59,6 +59,10 @@ pub struct OnlineView {
     has_sessions: bool,
     /// Sessions that ended before this instant, in microseconds, are dropped.
     sessions_from_us: AtomicI64,
+    /// Of a view whose windows close, which windows these are.
+    pub(crate) shape: Option<GroupWindow>,
+    /// They closed if they ended before this instant, in microseconds.
+    pub(crate) closed_before_us: AtomicI64,
 }
 
 /// What no read asks for any more, and no event.
@@ -87,12 +91,21 @@ pub struct Held {
 impl OnlineView {
     /// A view without events, in `shards` shards, a power of two.
     pub fn new(plan: ViewPlan, shards: usize) -> Result<OnlineView, FeatureError> {
-        let keys = KeyEncoder::new(&plan.key_types()).map_err(|source| refused(&plan, source))?;
+        let departs = !plan.view().stream.joining_sources().is_empty() || plan.is_over_groups();
+        OnlineView::with_states(plan, shards, if departs { WindowState::with_departures } else { WindowState::new })
+    }
+
+    /// The same with shards that are made so.
+    pub(crate) fn with_states(
+        plan: ViewPlan,
+        shards: usize,
+        made: impl Fn(Arc<Program>) -> WindowState,
+    ) -> Result<OnlineView, FeatureError> {
+        let keys = plan.key_encoder().map_err(|source| refused(&plan, source))?;
         let shards = shards.next_power_of_two();
         let joining = plan.view().stream.joining_sources().into_iter();
         let joining: Vec<_> = joining.map(|source| (source.name.clone(), AtomicI64::new(i64::MIN))).collect();
         let joins = !joining.is_empty();
-        let made = if joins { WindowState::with_departures } else { WindowState::new };
         let shards = (0..shards).map(|_| Mutex::new(made(plan.program().clone()))).collect();
         Ok(OnlineView {
             has_sessions: plan.program().frames().iter().any(Frame::holds_session),
@@ -104,6 +117,8 @@ impl OnlineView {
             joins,
             changeable_from_us: joining,
             sessions_from_us: AtomicI64::new(i64::MIN),
+            shape: None,
+            closed_before_us: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -343,7 +358,17 @@ impl OnlineView {
         self.changeable_from_us.iter().map(|(_, from_us)| from_us.load(Ordering::Relaxed)).min()
     }
 
+    /// What no read, no event and no window needs any more, of a view whose windows close.
+    pub(crate) fn settled_windows(&self) -> Settled {
+        let floor_us = Some(self.closed_before_us()).filter(|floor_us| *floor_us > i64::MIN);
+        Settled { version: Version(0), floor_us, coming_from_us: None }
+    }
+
     fn settle(&self, state: &mut WindowState, settled: Settled) {
+        if self.closes() {
+            let Settled { version, floor_us, .. } = self.settled_windows();
+            return state.settle(version, floor_us);
+        }
         state.settle(settled.version, settled.floor_us);
         if let Some(from_us) = self.changeable_from_us() {
             state.settle_events_before(from_us);
@@ -395,7 +420,7 @@ impl OnlineView {
         }
     }
 
-    fn shard(&self, keys: &Keys, row: usize) -> usize {
+    pub(crate) fn shard(&self, keys: &Keys, row: usize) -> usize {
         shard_of(keys.hash(row), self.shards.len()) as usize
     }
 
@@ -417,7 +442,7 @@ impl OnlineView {
 
 /// For the writer and for counting. The state itself is whole between any two calls; cursors that a reader's panic left
 /// halfway are made anew.
-fn lock(shard: &Mutex<WindowState>) -> MutexGuard<'_, WindowState> {
+pub(crate) fn lock(shard: &Mutex<WindowState>) -> MutexGuard<'_, WindowState> {
     shard.lock().unwrap_or_else(|poisoned| {
         let mut state = poisoned.into_inner();
         state.forget_cursors();
@@ -425,6 +450,6 @@ fn lock(shard: &Mutex<WindowState>) -> MutexGuard<'_, WindowState> {
     })
 }
 
-fn refused(plan: &ViewPlan, source: ArrowError) -> FeatureError {
+pub(crate) fn refused(plan: &ViewPlan, source: ArrowError) -> FeatureError {
     FeatureError::Arrow { object: format!("feature view `{}`", plan.view().name), source }
 }

@@ -28,7 +28,9 @@ pub(crate) struct Brought {
     pub(crate) derived_set_aside: Vec<Vec<SetAside>>,
     /// For each derived stream, how many rows it got.
     pub(crate) derived_rows: Vec<u64>,
-    /// For each feed of a view; `None` where no event is in the view.
+    /// For each view, the rows that came too late for windows of it, in no order.
+    pub(crate) too_late: Vec<Vec<usize>>,
+    /// For each feed of a view; `None` where no event is in the view, or it has them already.
     pub(crate) events: Vec<Option<ViewEvents>>,
     pub(crate) ties: Ties,
     /// Events before this instant, of views that join, change no more; `None` where no view does.
@@ -68,6 +70,11 @@ impl Prepared {
     /// For each view in the order given, the used rows set aside for it.
     pub fn set_aside(&self) -> &[Vec<SetAside>] {
         &self.brought.set_aside
+    }
+
+    /// For each view in the order given, the used rows that came too late for a window of it: it had closed.
+    pub fn too_late(&self) -> &[Vec<usize>] {
+        &self.brought.too_late
     }
 
     /// For each derived stream in the order of [`crate::OnlineStream::derived`], the used rows set aside for it.

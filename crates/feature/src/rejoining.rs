@@ -445,16 +445,7 @@ fn without(taken: TakenIn, places: &[u32], same: &BooleanArray) -> Result<TakenI
     let mut stays = vec![true; taken.rows.len()];
     same.values().set_indices().for_each(|pair| stays[places[pair] as usize] = false);
     let left = UInt32Array::from_iter_values((0..stays.len() as u32).filter(|place| stays[*place as usize]));
-    let kept = |all: &Vec<ArrayRef>| all.iter().map(|array| take(array, &left, None)).collect::<Result<Vec<_>, _>>();
-    let rows: Vec<u32> = left.values().iter().map(|place| taken.rows.value(*place as usize)).collect();
-    Ok(TakenIn {
-        rows: UInt32Array::from(rows),
-        whole: false,
-        keys: kept(&taken.keys)?,
-        carried: kept(&taken.carried)?,
-        set_aside: Vec::new(),
-        live: None,
-    })
+    taken.at(&left)
 }
 
 #[cfg(test)]

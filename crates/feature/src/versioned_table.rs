@@ -7,20 +7,27 @@
 //! Rule kept here: what is found depends on the versions taken in and not on their order. The place of a version, which
 //! orders versions of one time, is its number among the arrivals of its partition: in a log, its offset.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use asof_definition::{FeatureView, Stream, Table};
-use asof_expression::normalize;
-use asof_window::{ArrivedRow, ChangedSpan, KeyEncoder, Keys, RowNumber, RowVersion, VersionBounds, VersionIndex};
+use asof_definition::{FeatureView, Over, Stream, Table};
+use asof_expression::{Expression, normalize};
+use asof_window::{
+    ArrivedEnd, ArrivedRow, ChangedSpan, KeyEncoder, Keys, Overtaken, RowNumber, RowVersion, VersionBounds,
+    VersionIndex, VersionPlace,
+};
 
 use crate::error::FeatureError;
 use crate::lookup::NO_KEY;
 use crate::table_rows::TableRows;
 use crate::version_arrivals::VersionArrivals;
+use crate::view::nullable;
 
 /// The versions of a table and the columns of it that some join brings.
 #[derive(Debug)]
@@ -77,6 +84,20 @@ pub(crate) struct ChangedKey {
     pub(crate) span: ChangedSpan,
 }
 
+/// Versions that came before a batch and end sooner since it is there; all came to one partition.
+#[derive(Debug)]
+pub(crate) struct OvertakenRows {
+    pub(crate) partition: u32,
+    /// Their places in it.
+    pub(crate) offsets: Vec<u64>,
+    /// The table's columns; those that nobody evaluates again are NULL.
+    pub(crate) batch: RecordBatch,
+    /// When each ended before, in microseconds; the greatest number where it did not.
+    pub(crate) ended_us: Vec<i64>,
+    /// The same now.
+    pub(crate) ends_us: Vec<i64>,
+}
+
 /// How much a table holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableHeld {
@@ -95,6 +116,16 @@ impl Places<'_> {
         match self {
             Places::From(first) => first + row as u64,
             Places::Each(places) => places[row],
+        }
+    }
+}
+
+impl Versions<'_> {
+    /// The rows that are used.
+    fn rows(&self) -> Vec<u32> {
+        match self.used {
+            None => (0..self.batch.num_rows() as u32).collect(),
+            Some(used) => used.values().set_indices_u32().filter(|row| used.is_valid(*row as usize)).collect(),
         }
     }
 }
@@ -123,16 +154,30 @@ impl VersionedTable {
         Ok(VersionedTable { table, kept, keys, index: VersionIndex::default(), rows, next_places: Vec::new() })
     }
 
+    /// A table without versions, that keeps what these derived streams and views join of it, and what views over groups of its
+    /// rows evaluate again.
+    pub fn read_by(
+        table: &Arc<Table>,
+        derived: &[Arc<Stream>],
+        views: &[Arc<FeatureView>],
+    ) -> Result<VersionedTable, FeatureError> {
+        let grouped = views.iter().filter(|view| matches!(&view.over, Over::Groups(own) if own.name() == table.name()));
+        let grouped: Vec<usize> = grouped.flat_map(|view| columns_read(view)).collect();
+        let key = if grouped.is_empty() { &[][..] } else { table.key() };
+        let joined = joined_columns(table, derived, views);
+        VersionedTable::keeping(table, joined.into_iter().chain(grouped).chain(key.iter().copied()).collect())
+    }
+
     /// A table without versions, that keeps what these derived streams and views join of it.
     pub fn joined_by(
         table: &Arc<Table>,
         derived: &[Arc<Stream>],
         views: &[Arc<FeatureView>],
     ) -> Result<VersionedTable, FeatureError> {
-        let streams = derived.iter().chain(views.iter().map(|view| &view.stream));
-        let inputs = streams.filter_map(|stream| stream.derivation()).flat_map(|derivation| &derivation.inputs);
-        let joins = inputs.flat_map(|input| &input.joins).filter(|join| join.table.name() == table.name());
-        let mut kept: Vec<usize> = joins.flat_map(|join| join.columns.iter().copied()).collect();
+        VersionedTable::keeping(table, joined_columns(table, derived, views))
+    }
+
+    fn keeping(table: &Arc<Table>, mut kept: Vec<usize>) -> Result<VersionedTable, FeatureError> {
         kept.sort_unstable();
         kept.dedup();
         VersionedTable::new(table.clone(), kept)
@@ -150,11 +195,8 @@ impl VersionedTable {
 
     /// Takes in used versions, late ones or not.
     pub fn take_in(&mut self, versions: Versions<'_>) -> Result<VersionChanges, FeatureError> {
-        let Versions { partition, batch, used, places } = versions;
-        let used: Vec<u32> = match used {
-            None => (0..batch.num_rows() as u32).collect(),
-            Some(used) => used.values().set_indices_u32().filter(|row| used.is_valid(*row as usize)).collect(),
-        };
+        let Versions { partition, batch, places, .. } = versions;
+        let used = versions.rows();
         let mut changes = VersionChanges {
             table: self.table.name().to_owned(),
             partition,
@@ -175,6 +217,83 @@ impl VersionedTable {
             }
         }
         Ok(changes)
+    }
+
+    /// When each row of a batch that was taken in ends by all versions that are there: the event time in microseconds of the
+    /// next one of its key. The greatest number where there is none, and for rows that are not used.
+    pub fn ends_us(&self, versions: Versions<'_>) -> Result<Vec<i64>, FeatureError> {
+        let mut ends_us = vec![i64::MAX; versions.batch.num_rows()];
+        let used = versions.rows();
+        let keys = self.own_keys(versions.batch, &used)?;
+        for (place, row) in used.into_iter().enumerate() {
+            ends_us[row as usize] = self.index.end_us(&keys, place, self.place_of(&versions, row));
+        }
+        Ok(ends_us)
+    }
+
+    /// The same by the versions that had arrived at the instant in microseconds beside each row.
+    pub fn arrived_ends(
+        &self,
+        versions: Versions<'_>,
+        arrivals: &VersionArrivals,
+        known_us: &[i64],
+    ) -> Result<Vec<ArrivedEnd>, FeatureError> {
+        let mut ends = vec![ArrivedEnd { end_us: i64::MAX, until_us: i64::MAX }; versions.batch.num_rows()];
+        let used = versions.rows();
+        let keys = self.own_keys(versions.batch, &used)?;
+        for (place, row) in used.into_iter().enumerate() {
+            let known = (self.place_of(&versions, row), known_us[row as usize]);
+            ends[row as usize] = self.index.arrived_end(&keys, place, known, |_, place| arrivals.of(place));
+        }
+        Ok(ends)
+    }
+
+    /// The versions that end sooner since a batch was taken in, which was the last; delete markers are none.
+    pub(crate) fn overtaken(
+        &self,
+        versions: Versions<'_>,
+        changes: &VersionChanges,
+    ) -> Result<Vec<OvertakenRows>, FeatureError> {
+        let (used, position) = (versions.rows(), self.position_before(changes));
+        let keys = self.own_keys(versions.batch, &used)?;
+        let mut by_partition: BTreeMap<u32, BTreeMap<u64, Overtaken>> = BTreeMap::new();
+        for (place, row) in used.into_iter().enumerate() {
+            let overtaken = self.index.overtaken(&keys, place, self.place_of(&versions, row), &position);
+            // Of several versions that follow it all say the same.
+            if let Some(one) = overtaken.filter(|one| one.version.row.is_some() && one.end_us < one.ended_us) {
+                by_partition.entry(one.version.partition).or_default().insert(one.version.offset, one);
+            }
+        }
+        by_partition.into_iter().map(|(partition, rows)| self.overtaken_rows(partition, rows)).collect()
+    }
+
+    fn overtaken_rows(&self, partition: u32, rows: BTreeMap<u64, Overtaken>) -> Result<OvertakenRows, FeatureError> {
+        let numbers: Vec<Option<RowNumber>> = rows.values().map(|one| one.version.row).collect();
+        let mut kept = self.gather(&self.kept, &numbers)?.into_iter();
+        let times = TimestampMicrosecondArray::from_iter_values(rows.values().map(|one| one.version.time_us));
+        let columns = self.table.columns().iter().enumerate().map(|(place, column)| {
+            let own = self.kept.binary_search(&place).ok().and_then(|_| kept.next());
+            match own {
+                _ if place == self.table.versions.time_column => Arc::new(times.clone()) as ArrayRef,
+                Some(own) => own,
+                None => new_null_array(&column.data_type, numbers.len()),
+            }
+        });
+        let columns: Vec<ArrayRef> = columns.collect();
+        let schema = nullable(&self.table.versions.schema());
+        Ok(OvertakenRows {
+            partition,
+            batch: RecordBatch::try_new(schema, columns).map_err(|source| refused(&self.table, source))?,
+            offsets: rows.keys().copied().collect(),
+            ended_us: rows.values().map(|one| one.ended_us).collect(),
+            ends_us: rows.values().map(|one| one.end_us).collect(),
+        })
+    }
+
+    fn place_of(&self, versions: &Versions<'_>, row: u32) -> VersionPlace {
+        let times = versions.batch.column(self.table.versions.time_column).as_primitive::<TimestampMicrosecondType>();
+        let offset = versions.places.of(row as usize);
+        VersionPlace { time_us: times.value(row as usize), partition: versions.partition, offset }
     }
 
     fn own_keys(&self, batch: &RecordBatch, rows: &[u32]) -> Result<Keys, FeatureError> {
@@ -252,6 +371,11 @@ impl VersionedTable {
         Ok(gone)
     }
 
+    /// The event time in microseconds from which on all delete markers are held; `None` where none was dropped yet.
+    pub(crate) fn markers_from_us(&self) -> Option<i64> {
+        self.index.markers_from_us()
+    }
+
     /// How much it holds.
     pub fn held(&self) -> TableHeld {
         let bytes = self.index.memory_bytes() + self.rows.memory_bytes();
@@ -266,6 +390,21 @@ pub(crate) fn short_hash(keys: &Keys, row: usize) -> u32 {
         NO_KEY => NO_KEY + 1,
         hash => hash,
     }
+}
+
+/// The columns of a table that joins bring.
+fn joined_columns(table: &Table, derived: &[Arc<Stream>], views: &[Arc<FeatureView>]) -> Vec<usize> {
+    let streams = derived.iter().chain(views.iter().map(|view| &view.stream));
+    let inputs = streams.filter_map(|stream| stream.derivation()).flat_map(|derivation| &derivation.inputs);
+    let joins = inputs.flat_map(|input| &input.joins).filter(|join| join.table.name() == table.name());
+    joins.flat_map(|join| join.columns.iter().copied()).collect()
+}
+
+/// The columns that a view over groups reads of a version; some more than once.
+fn columns_read(view: &FeatureView) -> Vec<usize> {
+    let keys = view.key.iter().map(|part| &part.expression);
+    let read = view.aggregates.iter().flat_map(|one| [&one.argument, &one.by, &one.filter]).flatten();
+    view.filter.iter().chain(keys).chain(read).flat_map(Expression::columns).collect()
 }
 
 fn refused(table: &Table, source: ArrowError) -> FeatureError {

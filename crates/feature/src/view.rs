@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{filter, prep_null_mask_filter};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{filter, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use asof_definition::{FeatureView, Over, Stream};
+use arrow::error::ArrowError;
+use asof_definition::{FeatureView, KeyPart, Over, Stream, WindowedInput};
 use asof_expression::{Expression, normalize};
-use asof_window::{Call, Extent, Finished, Function, Program, Slot};
+use asof_window::{Call, Extent, Finished, Function, KeyEncoder, Program, Slot};
 
 use crate::error::FeatureError;
 use crate::failure::{FeatureFailure, failures_of, without_failed};
 use crate::stream::is_not_true;
 use crate::taking::{SetAside, Taking};
+
+/// Names the one part of a key that has none.
+const NO_KEY: &str = "<no key>";
 
 /// A feature view, ready to take in events and to turn answers into features.
 #[derive(Debug, Clone)]
@@ -26,6 +30,10 @@ pub struct ViewPlan {
     aggregate_schema: SchemaRef,
     /// Of a view over the rows of a table.
     rows: Option<TableRows>,
+    /// Whether its entities are those behind the rows of a group window: NULL is one of them, and they may have no key.
+    is_of_windows: bool,
+    /// Of a view over groups of them.
+    groups: Option<TableGroups>,
 }
 
 /// How a view over the rows of a table takes versions in: all of them, each with a claim, behind the other slots, that it
@@ -34,6 +42,16 @@ pub struct ViewPlan {
 struct TableRows {
     /// The column that is true in a delete marker.
     deleted: Option<usize>,
+}
+
+/// How a view over groups of a table's rows takes versions in: those that are rows of it, each with the instant at which it
+/// ends behind the other slots. They come as lasting for ever, and [`ViewPlan::ending`] says otherwise.
+#[derive(Debug, Clone, Copy)]
+struct TableGroups {
+    /// The column that is true in a delete marker.
+    deleted: Option<usize>,
+    /// The carried column that the instant lies in.
+    end_column: usize,
 }
 
 /// An expression over the stream's columns and how the view's text spells it.
@@ -51,13 +69,13 @@ struct SlotInput {
 }
 
 /// What a batch of events brings to a view.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TakenIn {
     /// Rows of the batch that are in the view, ascending. In a view over the rows of a table all versions are.
     pub rows: UInt32Array,
     /// Whether these are all rows of the batch.
     pub whole: bool,
-    /// Key parts of those rows, none NULL.
+    /// Key parts of those rows, none NULL but in groups.
     pub keys: Vec<ArrayRef>,
     /// What the window program carries of those rows.
     pub carried: Vec<ArrayRef>,
@@ -83,9 +101,8 @@ impl ViewPlan {
     /// Binds a view to a window program.
     pub fn new(view: Arc<FeatureView>) -> Result<ViewPlan, FeatureError> {
         let rows = match &view.over {
-            Over::Events => None,
             Over::Row(table) => Some(TableRows { deleted: table.deleted }),
-            Over::Groups(_) => return Err(FeatureError::Groups { view: view.name.clone() }),
+            Over::Events | Over::Groups(_) => None,
         };
         let mut filters: Vec<EventExpression> = Vec::new();
         let mut slots: Vec<SlotInput> = Vec::new();
@@ -123,10 +140,23 @@ impl ViewPlan {
             calls.push(live_call(described.len()));
             described.push(Slot { data_type: DataType::Boolean, nullable: false });
         }
+        let end = matches!(view.over, Over::Groups(_)).then_some(described.len());
+        described.extend(end.map(|_| Slot { data_type: DataType::Int64, nullable: false }));
         let program = Program::new(view.frames.clone(), described, filters.len(), calls)
             .map_err(|source| FeatureError::Program { view: view.name.clone(), source })?;
+        let program = if let Some(end) = end { program.over_events_that_end(end) } else { program };
+        let groups = match (&view.over, program.end_column()) {
+            (Over::Groups(table), Some(end_column)) => Some(TableGroups { deleted: table.deleted, end_column }),
+            _ => None,
+        };
         let aggregate_schema = nullable(&view.aggregate_scope().schema());
-        Ok(ViewPlan { view, program: Arc::new(program), slots, filters, aggregate_schema, rows })
+        let is_of_windows = false;
+        Ok(ViewPlan { view, program: Arc::new(program), slots, filters, aggregate_schema, rows, is_of_windows, groups })
+    }
+
+    /// Binds the view behind the rows of a group window.
+    pub(crate) fn of_windows(window: &WindowedInput) -> Result<ViewPlan, FeatureError> {
+        Ok(ViewPlan { is_of_windows: true, ..ViewPlan::new(window.view.clone())? })
     }
 
     /// The definition.
@@ -141,13 +171,33 @@ impl ViewPlan {
 
     /// Types of the key parts.
     pub fn key_types(&self) -> Vec<DataType> {
-        self.view.key.iter().map(|part| part.expression.data_type().clone()).collect()
+        self.key_fields().iter().map(|field| field.data_type().clone()).collect()
+    }
+
+    /// What makes keys of the parts. A key without parts is one number, always the same.
+    pub(crate) fn key_encoder(&self) -> Result<KeyEncoder, ArrowError> {
+        match self.is_of_windows {
+            true => KeyEncoder::of_groups(&self.key_fields()),
+            false => KeyEncoder::new(&self.key_types()),
+        }
+    }
+
+    fn key_fields(&self) -> Vec<Field> {
+        let field =
+            |part: &KeyPart| Field::new(&part.name, part.expression.data_type().clone(), part.expression.nullable());
+        let fields: Vec<Field> = self.view.key.iter().map(field).collect();
+        if fields.is_empty() { vec![Field::new(NO_KEY, DataType::Int64, false)] } else { fields }
     }
 
     /// The derived stream that it alone reads, which joins tables before its WHERE.
     pub fn joined_stream(&self) -> Option<&Arc<Stream>> {
         let is_own = self.view.stream.derivation().is_some_and(|derivation| derivation.of_view.is_some());
         is_own.then_some(&self.view.stream)
+    }
+
+    /// Whether it is over groups of a table's rows: how long a version is in it depends on the others of its key.
+    pub fn is_over_groups(&self) -> bool {
+        self.groups.is_some()
     }
 
     /// The columns of its stream that it reads; some more than once.
@@ -173,6 +223,9 @@ impl ViewPlan {
             return self.take_in_rows(rows, batch, used);
         }
         let mut taking = Taking::new(batch, used);
+        if let Some(deleted) = self.groups.and_then(|groups| groups.deleted) {
+            taking.keep(&is_not_true(batch.column(deleted).as_boolean()));
+        }
         self.keep_passing(&mut taking);
         let keys = self.keys(&mut taking);
         let filters: Vec<BooleanArray> = self
@@ -180,14 +233,28 @@ impl ViewPlan {
             .iter()
             .map(|filter| taking.evaluate(&filter.expression, &filter.text, None).as_boolean().clone())
             .collect();
-        let slots: Vec<ArrayRef> = self
+        let mut slots: Vec<ArrayRef> = self
             .slots
             .iter()
             .map(|slot| {
                 taking.evaluate(&slot.argument.expression, &slot.argument.text, slot.guard.map(|at| &filters[at]))
             })
             .collect();
+        if !self.is_of_windows {
+            taking.keep_whole_keys(&keys);
+        }
+        slots.extend(self.groups.map(|_| ends(vec![i64::MAX; batch.num_rows()])));
         taken_in(taking, &self.program, keys, filters, slots)
+    }
+
+    /// What a view over groups took in of a batch, with the instants in microseconds at which its rows end, row by row of the
+    /// batch. What any other took in stays as it is.
+    pub fn ending(&self, taken: TakenIn, ends_us: &[i64]) -> TakenIn {
+        let Some(TableGroups { end_column, .. }) = self.groups else { return taken };
+        let own = taken.rows.values().iter().map(|row| ends_us[*row as usize]);
+        let mut carried = taken.carried;
+        carried[end_column] = ends(own.collect());
+        TakenIn { carried, ..taken }
     }
 
     /// Versions of a table: all that are used come in. Their keys and columns are bare columns, none of the key NULL, so
@@ -222,6 +289,9 @@ impl ViewPlan {
     }
 
     fn keys(&self, taking: &mut Taking<'_>) -> Vec<ArrayRef> {
+        if self.view.key.is_empty() {
+            return vec![Arc::new(Int64Array::from(vec![0; taking.batch_rows()]))];
+        }
         self.view.key.iter().map(|part| normalize(&taking.evaluate(&part.expression, &part.text, None))).collect()
     }
 
@@ -256,15 +326,33 @@ impl ViewPlan {
     }
 }
 
+impl TakenIn {
+    /// Those of its rows at these places among them, which ascend. What is set aside is told of all.
+    pub(crate) fn at(&self, places: &UInt32Array) -> Result<TakenIn, ArrowError> {
+        let kept = |all: &[ArrayRef]| all.iter().map(|array| take(array, places, None)).collect::<Result<_, _>>();
+        Ok(TakenIn {
+            rows: places.values().iter().map(|place| self.rows.value(*place as usize)).collect::<Vec<u32>>().into(),
+            whole: false,
+            keys: kept(&self.keys)?,
+            carried: kept(&self.carried)?,
+            set_aside: Vec::new(),
+            live: None,
+        })
+    }
+}
+
+fn ends(ends_us: Vec<i64>) -> ArrayRef {
+    Arc::new(Int64Array::from(ends_us))
+}
+
 /// What is left of the batch when everything is evaluated over it.
 fn taken_in(
-    mut taking: Taking<'_>,
+    taking: Taking<'_>,
     program: &Program,
     keys: Vec<ArrayRef>,
     filters: Vec<BooleanArray>,
     slots: Vec<ArrayRef>,
 ) -> TakenIn {
-    taking.keep_whole_keys(&keys);
     let batch_rows = taking.batch_rows();
     let (rows, set_aside) = taking.end();
     let Some(rows) = rows else {

@@ -2,7 +2,8 @@
 //! in, scattered.
 //!
 //! Knowing event times, each event is joined once, with all versions of the tables. As-served it is joined with those that
-//! had arrived when it did, and again for each arrival of a version that changes that: [`VisibleRows`].
+//! had arrived when it did, and again for each arrival of a version that changes that: [`VisibleRows`]. So are the versions of a
+//! table whose rows a view groups, for which the next version of their key says when they end; they wait until all are there.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use asof_feature::{Derived, DerivedPlan, Feed, StreamPlan, Tables};
 
 use crate::error::HistoryError;
 use crate::event_batch::EventBatch;
-use crate::table_versions::TableVersions;
+use crate::table_versions::{TableVersions, VersionsBeingRead};
 use crate::told::Told;
 use crate::view_events::{Fed, Seen, ViewEvents};
 use crate::visible_rows::{VisibleRows, changing};
@@ -66,10 +67,50 @@ impl<'a> Delivery<'a> {
         let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), &tables)?;
         self.tell_derived(&derived, batch, told);
         for (place, feed) in &self.feeds {
-            let events = self.bring(*place, Turn { feed: *feed, derived: &derived, batch, seen: None }, told)?;
+            let turn = Turn { feed: *feed, derived: &derived, batch, seen: None, ends_us: None };
+            let events = self.bring(*place, turn, told)?;
             self.views[*place].scatter(batch.number, &events)?;
         }
         Ok(())
+    }
+
+    /// Whether versions have to wait for all others of their table: how long they are in a view depends on these.
+    pub(crate) fn waits_for_all(&self) -> bool {
+        self.views.iter().any(|view| view.plan.is_over_groups())
+    }
+
+    /// Scatters a judged batch of versions, of which all others of the table are there. Each turn has those that end sooner by
+    /// what arrived since the turn before.
+    pub(crate) fn deliver_versions(
+        &self,
+        first: &EventBatch,
+        versions: &VersionsBeingRead,
+        told: &Told,
+    ) -> Result<(), HistoryError> {
+        let mut visible: Vec<VisibleRows> = self.feeds.iter().map(|_| VisibleRows::default()).collect();
+        let mut known_us: Vec<i64> = first.arrivals_us(self.plan).values().to_vec();
+        let mut again: Option<EventBatch> = None;
+        loop {
+            let (batch, is_first) = (again.as_ref().unwrap_or(first), again.is_none());
+            let ends = versions.ends(self.plan, batch, &known_us)?;
+            let (ends_us, until_us): (Vec<i64>, Vec<i64>) = ends.iter().map(|end| (end.end_us, end.until_us)).unzip();
+            let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), &Tables::none())?;
+            for ((place, feed), visible) in self.feeds.iter().zip(&mut visible) {
+                let groups = self.views[*place].plan.is_over_groups();
+                if groups || is_first {
+                    let seen = groups.then_some(Seen { until_us: &until_us, is_first });
+                    let turn = Turn { feed: *feed, derived: &derived, batch, seen, ends_us: Some(&ends_us) };
+                    visible.add(self.bring(*place, turn, told)?);
+                }
+            }
+            let (rows, instants_us) = changing(&until_us);
+            if rows.is_empty() {
+                break;
+            }
+            again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
+            known_us = instants_us;
+        }
+        self.scatter(visible, first.number)
     }
 
     /// Each turn has the events whose joins find something else than in the turn before.
@@ -89,7 +130,8 @@ impl<'a> Delivery<'a> {
                 let joins = self.derived.joins(*feed);
                 if joins || is_first {
                     let seen = joins.then_some(Seen { until_us: &derived.until_us, is_first });
-                    visible.add(self.bring(*place, Turn { feed: *feed, derived: &derived, batch, seen }, told)?);
+                    let turn = Turn { feed: *feed, derived: &derived, batch, seen, ends_us: None };
+                    visible.add(self.bring(*place, turn, told)?);
                 }
             }
             let (rows, instants_us) = changing(&derived.until_us);
@@ -99,9 +141,14 @@ impl<'a> Delivery<'a> {
             again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
             known_us = instants_us;
         }
+        self.scatter(visible, first.number)
+    }
+
+    /// Lets what came by each feed wait in the shards of its view.
+    fn scatter(&self, visible: Vec<VisibleRows>, number: u64) -> Result<(), HistoryError> {
         for ((place, _), visible) in self.feeds.iter().zip(visible) {
             if let Some(events) = visible.finish(&self.views[*place].layout)? {
-                self.views[*place].scatter(first.number, &events)?;
+                self.views[*place].scatter(number, &events)?;
             }
         }
         Ok(())
@@ -109,10 +156,12 @@ impl<'a> Delivery<'a> {
 
     /// What a view takes in of a batch, by one way.
     fn bring(&self, place: usize, turn: Turn<'_>, told: &Told) -> Result<RecordBatch, HistoryError> {
-        let Turn { feed, derived, batch, seen } = turn;
+        let Turn { feed, derived, batch, seen, ends_us } = turn;
         let (rows, used) = derived.at(feed, &batch.rows, batch.used.as_ref());
-        let taken = self.views[place].plan.take_in(rows, used);
+        let plan = &self.views[place].plan;
+        let taken = plan.take_in(rows, used);
         told.set_aside(derived.set_aside.len() + place, &taken.set_aside, batch);
+        let taken = if let Some(ends_us) = ends_us { plan.ending(taken, ends_us) } else { taken };
         self.views[place].events(taken, &Fed { plan: self.plan, batch, rows, branch: feed.number, seen })
     }
 
@@ -128,6 +177,8 @@ struct Turn<'a> {
     derived: &'a Derived,
     batch: &'a EventBatch,
     seen: Option<Seen<'a>>,
+    /// Of versions, row by row, when they end in a view over groups of them.
+    ends_us: Option<&'a [i64]>,
 }
 
 /// What is derived between a stream and the views over it.

@@ -38,8 +38,8 @@ pub enum HistoryError {
     },
     /// The versions of the tables that are joined do not fit.
     #[error(
-        "the versions of the joined tables take {bytes} bytes of memory, and {limit_bytes} may be theirs, a third of the \
-         limit; hint: raise it with `--memory-limit`"
+        "the versions of the tables that are joined or grouped take {bytes} bytes of memory, and {limit_bytes} may be \
+         theirs, a third of the limit; hint: raise it with `--memory-limit`"
     )]
     VersionsTooLarge {
         /// What those read so far take.

@@ -137,6 +137,12 @@ impl EventLayout {
         self.gone.map(|place| &batch.column(place).as_primitive::<Int64Type>().values()[..])
     }
 
+    /// When rows end, in microseconds, of a view over groups of a table's rows.
+    pub(crate) fn ends<'a>(&self, plan: &ViewPlan, batch: &'a RecordBatch) -> Option<&'a [i64]> {
+        let column = plan.program().end_column()?;
+        Some(&self.carried(batch)[column].as_primitive::<Int64Type>().values()[..])
+    }
+
     /// Whether `--every-event` answers a row.
     pub(crate) fn is_answered(&self, batch: &RecordBatch, row: usize) -> bool {
         self.answered.is_none_or(|place| batch.column(place).as_boolean().value(row))

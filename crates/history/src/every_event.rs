@@ -57,7 +57,8 @@ impl EveryEvent {
         let (view, stream) = (plan.view(), plan.view().stream.clone());
         let mut every = EveryEvent { schema: Arc::new(Schema::empty()), columns: Vec::new(), kept: Vec::new() };
         let mut fields: Vec<Field> = Vec::new();
-        for &column in &stream.primary_key {
+        // The key of a group window orders rows, and has no name.
+        for &column in stream.primary_key.iter().filter(|column| **column < stream.named_columns().len()) {
             every.keep(&stream, column, &mut fields);
         }
         for (place, part) in view.key.iter().enumerate() {
@@ -134,6 +135,7 @@ impl EveryEvent {
         for entity in 0..events.entities.len() as u32 {
             let own = events.rows(Some(entity));
             match pass.knowledge {
+                Knowledge::EventTime if view.plan.is_over_groups() => writing.read_each_lasting(own)?,
                 Knowledge::EventTime => writing.read_each(own)?,
                 Knowledge::AsServed => writing.score_each(own)?,
             }
@@ -216,6 +218,20 @@ impl Writing<'_> {
         Ok(())
     }
 
+    /// Reads each row of a group as of itself, over those that last then.
+    fn read_each_lasting(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
+        let mut lasting = VisibleEvents::lasting(self.view, self.events, own.clone());
+        self.cursor.reset(self.view.plan.program(), 0);
+        for row in own.filter(|row| self.view.layout.is_answered(&self.events.batch, *row)) {
+            let t_us = lasting.time_us(row);
+            lasting.advance(t_us, &mut self.cursor);
+            let at = ReadAt { t_us, current: None };
+            self.cursor.read_all(self.view.plan.program(), &lasting.events(), at, &mut self.answers);
+            self.answered(row)?;
+        }
+        Ok(())
+    }
+
     /// Scores each event of an entity as a live run would have: over what was visible once its batch was.
     fn score_each(&mut self, own: Range<usize>) -> Result<(), HistoryError> {
         let mut visible = VisibleEvents::new(self.view, self.events, own);
@@ -244,6 +260,10 @@ impl Writing<'_> {
 
     fn read<E: Events>(&mut self, row: usize, visible: &E, at: ReadAt) -> Result<(), HistoryError> {
         self.cursor.read(self.view.plan.program(), visible, at, &mut self.answers);
+        self.answered(row)
+    }
+
+    fn answered(&mut self, row: usize) -> Result<(), HistoryError> {
         self.answered += 1;
         self.waiting.push(row as u32);
         if self.waiting.len() >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {
@@ -272,10 +292,10 @@ impl Writing<'_> {
 }
 
 fn stream_column(stream: &Stream, name: &str) -> Result<usize, HistoryError> {
-    let exact = stream.columns.iter().position(|column| column.name == name);
+    let columns = stream.named_columns();
+    let exact = columns.iter().position(|column| column.name == name);
     let found = exact.or_else(|| {
-        let mut alike =
-            (0..stream.columns.len()).filter(|&place| stream.columns[place].name.eq_ignore_ascii_case(name));
+        let mut alike = (0..columns.len()).filter(|&place| columns[place].name.eq_ignore_ascii_case(name));
         alike.next().filter(|_| alike.next().is_none())
     });
     found.ok_or_else(|| {
@@ -284,7 +304,7 @@ fn stream_column(stream: &Stream, name: &str) -> Result<usize, HistoryError> {
             None => format!("stream `{}` has", stream.name),
         };
         let message = format!("{rows} no column `{name}` to keep");
-        match asof_expression::nearest(name, stream.columns.iter().map(|column| column.name.as_str())) {
+        match asof_expression::nearest(name, columns.iter().map(|column| column.name.as_str())) {
             Some(near) => HistoryError::request_with_hint(message, format!("did you mean `{near}`?")),
             None => HistoryError::request(message),
         }

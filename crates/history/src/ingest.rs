@@ -30,6 +30,7 @@ use crate::table_versions::{TableVersions, VersionsBeingRead};
 use crate::told::Told;
 use crate::turns::Turns;
 use crate::view_events::ViewEvents;
+use crate::watermark::{Watermark, WatermarkBeingRead};
 
 /// What a stream's events go into.
 pub(crate) struct Ingest<'a> {
@@ -39,6 +40,18 @@ pub(crate) struct Ingest<'a> {
     needs_primary_keys: bool,
     judging: Judging,
     told: Told,
+    /// Versions that are delivered when all of the table are there.
+    waiting: Mutex<Vec<EventBatch>>,
+    /// Where windows over a file wait for its watermark.
+    watermark: Option<WatermarkBeingRead>,
+}
+
+/// What is known of a stream once it was read.
+pub(crate) struct Ingested {
+    pub(crate) summary: StreamSummary,
+    /// To be left out.
+    pub(crate) duplicates: Duplicates,
+    pub(crate) watermark: Option<Watermark>,
 }
 
 /// What tables are to the rows that are read.
@@ -71,6 +84,7 @@ impl<'a> Ingest<'a> {
         role: Role<'a>,
         views: Vec<&'a ViewEvents>,
         repeats: impl FnOnce(i64) -> DuplicateSearch,
+        watermark: Option<WatermarkBeingRead>,
     ) -> Ingest<'a> {
         let rules = plan.file_rules();
         let judging = match source.judgement() {
@@ -91,17 +105,17 @@ impl<'a> Ingest<'a> {
         };
         let delivery = Delivery::new(plan, views, tables);
         let told = Told::new(summary, delivery.readers());
-        Ingest { plan, role, delivery, needs_primary_keys, judging, told }
+        Ingest { plan, role, delivery, needs_primary_keys, judging, told, waiting: Mutex::default(), watermark }
     }
 
-    /// Reads the whole source on `threads` threads. Gives what is to be told, and the duplicates to leave out.
+    /// Reads the whole source on `threads` threads.
     pub(crate) fn run(
         self,
         source: Source,
         threads: usize,
         stop: &Stop,
         progress: &dyn Progress,
-    ) -> Result<(StreamSummary, Duplicates), HistoryError> {
+    ) -> Result<Ingested, HistoryError> {
         let decoder = source.decoder();
         let feed = Mutex::new((0u64, source));
         let stopped = AtomicBool::new(false);
@@ -147,22 +161,44 @@ impl<'a> Ingest<'a> {
             turns.take(number, || batches.iter_mut().for_each(|batch| lock(judge).judge(self.plan, batch)));
         }
         decoded?;
-        batches.iter().try_for_each(|batch| self.deliver(batch))
+        batches.into_iter().try_for_each(|batch| self.deliver(batch))
     }
 
     /// Scatters a judged batch to the views.
-    fn deliver(&self, batch: &EventBatch) -> Result<(), HistoryError> {
+    fn deliver(&self, batch: EventBatch) -> Result<(), HistoryError> {
         self.told.account(&batch.account);
         if batch.rows.num_rows() == 0 {
             return Ok(());
         }
         if let (Judging::ByEventTime { repeats: Some(search) }, Some(keys)) = (&self.judging, &batch.primary_keys) {
-            self.search_later(search, batch, keys)?;
+            self.search_later(search, &batch, keys)?;
+        }
+        if let Some(watermark) = &self.watermark {
+            watermark.take_in(self.plan, &batch)?;
         }
         if let Role::Table(versions) = self.role {
-            versions.take_in(self.plan, batch)?;
+            versions.take_in(self.plan, &batch)?;
+            if self.delivery.waits_for_all() {
+                versions.hold(&batch)?;
+                lock(&self.waiting).push(batch);
+                return Ok(());
+            }
         }
-        self.delivery.deliver(batch, &self.told)
+        self.delivery.deliver(&batch, &self.told)
+    }
+
+    /// Delivers the versions that waited for each other.
+    fn deliver_waiting(&mut self, threads: usize, stop: &Stop) -> Result<(), HistoryError> {
+        let Role::Table(versions) = self.role else { return Ok(()) };
+        let waiting = std::mem::take(self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let waiting: Vec<Mutex<Option<EventBatch>>> =
+            waiting.into_iter().map(|batch| Mutex::new(Some(batch))).collect();
+        in_parallel(threads, waiting.len(), stop, |place| {
+            let Some(batch) = lock(&waiting[place]).take() else { return Ok(()) };
+            self.delivery.deliver_versions(&batch, versions, &self.told)?;
+            versions.let_go(&batch);
+            Ok(())
+        })
     }
 
     fn search_later(&self, search: &DuplicateSearch, batch: &EventBatch, keys: &Rows) -> Result<(), HistoryError> {
@@ -175,7 +211,8 @@ impl<'a> Ingest<'a> {
         search.add(batch.number, keys, times.as_primitive().clone(), offsets.as_primitive().clone())
     }
 
-    fn finish(self, source: &Source, threads: usize, stop: &Stop) -> Result<(StreamSummary, Duplicates), HistoryError> {
+    fn finish(mut self, source: &Source, threads: usize, stop: &Stop) -> Result<Ingested, HistoryError> {
+        self.deliver_waiting(threads, stop)?;
         let duplicates = match self.judging {
             Judging::ByEventTime { repeats: Some(search) } => {
                 in_parallel(threads, search.shards(), stop, |shard| search.search(shard))?;
@@ -188,7 +225,9 @@ impl<'a> Ingest<'a> {
         let mut summary = self.told.finish(&duplicates);
         summary.reasons.extend(source.examples(&summary.accounting, stop)?);
         summary.absent_columns = source.absent_columns();
-        Ok((summary, duplicates))
+        let watermark =
+            self.watermark.map(|watermark| watermark.finish(self.plan.stream(), &duplicates)).transpose()?;
+        Ok(Ingested { summary, duplicates, watermark })
     }
 }
 

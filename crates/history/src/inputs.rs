@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use asof_definition::{FeatureView, Over, Stream, Table};
+use asof_definition::{Connector, FeatureView, Over, Stream, Table};
 use asof_feature::StreamPlan;
 
 use crate::error::HistoryError;
@@ -35,26 +35,78 @@ impl Input {
     }
 }
 
-/// The streams that views see events of, and the tables that they join or stand over, by name.
-pub(crate) type Inputs = BTreeMap<String, Input>;
+/// The streams that views see rows of, and the tables that they join or stand over.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    /// Those that are read, by name.
+    pub(crate) read: BTreeMap<String, Input>,
+    /// Those of closed windows over files, whose rows are made: each after those that it reads.
+    pub(crate) made: Vec<Arc<Stream>>,
+}
 
-/// Opens the tables and the sources of a view's stream that are not open yet.
-pub(crate) fn open_sources(job: &Job, view: &FeatureView, inputs: &mut Inputs) -> Result<(), HistoryError> {
-    let under = match &view.over {
-        Over::Row(table) | Over::Groups(table) => Some(table.clone()),
-        Over::Events => None,
-    };
-    for table in view.stream.tables().into_iter().chain(under) {
-        if !inputs.contains_key(table.name()) {
-            inputs.insert(table.name().to_owned(), Input::open_table(job, &table)?);
+impl Inputs {
+    /// Opens the tables and the sources of a view's stream that are not open yet.
+    pub(crate) fn open(&mut self, job: &Job, view: &FeatureView) -> Result<(), HistoryError> {
+        let under = match &view.over {
+            Over::Row(table) | Over::Groups(table) => Some(table.clone()),
+            Over::Events => None,
+        };
+        for table in view.stream.tables().into_iter().chain(under) {
+            if !self.read.contains_key(table.name()) {
+                self.read.insert(table.name().to_owned(), Input::open_table(job, &table)?);
+            }
         }
+        view.stream.sources().iter().try_for_each(|source| self.open_source(job, source))
     }
-    for source in view.stream.sources() {
-        if !inputs.contains_key(&source.name) {
-            inputs.insert(source.name.clone(), Input::open(job, &source)?);
+
+    fn open_source(&mut self, job: &Job, source: &Arc<Stream>) -> Result<(), HistoryError> {
+        if self.read.contains_key(&source.name) || self.made.iter().any(|made| made.name == source.name) {
+            return Ok(());
         }
+        match source.window() {
+            Some(window) if is_over_files(source)? => {
+                let sources = window.view.stream.sources();
+                sources.iter().try_for_each(|inner| self.open_source(job, inner))?;
+                self.made.push(source.clone());
+            }
+            Some(_) | None => {
+                self.read.insert(source.name.clone(), Input::open(job, source)?);
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The sum of what there is to read.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.read.values().map(|input| input.source.size_bytes()).sum()
+    }
+
+    /// What no output may replace, or lie in.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.read.values().filter_map(|input| input.source.path())
+    }
+
+    /// Whether repeats of a source's primary keys are found afterwards.
+    pub(crate) fn searches_repeats(&self, source: &str) -> bool {
+        self.read.get(source).is_some_and(Input::searches_repeats)
+    }
+}
+
+/// Whether the rows of a stream of closed windows are made of files; else the server makes them, of the log.
+fn is_over_files(windows: &Arc<Stream>) -> Result<bool, HistoryError> {
+    let origins = windows.origins();
+    let is_file = |origin: &&Arc<Stream>| matches!(origin.connector, Connector::File(_));
+    match (origins.iter().find(is_file), origins.iter().find(|origin| !is_file(origin))) {
+        (Some(file), Some(stored)) => Err(HistoryError::request_with_hint(
+            format!(
+                "stream `{}` is a group window over a file, of `{}`, and the log, of `{}`, together, which is not supported \
+                 yet in history",
+                windows.name, file.name, stored.name
+            ),
+            format!("declare `{0}` without the connector, and store its events by `asof ingest {0} FILE`", file.name),
+        )),
+        (file, _) => Ok(file.is_some()),
+    }
 }
 
 /// Refuses an output that would replace an input of the same job, or lie in a folder of them.

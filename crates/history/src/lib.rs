@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   tables ─▶ all their versions ──▶ joins
+//!   windows over files ─▶ closed once their events are there ─▶ rows, read as events are
 //!   event files ─▶ judged ─┬▶ taken in by views ─▶ shards of events ─┐
 //!   the project's log ─────┘                                         ├▶ shard by shard: sort, read ─▶ blocks of results ─▶ output
 //!   spine ─▶ instants and entity keys ───────────▶ shards of reads  ─┘        (--every-event: straight to the output)
@@ -47,6 +48,8 @@ mod turns;
 mod view_events;
 mod visible_events;
 mod visible_rows;
+mod watermark;
+mod window_rows;
 
 pub use error::HistoryError;
 pub use job::{Job, Knowledge, OnError, RowsOf, SpineRows, Target};

@@ -7,7 +7,7 @@ use asof_feature::ViewPlan;
 
 use crate::error::HistoryError;
 use crate::every_event::{EveryEvent, Pass};
-use crate::inputs::{Inputs, open_sources, refuse_to_overwrite};
+use crate::inputs::{Inputs, refuse_to_overwrite};
 use crate::job::{Job, RowsOf, Target};
 use crate::parallel::in_parallel;
 use crate::progress::Progress;
@@ -32,11 +32,11 @@ fn every_event(job: &Job, keep: &[String], room: &Room, progress: &dyn Progress)
     };
     let plan = ViewPlan::new(view.clone())?;
     let every = EveryEvent::new(&plan, keep)?;
-    let mut inputs = Inputs::new();
-    open_sources(job, view, &mut inputs)?;
-    let shards = shard_count(job, inputs.values().map(|input| input.source.size_bytes()).sum());
+    let mut inputs = Inputs::default();
+    inputs.open(job, view)?;
+    let shards = shard_count(job, inputs.size_bytes());
     let view = view_events(plan, &inputs, job, room, shards, every.kept.clone())?;
-    refuse_to_overwrite(&job.out, inputs.values().map(|input| input.source.path()))?;
+    refuse_to_overwrite(&job.out, inputs.paths())?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, every.schema().clone())?;
     let mut summary = Summary::default();
     let found = Reading { job, views: &[&view], room, shards, progress }.read(inputs, &mut summary)?;

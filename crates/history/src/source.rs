@@ -1,4 +1,4 @@
-//! Where a stream's events come from: the file that it declares, or the project's own log.
+//! Where a stream's events come from: the file that it declares, the project's own log, or windows over files that have closed.
 //!
 //! A file's rows are decoded and then judged; stored events are decoded and filtered, since a judgement is made once and for
 //! ever. What follows ([`Ingest`](crate::ingest::Ingest)) is the same for both.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use asof_connect::{ArrivalTimes, Decoder, StreamFile};
 use asof_definition::{Connector, FileOrder, Stream, Table};
-use asof_feature::StreamPlan;
+use asof_feature::{StreamPlan, WindowStream};
 use asof_window::Accounting;
 
 use crate::error::HistoryError;
@@ -17,12 +17,14 @@ use crate::job::{Job, Knowledge};
 use crate::stop::Stop;
 use crate::stored_events::{StoredDecoder, StoredEvents, StoredPiece};
 use crate::summary::{Origin, Reason};
+use crate::window_rows::{RowsDecoder, RowsPiece, WindowRows};
 
 /// A stream's events, opened.
 #[derive(Debug)]
 pub(crate) enum Source {
     File(Box<StreamFile>),
     Log(StoredEvents),
+    Windows(WindowRows),
 }
 
 /// How a source's events are judged.
@@ -40,18 +42,24 @@ pub(crate) enum Judgement {
 pub(crate) enum Piece {
     File(asof_connect::Piece),
     Log(StoredPiece),
+    Windows(RowsPiece),
 }
 
 /// Turns the pieces of one source into batches; for any thread.
 pub(crate) enum PieceDecoder {
     File { decoder: Decoder, arrival_column: Option<usize> },
     Log(StoredDecoder),
+    Windows(RowsDecoder),
 }
 
 impl Source {
     pub(crate) fn open(job: &Job, stream: &Arc<Stream>) -> Result<Source, HistoryError> {
         match &stream.connector {
             Connector::File(_) => Source::open_file(job, stream, "stream"),
+            Connector::Derived(_) if stream.window().is_some() => {
+                let stored = WindowStream::new(stream.clone(), 1)?.stored_form();
+                Ok(Source::Log(StoredEvents::open_rows(&job.data_folder, &stored, &stream.name)?))
+            }
             Connector::Derived(_) => Err(HistoryError::request(format!(
                 "stream `{}` is derived from others and has no events of its own",
                 stream.name
@@ -87,7 +95,7 @@ impl Source {
 
     pub(crate) fn origin(&self) -> Origin {
         match self {
-            Source::File(_) => Origin::File,
+            Source::File(_) | Source::Windows(_) => Origin::File,
             Source::Log(_) => Origin::Log,
         }
     }
@@ -98,23 +106,25 @@ impl Source {
                 FileOrder::EventTime => Judgement::ByEventTime,
                 FileOrder::File => Judgement::AsArrivals,
             },
-            Source::Log(_) => Judgement::AsStored,
+            Source::Log(_) | Source::Windows(_) => Judgement::AsStored,
         }
     }
 
-    /// The file, or the folder that no output may lie in.
-    pub(crate) fn path(&self) -> &Path {
+    /// The file, or the folder that no output may lie in; `None` of what is not kept.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Source::File(file) => &file.path,
-            Source::Log(events) => events.data_folder(),
+            Source::File(file) => Some(&file.path),
+            Source::Log(events) => Some(events.data_folder()),
+            Source::Windows(_) => None,
         }
     }
 
-    /// What there is to read; the sum of [`Piece::bytes`].
+    /// What there is to read, of rows of windows how many; the sum of [`Piece::bytes`].
     pub(crate) fn size_bytes(&self) -> u64 {
         match self {
             Source::File(file) => file.file.size_bytes(),
             Source::Log(events) => events.size_bytes(),
+            Source::Windows(rows) => rows.count(),
         }
     }
 
@@ -123,14 +133,14 @@ impl Source {
         match self {
             Source::File(file) => file.file.absent_columns(),
             // Each stored batch has the columns that the stream had when it was stored.
-            Source::Log(_) => Vec::new(),
+            Source::Log(_) | Source::Windows(_) => Vec::new(),
         }
     }
 
     /// The oldest offset that there still is.
     pub(crate) fn first_offset(&self) -> u64 {
         match self {
-            Source::File(_) => 0,
+            Source::File(_) | Source::Windows(_) => 0,
             Source::Log(events) => events.first_offset(),
         }
     }
@@ -138,7 +148,7 @@ impl Source {
     /// Examples of what `verdicts` counts, where the batches do not tell them.
     pub(crate) fn examples(&self, verdicts: &Accounting, stop: &Stop) -> Result<Vec<Reason>, HistoryError> {
         match self {
-            Source::File(_) => Ok(Vec::new()),
+            Source::File(_) | Source::Windows(_) => Ok(Vec::new()),
             Source::Log(events) => events.examples(verdicts, stop),
         }
     }
@@ -149,6 +159,7 @@ impl Source {
                 PieceDecoder::File { decoder: file.file.decoder(), arrival_column: file.arrival_column }
             }
             Source::Log(events) => PieceDecoder::Log(events.decoder()),
+            Source::Windows(rows) => PieceDecoder::Windows(rows.decoder()),
         }
     }
 
@@ -157,6 +168,7 @@ impl Source {
         match self {
             Source::File(file) => Ok(file.file.next_piece()?.map(Piece::File)),
             Source::Log(events) => Ok(events.next_piece()?.map(Piece::Log)),
+            Source::Windows(rows) => Ok(rows.next_piece().map(Piece::Windows)),
         }
     }
 }
@@ -167,6 +179,7 @@ impl Piece {
         match self {
             Piece::File(piece) => piece.bytes,
             Piece::Log(piece) => piece.bytes(),
+            Piece::Windows(piece) => piece.rows,
         }
     }
 }
@@ -187,6 +200,7 @@ impl PieceDecoder {
                 decoder.decode(piece, &mut |decoded| each(EventBatch::faced(plan, decoded, *arrival_column)))
             }
             (PieceDecoder::Log(decoder), Piece::Log(piece)) => each(decoder.decode(piece)?),
+            (PieceDecoder::Windows(decoder), Piece::Windows(piece)) => each(decoder.decode(plan, piece)?),
             _ => unreachable!("a piece is decoded by the decoder of its own source"),
         }
     }

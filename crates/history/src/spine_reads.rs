@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
 use asof_feature::{FeatureFailure, ViewPlan};
-use asof_window::{Answers, Cursor, Events, ReadAt, shard_of};
+use asof_window::{Answers, Cursor, Events, Frame, ReadAt, shard_of};
 
 use crate::error::HistoryError;
 use crate::job::{Knowledge, OnError};
@@ -34,7 +34,7 @@ pub(crate) struct SpineReads {
     key_parts: usize,
     on_error: OnError,
     failures: Mutex<Vec<RowFailure>>,
-    /// Reads whose entity has an event at the very instant.
+    /// Reads whose entity has an event at the very instant, which some frame of the view counts.
     at_an_event: AtomicU64,
 }
 
@@ -134,6 +134,9 @@ impl SpineReads {
             }
             let own = events.rows((entity < strangers).then_some(entity));
             match knowledge {
+                Knowledge::EventTime if view.plan.is_over_groups() => {
+                    answering.lasting(view, events, own, group, instants)?
+                }
                 Knowledge::EventTime => answering.event_time(events, own, group, instants)?,
                 Knowledge::AsServed => answering.as_served(view, events, own, group, instants)?,
             }
@@ -174,6 +177,8 @@ struct Answering<'a> {
     plan: &'a ViewPlan,
     /// Spine row of each read of the shard.
     numbers: &'a [u64],
+    /// Whether a read at the instant of an event counts that event.
+    counts_the_instant: bool,
     cursor: Cursor,
     answers: Answers,
     /// Spine rows of the answers.
@@ -187,6 +192,7 @@ impl<'a> Answering<'a> {
             reads,
             plan,
             numbers,
+            counts_the_instant: program.frames().iter().any(Frame::counts_the_instant),
             cursor: Cursor::new(program),
             answers: Answers::with_capacity(program, numbers.len().min(ANSWERS_MAX)),
             rows: Vec::new(),
@@ -205,6 +211,27 @@ impl<'a> Answering<'a> {
         self.cursor.reset(self.plan.program(), 0);
         for &read in group {
             self.read(&run, instants[read as usize], read)?;
+        }
+        Ok(())
+    }
+
+    /// The same over the rows of a group that last at each instant.
+    fn lasting(
+        &mut self,
+        view: &ViewEvents,
+        events: &EntityEvents,
+        own: std::ops::Range<usize>,
+        group: &[u32],
+        instants: &[i64],
+    ) -> Result<(), HistoryError> {
+        let mut lasting = VisibleEvents::lasting(view, events, own);
+        self.cursor.reset(self.plan.program(), 0);
+        for &read in group {
+            let t_us = instants[read as usize];
+            lasting.advance(t_us, &mut self.cursor);
+            let at = ReadAt { t_us, current: None };
+            self.cursor.read_all(self.plan.program(), &lasting.events(), at, &mut self.answers);
+            self.answered(&lasting.events(), t_us, read)?;
         }
         Ok(())
     }
@@ -231,8 +258,12 @@ impl<'a> Answering<'a> {
     fn read<E: Events>(&mut self, events: &E, t_us: i64, read: u32) -> Result<(), HistoryError> {
         let at = ReadAt { t_us, current: None };
         self.cursor.read(self.plan.program(), events, at, &mut self.answers);
+        self.answered(events, t_us, read)
+    }
+
+    fn answered<E: Events>(&mut self, events: &E, t_us: i64, read: u32) -> Result<(), HistoryError> {
         self.rows.push(self.numbers[read as usize]);
-        if has_event_at(events, t_us) {
+        if self.counts_the_instant && has_event_at(events, t_us) {
             self.reads.at_an_event.fetch_add(1, Atomic::Relaxed);
         }
         if self.rows.len() >= ANSWERS_MAX || self.answers.text_bytes() >= TEXT_BYTES_MAX {

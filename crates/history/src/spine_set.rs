@@ -9,7 +9,7 @@ use asof_feature::{ServicePlan, ViewPlan};
 
 use crate::assemble::Assembly;
 use crate::error::HistoryError;
-use crate::inputs::{Inputs, open_sources, refuse_to_overwrite};
+use crate::inputs::{Inputs, refuse_to_overwrite};
 use crate::job::{Job, SpineRows, Target};
 use crate::key_filter::KeyFilter;
 use crate::parallel::in_parallel;
@@ -80,15 +80,14 @@ pub(crate) fn spine_set(
         Target::View(view) => &view.features,
         Target::Service(service) => &service.features,
     };
-    let mut streams = Inputs::new();
-    joined.iter().try_for_each(|view| open_sources(job, view, &mut streams))?;
-    let shards = shard_count(job, streams.values().map(|input| input.source.size_bytes()).sum());
+    let mut streams = Inputs::default();
+    joined.iter().try_for_each(|view| streams.open(job, view))?;
+    let shards = shard_count(job, streams.size_bytes());
     let (mut views, joins) = views_of_joins(job, &joined, &streams, room, shards)?;
     let assembly =
         |reads| Assembly { spine: &spine, service: service.as_ref(), features, reads, on_error: job.on_error };
     let schema = assembly(Vec::new()).schema()?;
-    let inputs = streams.values().map(|input| input.source.path()).chain(std::iter::once(rows.path.as_path()));
-    refuse_to_overwrite(&job.out, inputs)?;
+    refuse_to_overwrite(&job.out, streams.paths().chain(std::iter::once(rows.path.as_path())))?;
     let writer = TableWriter::create(&job.out, Format::from_path(&job.out)?, schema.clone())?;
 
     let spine_rows =

@@ -80,6 +80,17 @@ impl StoredEvents {
         StoredEvents::within(extent, disk, data_folder, stream)
     }
 
+    /// The same of rows of closed windows, which the server makes: `windows` is what SQL calls their stream.
+    pub(crate) fn open_rows(
+        data_folder: &Path,
+        stream: &Arc<Stream>,
+        windows: &str,
+    ) -> Result<StoredEvents, HistoryError> {
+        let disk: Arc<dyn Disk> = Arc::new(FolderDisk);
+        let extent = Extent::of(&disk, data_folder, stream)?.ok_or_else(|| no_rows_stored(data_folder, windows))?;
+        StoredEvents::within(extent, disk, data_folder, stream)
+    }
+
     /// The extent is taken before: old segments dropped in between make the count of rows reach beyond the end, never stop
     /// before it.
     fn within(
@@ -127,10 +138,13 @@ impl StoredEvents {
         let Some(part) = self.events.next_events()? else { return Ok(None) };
         let rows = accounting(&part.verdicts).total();
         // A part without verdicts goes on with the Parquet file of the part before it, and all of that is within the extent.
-        if rows > 0 && self.position >= self.extent.end_offset {
+        let is_beyond = |offset: u64| offset >= self.extent.end_offset;
+        if rows > 0 && (is_beyond(self.position) || part.offsets.first().is_some_and(|first| is_beyond(*first))) {
             return Ok(None);
         }
-        self.position += rows;
+        // Rows that are no events take offsets and have no verdict that is counted.
+        let behind_last = part.offsets.last().map_or(0, |last| last + 1);
+        self.position = (self.position + rows).max(behind_last);
         Ok(Some(part))
     }
 
@@ -258,6 +272,18 @@ fn nothing_stored(data_folder: &Path, stream: &Stream) -> HistoryError {
             "`asof run` stores what is posted to it and what `asof ingest {stream} FILE` sends; `--data-dir` names \
              another data folder"
         ),
+    )
+}
+
+fn no_rows_stored(data_folder: &Path, windows: &str) -> HistoryError {
+    let folder = data_folder.display();
+    HistoryError::request_with_hint(
+        format!(
+            "no rows of the closed windows of stream `{windows}` are stored, as it is defined now: `{folder}` has no log of \
+             them"
+        ),
+        "run `asof run` once: the server makes the rows, and history goes by those that it made; `--data-dir` names another \
+         data folder",
     )
 }
 

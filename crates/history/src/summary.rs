@@ -9,7 +9,7 @@ pub struct Summary {
     pub rows: u64,
     /// Feature columns of each row.
     pub features: usize,
-    /// The streams read, in the order of their names.
+    /// The streams read, in the order of their names; behind them those of windows over files, of which every row is used.
     pub streams: Vec<StreamSummary>,
     /// The tables read, in the order of their names: of their versions what a stream tells of its events.
     pub tables: Vec<StreamSummary>,
@@ -43,10 +43,10 @@ pub struct StreamSummary {
 /// Where a stream's events were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
-    /// The file that it declares; an offset is a row of it.
+    /// The file that it declares, or rows of windows over files: an offset is a row of either.
     #[default]
     File,
-    /// The project's own log.
+    /// The project's own log, or that of the rows of windows over it.
     Log,
 }
 

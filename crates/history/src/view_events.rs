@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::Field;
-use asof_definition::{FeatureView, Over};
+use asof_definition::{FeatureView, Over, Stream};
 use asof_feature::{StreamPlan, TakenIn, ViewPlan};
 use asof_window::{KeyEncoder, shard_of};
 
@@ -48,7 +48,7 @@ pub(crate) struct Fed<'a> {
     pub(crate) seen: Option<Seen<'a>>,
 }
 
-/// What each row of a batch is joined with from its arrival on.
+/// What each row of a batch is joined with from its arrival on, or, of a table, when it ends by what has arrived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen<'a> {
     /// Until when, in microseconds.
@@ -68,13 +68,13 @@ pub(crate) fn view_events(
     let stream = plan.view().stream.clone();
     let follows_order = plan.program().follows_order();
     let as_served = job.knowledge == Knowledge::AsServed;
-    let sources = stream.sources();
-    let searched = sources.iter().any(|source| inputs[&source.name].searches_repeats());
-    let changes = as_served && !stream.tables().is_empty();
+    let searched = stream.sources().iter().any(|source| inputs.searches_repeats(&source.name));
+    let groups = plan.is_over_groups();
+    let changes = as_served && (groups || !stream.tables().is_empty());
     let over_rows = plan.view().over != Over::Events;
     let needs = Needs {
-        offset: follows_order || as_served || searched,
-        primary_key: follows_order && !stream.primary_key.is_empty(),
+        offset: follows_order || as_served || searched || groups,
+        primary_key: follows_order && has_key(&stream),
         arrived: as_served,
         gone: changes,
         answered: (changes || over_rows) && matches!(job.rows, RowsOf::EveryEvent { .. }),
@@ -89,7 +89,37 @@ pub(crate) fn view_events(
     Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
 }
 
+/// Whether a primary key orders the ties of a view's stream: that of the stream in which its rows arise.
+fn has_key(stream: &Arc<Stream>) -> bool {
+    stream.orders_ties() && stream.sources().iter().all(|source| !source.primary_key.is_empty())
+}
+
 impl ViewEvents {
+    /// Open windows, as a view whose entities are groups.
+    pub(crate) fn of_windows(
+        plan: ViewPlan,
+        inputs: &Inputs,
+        room: &Room,
+        shards: usize,
+    ) -> Result<ViewEvents, HistoryError> {
+        let stream = plan.view().stream.clone();
+        let follows_order = plan.program().follows_order();
+        let searched = stream.sources().iter().any(|source| inputs.searches_repeats(&source.name));
+        let needs = Needs {
+            offset: follows_order || searched,
+            primary_key: follows_order && has_key(&stream),
+            arrived: false,
+            gone: false,
+            answered: false,
+        };
+        let layout = EventLayout::new(&plan, needs, &[]);
+        let events = room.partitions(layout.schema().clone(), shards);
+        // NULL is a group.
+        let parts = plan.key_types().into_iter().map(|data_type| Field::new("part", data_type, true));
+        let keys = KeyEncoder::of_groups(&parts.collect::<Vec<Field>>())?;
+        Ok(ViewEvents { plan, layout, keys, events, asked: None, kept: Vec::new() })
+    }
+
     /// What the view took in, in the columns that its events wait with.
     pub(crate) fn events(&self, taken: TakenIn, fed: &Fed<'_>) -> Result<RecordBatch, HistoryError> {
         let batch = fed.batch;

@@ -2,6 +2,8 @@
 //! that comes late makes something else of them.
 //!
 //! Rule kept here: what goes at an instant goes before what comes at it, so that of the copies of one event there is one.
+//!
+//! The rows of a group of a table's rows come and go in the same way, knowing event times: at their own and at their ends.
 
 use std::ops::Range;
 
@@ -30,17 +32,34 @@ pub(crate) struct VisibleEvents<'a> {
 impl<'a> VisibleEvents<'a> {
     /// None yet of the rows `own`, which are in the order of arrival.
     pub(crate) fn new(view: &'a ViewEvents, events: &'a EntityEvents, own: Range<usize>) -> VisibleEvents<'a> {
+        let (arrived, gone) = (view.layout.arrived(&events.batch), view.layout.gone(&events.batch));
+        VisibleEvents::within(view, events, own, (arrived.unwrap_or(&[]), gone.unwrap_or(&[])))
+    }
+
+    /// None yet of the rows `own` of a group, which are in the order of event times: each comes at its own, and goes when it
+    /// ends. All that are there last.
+    pub(crate) fn lasting(view: &'a ViewEvents, events: &'a EntityEvents, own: Range<usize>) -> VisibleEvents<'a> {
+        let ends = view.layout.ends(&view.plan, &events.batch).expect("rows of groups end");
+        VisibleEvents::within(view, events, own, (view.layout.times(&events.batch), ends))
+    }
+
+    fn within(
+        view: &'a ViewEvents,
+        events: &'a EntityEvents,
+        own: Range<usize>,
+        (arrived, gone): (&'a [i64], &'a [i64]),
+    ) -> VisibleEvents<'a> {
         let program = view.plan.program();
-        let gone = view.layout.gone(&events.batch).unwrap_or(&[]);
-        let mut departing: Vec<usize> =
-            if gone.is_empty() { Vec::new() } else { own.clone().filter(|row| gone[*row] < i64::MAX).collect() };
+        let goes = |row: &usize| arrived[*row] < gone[*row] && gone[*row] < i64::MAX;
+        let mut departing: Vec<usize> = if gone.is_empty() { Vec::new() } else { own.clone().filter(goes).collect() };
         departing.sort_unstable_by_key(|row| gone[*row]);
-        let names_events = view.layout.needs_gone();
+        // An event is found again where it goes, and where a frame leaves it out from among its peers.
+        let names_events = !gone.is_empty() || program.has_gaps();
         VisibleEvents {
             run: events.run(own.clone()),
             next: own.start,
             own,
-            arrived: view.layout.arrived(&events.batch).unwrap_or(&[]),
+            arrived,
             gone,
             departing,
             departed: 0,
@@ -79,6 +98,11 @@ impl<'a> VisibleEvents<'a> {
     }
 
     fn arrive(&mut self, cursor: &mut Cursor) {
+        if self.gone.get(self.next).is_some_and(|gone_us| *gone_us <= self.arrived[self.next]) {
+            // A row of a group that ends as it begins.
+            self.next += 1;
+            return;
+        }
         let tie = EntityEvents::tie(self.view, &self.events.batch, self.next);
         let index = self.ring.insert(&self.layout, &self.run, self.next - self.own.start, tie);
         cursor.inserted(self.view.plan.program(), &self.ring.events(&self.layout), index);

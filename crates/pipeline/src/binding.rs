@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Stream, Table};
 use asof_feature::{
-    KeySecret, OnlineStream, OnlineTable, OnlineView, ServicePlan, StreamPlan, VersionedTable, ViewPlan,
+    KeySecret, OnlineStream, OnlineTable, OnlineView, ServicePlan, StreamPlan, VersionedTable, ViewPlan, WindowStream,
 };
 
 use crate::error::PipelineError;
@@ -14,7 +14,7 @@ use crate::sources::Sources;
 const SHARDS: usize = 64;
 
 /// A view and the sources whose events it sees, each once: more than one where UNION ALL stands between. Tables that it joins
-/// are not among them.
+/// are not among them. The views of the project come first; behind them are the open windows of its streams of windows.
 #[derive(Debug)]
 pub(crate) struct BoundView {
     pub(crate) online: Arc<OnlineView>,
@@ -24,10 +24,34 @@ pub(crate) struct BoundView {
 }
 
 impl BoundView {
+    /// Its name; of open windows that of the stream of their rows.
+    pub(crate) fn name(&self) -> &str {
+        &self.online.plan().view().name
+    }
+
+    /// What a checkpoint calls it: a view may have the name of a stream.
+    pub(crate) fn stored_name(&self) -> String {
+        if self.online.closes() { format!("<windows of {}>", self.name()) } else { self.name().to_owned() }
+    }
+
     /// All that its values depend on.
     pub(crate) fn sources(&self) -> impl Iterator<Item = usize> + '_ {
         self.streams.iter().chain(&self.tables).copied()
     }
+}
+
+/// A stream of the rows of windows.
+#[derive(Debug)]
+pub(crate) struct BoundWindows {
+    pub(crate) windows: WindowStream,
+    /// Its place among the sources.
+    pub(crate) source: usize,
+    /// That of its open windows among the views.
+    pub(crate) view: usize,
+    /// The sources whose rows its windows have, each once.
+    pub(crate) reads: Vec<usize>,
+    /// The watermark that its log has, in microseconds.
+    pub(crate) recorded_us: Option<i64>,
 }
 
 /// A service and the views that it joins, in its order.
@@ -37,12 +61,40 @@ pub(crate) struct BoundService {
     pub(crate) views: Vec<usize>,
 }
 
-/// All that arrivals come to: the streams with events of their own, then the tables, whose versions are streams of their kind.
+/// All that rows come to: the streams with events of their own, then those of the rows of windows, each after those that it
+/// reads, then the tables, whose versions are streams of their kind.
 pub(crate) fn sources_of(project: &Project) -> Vec<Arc<Stream>> {
-    project.streams.iter().chain(project.tables.iter().map(|table| &table.versions)).cloned().collect()
+    let windows = window_streams(project);
+    let tables = project.tables.iter().map(|table| &table.versions);
+    project.streams.iter().chain(windows).chain(tables).cloned().collect()
 }
 
-pub(crate) fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineError> {
+fn window_streams(project: &Project) -> impl Iterator<Item = &Arc<Stream>> {
+    project.derived.iter().filter(|stream| stream.window().is_some())
+}
+
+/// The streams of the rows of windows, with windows that are open.
+pub(crate) fn bind_windows(project: &Project) -> Result<Vec<BoundWindows>, PipelineError> {
+    let sources = sources_of(project);
+    let place_of = |wanted: &Arc<Stream>| {
+        let place = sources.iter().position(|stream| stream.name == wanted.name);
+        place.expect("windows are of sources of their project")
+    };
+    let bind = |(number, stream): (usize, &Arc<Stream>)| {
+        let windows = WindowStream::new(stream.clone(), SHARDS)?;
+        let reads = stream.window().map_or_else(Vec::new, |window| window.view.stream.sources());
+        Ok(BoundWindows {
+            source: project.streams.len() + number,
+            view: project.views.len() + number,
+            reads: reads.iter().map(place_of).collect(),
+            windows,
+            recorded_us: None,
+        })
+    };
+    window_streams(project).enumerate().map(bind).collect()
+}
+
+pub(crate) fn bind_views(project: &Project, windows: &[BoundWindows]) -> Result<Vec<BoundView>, PipelineError> {
     let sources = sources_of(project);
     let bind = |view: &Arc<FeatureView>| {
         let place_of = |source: &Arc<Stream>| {
@@ -55,12 +107,17 @@ pub(crate) fn bind_views(project: &Project) -> Result<Vec<BoundView>, PipelineEr
             tables: view.stream.tables().iter().map(|table| place_of(&table.versions)).collect(),
         })
     };
-    project.views.iter().map(bind).collect()
+    let open = windows.iter().map(|one| {
+        let (online, streams) = (one.windows.open().clone(), one.reads.clone());
+        Ok(BoundView { online, streams, tables: Vec::new() })
+    });
+    project.views.iter().map(bind).chain(open).collect()
 }
 
 pub(crate) fn bind_sources(
     project: &Project,
     views: &[BoundView],
+    windows: Vec<BoundWindows>,
     secret: Option<&KeySecret>,
 ) -> Result<Sources, PipelineError> {
     let bind_stream = |(place, stream): (usize, &Arc<Stream>)| {
@@ -68,15 +125,17 @@ pub(crate) fn bind_sources(
         let rules = rules_of(&plan);
         Ok(OnlineStream::new(plan, rules, &project.derived, views_of(views, place)))
     };
+    let first_table = project.streams.len() + windows.len();
     let bind_table = |(place, table): (usize, &Arc<Table>)| {
-        let versions = VersionedTable::joined_by(table, &project.derived, &project.views)?;
+        let versions = VersionedTable::read_by(table, &project.derived, &project.views)?;
         let plan = StreamPlan::of_table(table)?;
         let rules = rules_of(&plan);
-        Ok(OnlineTable::new(versions, plan, rules, views_of(views, project.streams.len() + place)))
+        Ok(OnlineTable::new(versions, plan, rules, views_of(views, first_table + place)))
     };
-    let streams = project.streams.iter().enumerate().map(bind_stream).collect::<Result<_, PipelineError>>()?;
+    let streams = project.streams.iter().chain(window_streams(project)).enumerate();
+    let streams: Vec<OnlineStream> = streams.map(bind_stream).collect::<Result<_, PipelineError>>()?;
     let tables = project.tables.iter().enumerate().map(bind_table).collect::<Result<_, PipelineError>>()?;
-    let mut sources = Sources::new(streams, tables);
+    let mut sources = Sources::new(streams, tables, windows);
     sources.set_coming(project, false);
     Ok(sources)
 }

@@ -91,7 +91,7 @@ impl StreamAtCut {
 impl<'e> Checkpointer<'e> {
     /// Goes on after a checkpoint that was restored, or begins.
     pub(crate) fn new(engine: &'e Engine, store: CheckpointStore, restored: Option<&Manifest>) -> Checkpointer<'e> {
-        let (views, streams) = (engine.project().views.len(), engine.sources().len());
+        let (views, streams) = (engine.views().len(), engine.sources().len());
         let none = |count| (0..count).map(|_| Chain::default()).collect();
         Checkpointer {
             engine,
@@ -191,7 +191,7 @@ impl<'e> Checkpointer<'e> {
 
     fn stream_at_cut(&self, writer: &mut Writer, stream: usize) -> StreamAtCut {
         StreamAtCut {
-            name: self.engine.sources()[stream].name.clone(),
+            name: self.engine.stored_form(stream).name.clone(),
             keys: writer.cut_keys(stream),
             image: StreamImage::of(writer, stream, lock(self.engine.told()).reasons(stream)),
         }
@@ -284,9 +284,9 @@ impl<'e> Checkpointer<'e> {
         for ((chain, what), parts) in self.views.iter_mut().zip(&cut.views).zip(written) {
             chain.extend(*what, parts);
         }
-        let sources = self.engine.sources();
-        for ((chain, stream), (what, batches)) in self.batches.iter_mut().zip(sources).zip(cut.batches) {
-            let scope = PartScope { stream: stream.name.clone(), partition: 0, kind: PartKind::Batches };
+        for ((source, chain), (what, batches)) in self.batches.iter_mut().enumerate().zip(cut.batches) {
+            let stream = self.engine.stored_form(source).name.clone();
+            let scope = PartScope { stream, partition: 0, kind: PartKind::Batches };
             let parts = batches_pieces(&batches).into_iter().map(|piece| checkpoint.put(scope.clone(), piece));
             chain.extend(what, parts.collect::<Result<_, _>>()?);
         }
@@ -303,11 +303,11 @@ impl<'e> Checkpointer<'e> {
         let bound = self.engine.view(view);
         let plan = bound.online.plan();
         let kind = PartKind::View {
-            name: plan.view().name.clone(),
+            name: bound.stored_name(),
             fingerprint: plan.fingerprint(),
             is_base: what == Captured::Whole,
         };
-        PartScope { stream: self.engine.sources()[bound.streams[0]].name.clone(), partition: 0, kind }
+        PartScope { stream: self.engine.stored_form(bound.streams[0]).name.clone(), partition: 0, kind }
     }
 }
 

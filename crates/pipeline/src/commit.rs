@@ -119,6 +119,7 @@ impl Engine {
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
         let arrived_us = writer.next_arrival(self.wall_us());
+        let looked = self.look_at_windows(writer, arrived_us)?;
         let mut written = Vec::with_capacity(units.len());
         for unit in units {
             let outcome = match self.state_full_for(writer, &unit) {
@@ -130,9 +131,13 @@ impl Engine {
                 Err(error) => refuse(unit, &error, answers),
             }
         }
+        self.note_too_late(writer, written.iter().map(|one: &Written| &one.judged), arrived_us)?;
         let written = self.sync(writer, written, answers);
+        let closed = self.close_windows(writer, arrived_us)?;
+        let (looked, closed) = (self.sync_rows(writer, looked), self.sync_rows(writer, closed));
         let storage = self.storage().expect("logs are open only where there is a data folder");
         let (units, durable) = Durable::of(written, arrived_us);
+        let durable = durable.with_rows(looked, closed);
         match storage.check() {
             Ok(()) => self.make_visible(writer, units, durable, answers),
             Err(error) if error.may_pass() => {

@@ -10,7 +10,7 @@ use asof_definition::{Connector, Project, Rate, Stream};
 use asof_feature::{ArrivedAt, Lateness, StreamPlan};
 use asof_window::{Verdict, Version};
 
-use crate::binding::{BoundService, BoundView, bind_services, bind_sources, bind_views, sources_of};
+use crate::binding::{BoundService, BoundView, bind_services, bind_sources, bind_views, bind_windows, sources_of};
 use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
 use crate::commit::IngestMeasures;
@@ -20,6 +20,7 @@ use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
 use crate::statistics::StorageStatistics;
 use crate::storage::Storage;
+use crate::stored_form::{StoredForm, stored_forms};
 use crate::stream_batch::StreamBatch;
 use crate::submission::IngestError;
 use crate::tables_told::TablesTold;
@@ -46,6 +47,8 @@ pub struct EngineSettings {
 pub struct Engine {
     project: Arc<Project>,
     sources: Vec<Arc<Stream>>,
+    /// The same as logs have them.
+    stored_forms: Vec<StoredForm>,
     settings: EngineSettings,
     wall_clock: WallClock,
     views: Vec<BoundView>,
@@ -91,9 +94,11 @@ impl Engine {
         wall_clock: WallClock,
         storage: Option<Storage>,
     ) -> Result<Engine, PipelineError> {
-        let views = bind_views(&project)?;
+        let windows = bind_windows(&project)?;
+        let views = bind_views(&project, &windows)?;
         let secret = storage.as_ref().and_then(Storage::key_secret);
-        let bound = bind_sources(&project, &views, secret)?;
+        let stored_forms = stored_forms(&project, &windows);
+        let bound = bind_sources(&project, &views, windows, secret)?;
         let sources = sources_of(&project);
         let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; sources.len()];
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
@@ -104,7 +109,7 @@ impl Engine {
         Ok(Engine {
             progress: Progress::new(unpaced),
             services: bind_services(&project),
-            told: Mutex::new(Told::new(sources.len(), &project)),
+            told: Mutex::new(Told::new(sources.len(), &project, &views)),
             writer: Mutex::new(Writer::new(bound, positions, wall_clock())),
             held_bytes: AtomicUsize::new(0),
             intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),
@@ -118,6 +123,7 @@ impl Engine {
             visibility: Visibility::new(first),
             project,
             sources,
+            stored_forms,
             settings,
             wall_clock,
         })
@@ -128,28 +134,35 @@ impl Engine {
         &self.project
     }
 
-    /// All that arrivals come to, as submissions, positions and batches name them by their index: the streams of the project,
-    /// and behind them its tables, as the streams of their versions.
+    /// All that rows come to, as submissions, positions and batches name them by their index: the streams of the project with
+    /// events of their own, behind them those of the rows of windows, and its tables, as the streams of their versions.
     pub fn sources(&self) -> &[Arc<Stream>] {
         &self.sources
     }
 
     /// Where the table with this index in the project is among the sources.
     pub fn source_of_table(&self, table: usize) -> usize {
-        self.project.streams.len() + table
+        self.first_table() + table
     }
 
-    /// A source as its log, its history and its door have it: a delete marker need not have all that is NOT NULL.
+    /// A source as its log, its history and its door have it: a delete marker need not have all that is NOT NULL, and rows of
+    /// windows that are computed otherwise are of another name.
     pub fn stored_form(&self, source: usize) -> Arc<Stream> {
-        match source.checked_sub(self.project.streams.len()) {
-            Some(table) => self.project.tables[table].stored(),
-            None => self.sources[source].clone(),
-        }
+        self.stored_forms[source].stream.clone()
+    }
+
+    /// Whether what comes to a source goes to a log, where there is a data folder.
+    pub(crate) fn is_logged(&self, source: usize) -> bool {
+        self.stored_forms[source].is_logged
     }
 
     /// Whether a source is a table.
     pub fn is_table(&self, source: usize) -> bool {
-        source >= self.project.streams.len()
+        source >= self.first_table()
+    }
+
+    fn first_table(&self) -> usize {
+        self.sources.len() - self.project.tables.len()
     }
 
     /// How it runs.
@@ -193,12 +206,13 @@ impl Engine {
             return Ok(Some(batches));
         }
         let arrived_us = writer.next_arrival(self.wall_us());
-        let mut judged = Vec::with_capacity(batches.len());
+        let mut judged = self.look_at_windows(&mut writer, arrived_us)?;
         for batch in batches {
             let arrivals = batch.arrivals(ArrivedAt::All(arrived_us), Lateness::Applied, &[]);
             let preparation = writer.sources.prepare(batch.stream, arrivals)?;
             judged.push(Judged { batch, preparation });
         }
+        judged.extend(self.close_windows(&mut writer, arrived_us)?);
         self.publish_judged(&mut writer, &judged, arrived_us)?;
         self.within_memory()?;
         Ok(None)
@@ -221,6 +235,7 @@ impl Engine {
             writer.note(one, arrived_us);
             self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
         }
+        writer.note_moved_windows();
         self.visibility.publish(writer.published());
         if let Some(rows) = writer.rows_to_sweep(SWEEP_ROWS) {
             self.sweep(writer, rows)?;
@@ -292,7 +307,7 @@ impl Engine {
 
     /// The names of those that may set a stream's events aside.
     pub(crate) fn readers_of(&self, writer: &Writer, stream: usize) -> Readers {
-        let views = self.views_of(stream).into_iter().map(|view| self.project.views[view].name.clone());
+        let views = self.views_of(stream).into_iter().map(|view| self.views[view].name().to_owned());
         let derived = writer.sources[stream].derived().iter().map(|derived| derived.name.clone());
         Readers { views: views.collect(), derived: derived.collect() }
     }
@@ -364,10 +379,7 @@ impl Engine {
     /// Whether all events that a view sees, and all versions that it joins, come from logs. Those of a file are read again at
     /// the next start.
     pub(crate) fn is_stored(&self, view: usize) -> bool {
-        let is_log = |source: &Stream| matches!(source.connector, Connector::Log(_));
-        let tables = self.project.views[view].stream.tables();
-        self.views[view].streams.iter().all(|source| is_log(&self.sources[*source]))
-            && tables.iter().all(|table| is_log(&table.versions))
+        self.views[view].sources().all(|source| self.is_logged(source))
     }
 }
 

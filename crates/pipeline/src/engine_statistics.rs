@@ -1,7 +1,7 @@
 //! What an engine tells of its streams and views, to whoever shows it.
 
 use crate::engine::{Engine, lock};
-use crate::statistics::{DerivedStatistics, StorageStatistics, StreamStatistics, ViewStatistics};
+use crate::statistics::{DerivedStatistics, StorageStatistics, StreamStatistics, ViewStatistics, WindowStatistics};
 use crate::visibility::StreamPosition;
 
 impl Engine {
@@ -21,6 +21,9 @@ impl Engine {
     /// Statistics of the derived stream with this index among the project's.
     pub fn derived_statistics(&self, derived: usize) -> DerivedStatistics {
         let stream = &self.project().derived[derived];
+        if let Some(windows) = self.windows_statistics(derived) {
+            return windows.derived;
+        }
         let published = self.published();
         let sources: Vec<usize> = stream.sources().iter().map(|source| self.place_of(&source.name)).collect();
         let positions: Vec<&StreamPosition> = sources.iter().map(|source| &published.streams[*source]).collect();
@@ -31,10 +34,34 @@ impl Engine {
         let watermarks: Option<Vec<i64>> = positions.iter().map(|position| position.watermark_us).collect();
         DerivedStatistics {
             rows: positions.iter().map(rows_of).sum(),
-            set_aside: lock(self.told()).derived_set_aside(derived),
+            set_aside: lock(self.told()).derived_set_aside(&stream.name),
             watermark_us: watermarks.and_then(|watermarks| watermarks.into_iter().min()),
             sources,
         }
+    }
+
+    /// Statistics of the derived stream with this index among the project's, if its rows are those of windows.
+    pub fn windows_statistics(&self, derived: usize) -> Option<WindowStatistics> {
+        let stream = &self.project().derived[derived];
+        let window = stream.window()?;
+        let source = self.place_of(&stream.name);
+        let view = self.views().iter().position(|view| view.online.closes() && view.name() == stream.name)?;
+        let position = self.published().streams[source].clone();
+        let open = &self.view(view).online;
+        let (held, open_entities) = (open.held(), open.open_entities());
+        let told = lock(self.told());
+        Some(WindowStatistics {
+            derived: DerivedStatistics {
+                rows: position.accounting.used,
+                set_aside: told.set_aside(view),
+                watermark_us: position.watermark_us,
+                sources: window.view.stream.sources().iter().map(|read| self.place_of(&read.name)).collect(),
+            },
+            held,
+            open_entities,
+            rows_set_aside: told.rows_set_aside(source),
+            too_late: told.too_late(view),
+        })
     }
 
     /// The stored side of each stream that has a log.

@@ -34,9 +34,7 @@ impl Engine {
     /// Writes sealed segments as Parquet, and drops those that nobody needs. What goes wrong with one stream does not keep
     /// the others; the first error is told.
     pub(crate) fn keep_history(&self, spread: Spread<'_>) -> Result<(), PipelineError> {
-        let streams = self.sources().iter().enumerate();
-        let stored = streams.filter(|(_, stream)| matches!(stream.connector, Connector::Log(_)));
-        let stored: Vec<usize> = stored.map(|(place, _)| place).collect();
+        let stored: Vec<usize> = (0..self.sources().len()).filter(|source| self.is_logged(*source)).collect();
         let spread = spread.divided_by(stored.len());
         let kept: Vec<Result<(), PipelineError>> =
             stored.into_iter().map(|place| self.keep_history_of(place, spread)).collect();
@@ -77,7 +75,7 @@ impl Engine {
         let dropped = log.log_mut().drop_segments_before(before)?;
         drop(writer);
         // Oldest first, and each durably before the next one: a crash that brings an old one back must leave no gap behind it.
-        let folder = history_folder(storage.folder(), &stream.name, 0);
+        let folder = history_folder(storage.folder(), &self.stored_form(place).name, 0);
         for (offsets, path) in self.history_files(place)? {
             if offsets.end <= before {
                 storage.check()?;
@@ -93,7 +91,7 @@ impl Engine {
     /// The Parquet files of a stream, and the offsets of each.
     fn history_files(&self, place: usize) -> Result<Vec<(Range<u64>, PathBuf)>, PipelineError> {
         let storage = self.storage().expect("a log has a data folder");
-        let folder = history_folder(storage.folder(), &self.sources()[place].name, 0);
+        let folder = history_folder(storage.folder(), &self.stored_form(place).name, 0);
         let entries = match storage.disk().list(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -120,10 +118,10 @@ impl Engine {
         for view in self.views_of(place) {
             // A view of several streams is read as far back as the slowest of them.
             let (earliest_us, _) = published.earliest_of(&self.view(view).streams, horizon_us)?;
-            let reach_us = self.project().views[view].reach_us()?;
+            let reach_us = self.view(view).online.plan().view().reach_us()?;
             needed_from_us = needed_from_us.min(earliest_us.saturating_sub(reach_us));
         }
-        let from_offset = self.checkpoint_measures().covered(&stream.name);
+        let from_offset = self.checkpoint_measures().covered(&self.stored_form(place).name);
         Some(Needs { retention, watermark_us, needed_from_us, from_offset })
     }
 }

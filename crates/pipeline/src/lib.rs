@@ -16,6 +16,7 @@
 //!   requests ─▶ Engine::reading ─▶ Reading: views and services at one version  ◀── Engine::take_in
 //!                                                                                              ▲
 //!   producers ─▶ Intake ─▶ groups ─▶ judged ─▶ stream logs ─▶ one sync (commit.rs) ────────────┘
+//!   watermark ─▶ rows of closed windows (closings.rs), streams like those that events arrive at
 //!   start ─▶ newest checkpoint (restore.rs) ─▶ the rest of the logs (recovery.rs);  checkpoints meanwhile (checkpointer.rs)
 //! ```
 //! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, `replay.rs` for files, and
@@ -26,6 +27,7 @@ mod checkpoint_chain;
 mod checkpoint_measures;
 mod checkpointer;
 mod clock;
+mod closings;
 mod commit;
 mod dead_letters;
 mod distribution;
@@ -59,6 +61,7 @@ mod steps;
 mod still_to_come;
 mod stop;
 mod storage;
+mod stored_form;
 mod stream_batch;
 mod stream_image;
 mod stream_log;
@@ -85,7 +88,9 @@ pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
 pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
-pub use statistics::{DerivedStatistics, Reason, StorageStatistics, StreamStatistics, TableStatistics, ViewStatistics};
+pub use statistics::{
+    DerivedStatistics, Reason, StorageStatistics, StreamStatistics, TableStatistics, ViewStatistics, WindowStatistics,
+};
 pub use steps::Steps;
 pub use stop::Stop;
 pub use storage::{Storage, StorageSettings};

@@ -12,6 +12,8 @@
 //!   3  tables    from the checkpoint on      each batch changes what is held, as it did when it came
 //!   4  streams   from the checkpoint on
 //! ```
+//! Windows that had closed are known from the logs of their rows, which come before those of the events (closings.rs).
+//!
 //! A view whose definition changed has no use for the images of the old one: it takes in the whole log. A stream whose key
 //! changed has no use for the keys of the old one: it takes those of all events that the log has.
 
@@ -29,7 +31,7 @@ use crate::error::PipelineError;
 use crate::still_to_come::StillToCome;
 use crate::stop::Stop;
 use crate::stream_log::StreamLog;
-use crate::unit::verdict_of;
+use crate::unit::{TOO_LATE, verdict_of};
 use crate::writer::Writer;
 
 /// After so many rows recalled, as many entities are swept: what time has emptied goes as fast as it comes.
@@ -143,7 +145,8 @@ impl Engine {
             ..self.recall_from(writer, source, restored)
         };
         let mut stored: Vec<(usize, RecallFrom)> = stored.map(|source| (source, from(source))).collect();
-        stored.sort_by_key(|(source, _)| !self.is_table(*source));
+        // Rows of windows go before the events that they were made of: by them it is known which windows had closed.
+        stored.sort_by_key(|(source, _)| (!self.is_table(*source), !writer.sources.is_of_windows(*source)));
         let tables = stored.partition_point(|(source, _)| self.is_table(*source));
         let (tables, streams) = stored.split_at(tables);
         for (stream, from) in streams {
@@ -168,7 +171,25 @@ impl Engine {
             writer.still_to_come[*stream] = StillToCome::default();
             writer.note_position(*stream);
         }
-        Ok(())
+        self.close_recalled_windows(writer)
+    }
+
+    /// For each view of a stream the places among the used rows of those that came too late for a window of it.
+    fn too_late(&self, stream: usize, stored: &StoredBatch) -> Vec<Vec<usize>> {
+        if stored.dead.iter().all(|letter| letter.view.is_none() || letter.reason != TOO_LATE) {
+            return Vec::new();
+        }
+        let used = |row: u32| {
+            let before = stored.verdicts[..row as usize].iter();
+            before.filter(|verdict| **verdict == StoredVerdict::Used).count()
+        };
+        let of_view = |view: usize| {
+            let view = self.view(view);
+            let is_own = |name: &String| view.online.closes() && name == view.name();
+            let own = stored.dead.iter().filter(|one| one.reason == TOO_LATE && one.view.as_ref().is_some_and(is_own));
+            own.map(|letter| used(letter.row)).collect()
+        };
+        self.views_of(stream).into_iter().map(of_view).collect()
     }
 
     fn recall_from(&self, writer: &Writer, source: usize, restored: &Restored) -> RecallFrom {
@@ -189,10 +210,12 @@ impl Engine {
     /// Opens the logs that are not open yet.
     fn open_logs(&self, writer: &mut Writer) -> Result<(), PipelineError> {
         let Some(storage) = self.storage() else { return Ok(()) };
-        for (place, stream) in self.sources().iter().enumerate() {
-            let (Connector::Log(_), None) = (&stream.connector, &writer.logs[place]) else { continue };
+        let is_closed = |place: &usize| self.is_logged(*place) && writer.logs[*place].is_none();
+        let closed: Vec<usize> = (0..self.sources().len()).filter(is_closed).collect();
+        for place in closed {
+            let stream = &self.sources()[place];
             let (disk, settings) = (storage.disk().clone(), storage.log_settings());
-            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, settings)?;
+            let (log, torn) = StreamLog::open(disk, storage.folder(), stream, &self.stored_form(place), settings)?;
             if let Some(torn) = torn {
                 tracing::warn!(
                     stream = stream.name,
@@ -230,6 +253,7 @@ impl Engine {
             self.recall(writer, *source, from, frame)?;
             if rows >= SWEEP_ROWS {
                 rows = 0;
+                self.close_recalled_windows(writer)?;
                 writer.note_position(*source);
                 self.visibility().publish(writer.published());
                 self.sweep_views(writer, SWEEP_ROWS);
@@ -275,8 +299,9 @@ impl Engine {
     ) -> Result<(), PipelineError> {
         let StoredFrame { first_offset, arrived_us, batch: stored } = frame;
         let mut counts = Accounting::default();
-        let verdicts = stored.verdicts.iter().map(|verdict| verdict_of(*verdict));
+        let verdicts = stored.verdicts.iter().filter_map(|verdict| verdict_of(*verdict));
         verdicts.for_each(|verdict| counts.count(verdict));
+        let looks = stored.verdicts.len() as u64 - counts.total();
         let is_new = first_offset >= from.judge;
         let views: Vec<bool> = from.views.iter().map(|from| first_offset >= *from).collect();
         let offsets = used_offsets(&stored, first_offset);
@@ -288,6 +313,8 @@ impl Engine {
             primary_keys: primary_keys.as_ref(),
             counts,
             views: &views,
+            too_late: &self.too_late(stream, &stored),
+            looks,
             judgement: from.judgement(first_offset),
         };
         let oldest = self.visibility().oldest();
@@ -297,6 +324,9 @@ impl Engine {
         };
         writer.sources.recall(stream, recalled, settled)?;
         writer.spill_recalled(stream)?;
+        if let Some(watermark_us) = stored.watermark_us {
+            writer.pass_windows(stream, watermark_us);
+        }
         writer.arrived_us = writer.arrived_us.max(arrived_us);
         writer.still_to_come[stream].pass(arrived_us);
         if is_new {

@@ -23,7 +23,7 @@ impl Engine {
             keys: vec![0; self.sources().len()],
             held: vec![0; self.sources().len()],
             undercut: vec![false; self.sources().len()],
-            views: vec![false; self.project().views.len()],
+            views: vec![false; self.views().len()],
         };
         let Some(storage) = self.storage() else { return Ok(nothing) };
         let store = storage.checkpoints();
@@ -41,8 +41,7 @@ impl Engine {
     /// Whether the logs have what the checkpoint says it comes from: each stream's log reaches its offset.
     fn fits(&self, writer: &Writer, manifest: &Manifest) -> bool {
         manifest.about.streams.iter().all(|about| {
-            let place = self.sources().iter().position(|stream| stream.name == about.name);
-            let log = place.and_then(|place| writer.logs[place].as_ref());
+            let log = self.stored_stream(writer, &about.name).and_then(|place| writer.logs[place].as_ref());
             // A stream that is gone from the project is nobody's.
             log.is_none_or(|log| {
                 about.next_offset <= log.log().next_offset() && StreamImage::read(&about.image).is_some()
@@ -67,10 +66,13 @@ impl Engine {
             lock(self.told()).restore(stream, &image.reasons);
             writer.sources[stream].set_counts(&image.counts);
             writer.positions[stream].watermark_us = image.watermark_us;
+            if let Some(watermark_us) = image.watermark_us {
+                writer.pass_windows(stream, watermark_us);
+            }
         }
         writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
         let undercut = self.undercut_streams(writer, &streams)?;
-        let mut views = vec![false; self.project().views.len()];
+        let mut views = vec![false; self.views().len()];
         for parts in manifest.parts.chunk_by(|one, other| one.scope == other.scope) {
             self.restore_parts(writer, store, parts, (&undercut, &mut views))?;
         }
@@ -123,10 +125,12 @@ impl Engine {
         let Some(stream) = self.stored_stream(writer, &scope.stream) else { return Ok(()) };
         match &scope.kind {
             PartKind::View { name, fingerprint, .. } => {
-                let Some(view) = self.project().views.iter().position(|view| view.name == *name) else { return Ok(()) };
+                let Some(view) = self.views().iter().position(|view| view.stored_name() == *name) else {
+                    return Ok(());
+                };
                 let online = &self.view(view).online;
                 let is_same_source = self.view(view).streams.contains(&stream) && self.is_stored(view);
-                let is_joined = !self.project().views[view].stream.tables().is_empty();
+                let is_joined = !self.view(view).tables.is_empty();
                 if is_joined && self.view(view).streams.iter().any(|stream| undercut[*stream]) {
                     tracing::info!(
                         view = name,
@@ -159,7 +163,7 @@ impl Engine {
 
     /// The place of a stream that has a log.
     fn stored_stream(&self, writer: &Writer, name: &str) -> Option<usize> {
-        let place = self.sources().iter().position(|stream| stream.name == name)?;
+        let place = (0..self.sources().len()).find(|source| self.stored_form(*source).name == name)?;
         writer.logs[place].is_some().then_some(place)
     }
 }

@@ -23,7 +23,10 @@ use crate::writer::{Judged, Writer};
 /// A group that is durable, and not visible yet.
 #[derive(Debug)]
 pub(crate) struct Durable {
+    /// Rows of windows that closed before the units were judged, these, and rows of windows that closed by them.
     judged: Vec<Judged>,
+    /// How many the first are.
+    before: usize,
     taken: Vec<Taken>,
     arrived_us: i64,
 }
@@ -40,7 +43,7 @@ struct Taken {
 impl Durable {
     /// Parts a group from those who wait for it.
     pub(crate) fn of(written: Vec<Written>, arrived_us: i64) -> (Vec<Unit>, Durable) {
-        let mut durable = Durable { judged: Vec::new(), taken: Vec::new(), arrived_us };
+        let mut durable = Durable::of_rows(Vec::new(), arrived_us);
         let mut units = Vec::with_capacity(written.len());
         for Written { unit, judged, producers } in written {
             durable.taken.push(Taken { stream: unit.stream, bytes: unit.bytes() as u64, named: producers });
@@ -48,6 +51,19 @@ impl Durable {
             units.push(unit);
         }
         (units, durable)
+    }
+
+    /// Rows of windows alone.
+    pub(crate) fn of_rows(judged: Vec<Judged>, arrived_us: i64) -> Durable {
+        Durable { before: judged.len(), judged, taken: Vec::new(), arrived_us }
+    }
+
+    /// The same group with the rows of windows that closed before it was judged, and of those that closed by it.
+    pub(crate) fn with_rows(self, mut before: Vec<Judged>, after: Vec<Judged>) -> Durable {
+        let looked = before.len();
+        before.extend(self.judged);
+        before.extend(after);
+        Durable { judged: before, before: looked, ..self }
     }
 
     /// The sources whose events or versions it has.
@@ -59,7 +75,7 @@ impl Durable {
 impl Engine {
     /// Lets reads see a group. Gives back what its producers are to be told of.
     pub(crate) fn publish_durable(&self, writer: &mut Writer, durable: Durable) -> Result<Vec<Judged>, PipelineError> {
-        let Durable { judged, taken, arrived_us } = durable;
+        let Durable { mut judged, before, taken, arrived_us } = durable;
         for Taken { stream, bytes, named } in taken {
             let log = writer.logs[stream].as_mut().expect("what is durable is in a log");
             log.received_bytes += bytes;
@@ -68,7 +84,7 @@ impl Engine {
         if !judged.is_empty() {
             self.publish_judged(writer, &judged, arrived_us)?;
         }
-        Ok(judged)
+        Ok(judged.split_off(before))
     }
 
     /// Lets the group be seen that was held back, if there is one.

@@ -1,8 +1,9 @@
-//! All that arrivals come to, in one list: the streams with events of their own, then the tables.
+//! All that rows come to, in one list: the streams with events of their own, those of the rows of windows, then the tables.
 //!
 //! ```text
-//!   0 1 2 … streams │ tables        logs, the door, positions and files know a source by its place here
-//!                   └ a table's versions are judged, stored and counted as events are
+//!   0 1 2 … streams │ windows │ tables        logs, the door, positions and files know a source by its place here
+//!                   │         └ a table's versions are judged, stored and counted as events are
+//!                   └ rows arise when the watermark closes windows (closings.rs); nobody sends them
 //! ```
 //! Rule kept here: the versions of a group are prepared before its events, and each batch of them is followed at once by
 //! what it changes for the streams that join its table. All of it is taken in in the same order, at one version.
@@ -11,11 +12,12 @@ use std::ops::{Index, IndexMut};
 
 use asof_definition::{Connector, FileOrder, Project};
 use asof_feature::{
-    Arrivals, ComingVersions, FeatureError, OnlineStream, OnlineTable, Prepared, PreparedVersions, Recalled, Rejoined,
-    Settled, TableHeld, Tables,
+    Arrivals, ClosedRows, ComingVersions, FeatureError, OnlineStream, OnlineTable, Prepared, PreparedVersions,
+    Recalled, Rejoined, Settled, TableHeld, Tables,
 };
 use asof_window::{Version, VersionBounds};
 
+use crate::binding::BoundWindows;
 use crate::submission::Manner;
 
 /// The writer's streams and tables.
@@ -23,6 +25,8 @@ use crate::submission::Manner;
 pub(crate) struct Sources {
     streams: Vec<OnlineStream>,
     tables: Vec<OnlineTable>,
+    /// Those of the streams that have the rows of windows.
+    pub(crate) windows: Vec<BoundWindows>,
 }
 
 /// What versions do for the rows that are held until such come.
@@ -66,8 +70,8 @@ impl Preparation {
 
 /// Which streams join a table, and by that what breaks together.
 impl Sources {
-    pub(crate) fn new(streams: Vec<OnlineStream>, tables: Vec<OnlineTable>) -> Sources {
-        Sources { streams, tables }
+    pub(crate) fn new(streams: Vec<OnlineStream>, tables: Vec<OnlineTable>, windows: Vec<BoundWindows>) -> Sources {
+        Sources { streams, tables, windows }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,16 +102,28 @@ impl Sources {
         (self.streams.len()..self.len()).filter(|table| self.joining(*table).contains(&source)).collect()
     }
 
-    /// The source and all that joins connect with it, by whatever way.
+    /// The source and all that joins and windows connect with it, by whatever way.
     pub(crate) fn connected(&self, source: usize) -> Vec<usize> {
         let (mut connected, mut next) = (vec![source], 0);
         while let Some(one) = connected.get(next).copied() {
-            let neighbours = self.joining(one).into_iter().chain(self.joined_by(one));
+            let neighbours = self.joining(one).into_iter().chain(self.joined_by(one)).chain(self.beside_windows(one));
             let fresh: Vec<usize> = neighbours.filter(|other| !connected.contains(other)).collect();
             connected.extend(fresh);
             next += 1;
         }
         connected
+    }
+
+    /// The streams of windows that read a source, and what it reads if it is one.
+    fn beside_windows(&self, source: usize) -> Vec<usize> {
+        let readers = self.windows.iter().filter(|one| one.reads.contains(&source)).map(|one| one.source);
+        let read = self.windows.iter().filter(|one| one.source == source).flat_map(|one| one.reads.iter().copied());
+        readers.chain(read).collect()
+    }
+
+    /// Whether a source has the rows of windows.
+    pub(crate) fn is_of_windows(&self, source: usize) -> bool {
+        self.windows.iter().any(|one| one.source == source)
     }
 }
 
@@ -116,7 +132,7 @@ impl Sources {
     /// Judges a batch and evaluates what it brings and what it changes.
     pub(crate) fn prepare(&mut self, source: usize, arrivals: Arrivals<'_>) -> Result<Preparation, FeatureError> {
         let joining = self.joining(source);
-        let Sources { streams, tables } = self;
+        let Sources { streams, tables, .. } = self;
         if source < streams.len() {
             return Ok(Preparation::Events(streams[source].prepare(arrivals, &Tables::live(&*tables))?));
         }
@@ -125,6 +141,17 @@ impl Sources {
         let rejoin = |stream: usize| Ok((stream, streams[stream].prepare_rejoined(&versions.changes, &tables)?));
         let rejoined = joining.into_iter().map(rejoin).collect::<Result<_, FeatureError>>()?;
         Ok(Preparation::Versions { versions, rejoined })
+    }
+
+    /// Evaluates what rows of windows bring.
+    pub(crate) fn prepare_rows(
+        &mut self,
+        source: usize,
+        rows: &ClosedRows,
+        offsets: &[u64],
+    ) -> Result<Prepared, FeatureError> {
+        let Sources { streams, tables, .. } = self;
+        streams[source].prepare_rows(rows, offsets, &Tables::live(&*tables))
     }
 
     /// Takes a prepared batch into the views. `settled` is asked for the views of a source.
@@ -138,7 +165,7 @@ impl Sources {
         match preparation {
             Preparation::Events(prepared) => self.streams[source].take_in(prepared, version, &settled(source)),
             Preparation::Versions { versions, rejoined } => {
-                let Sources { streams, tables } = self;
+                let Sources { streams, tables, .. } = self;
                 tables[source - streams.len()].take_in(versions, version, &settled(source))?;
                 let tables = Tables::live(&*tables);
                 rejoined.iter().try_for_each(|(stream, rejoined)| {
@@ -156,7 +183,7 @@ impl Sources {
         settled: impl Fn(usize) -> Vec<Settled>,
     ) -> Result<(), FeatureError> {
         let joining = self.joining(source);
-        let Sources { streams, tables } = self;
+        let Sources { streams, tables, .. } = self;
         if source < streams.len() {
             streams[source].recall(recalled, &Tables::live(&*tables), &settled(source))?;
             return Ok(());
@@ -228,7 +255,8 @@ impl Sources {
     pub(crate) fn set_coming(&mut self, project: &Project, have_files_ended: bool) {
         for table in 0..self.tables.len() {
             let joining = self.joining(self.streams.len() + table);
-            let is_file = |stream: &usize| matches!(project.streams[*stream].connector, Connector::File(_));
+            let is_file =
+                |stream: &usize| matches!(self.streams[*stream].plan().stream().connector, Connector::File(_));
             let coming = match &project.tables[table].versions.connector {
                 Connector::File(_) if have_files_ended => ComingVersions::NoneThatChanges,
                 // All files are merged by event time, tables first: no event comes before a version that holds for it.
@@ -244,13 +272,14 @@ impl Sources {
     }
 
     /// The event time in microseconds before which arrivals that cannot be late come too late all the same, and the name of
-    /// what has let go of what they need: for versions a stream that joins the table, for events a table. `None`: none do.
+    /// what has let go of what they need: for versions a stream that joins the table, or a view over groups of its rows; for
+    /// events a table. `None`: none do.
     ///
     /// Events of a history go by the watermark of their stream, whatever is held yet: the same batches are taken in whenever
     /// anything is let go. Those sent once more, old as they are, go by what is held.
     pub(crate) fn reaches_back_to(&self, source: usize, manner: &Manner) -> Option<(i64, String)> {
         if self.is_table(source) {
-            return self.versions_reach_back_to(source);
+            return self.versions_reach_back_to(source).max(self.groups_reach_back_to(source));
         }
         let stream = &self.streams[source];
         let looked_up_from_us = match manner {
@@ -291,7 +320,12 @@ impl Sources {
         began.filter_map(|one| Some((one.held_from_us()?, one.plan().stream().name.clone()))).max()
     }
 
-    /// Bytes of the versions that joins look up.
+    fn groups_reach_back_to(&self, source: usize) -> Option<(i64, String)> {
+        let (from_us, view) = self.tables[source.checked_sub(self.streams.len())?].groups_reach_back_to()?;
+        Some((from_us, view.to_owned()))
+    }
+
+    /// Bytes of the versions that joins look up and groups of rows need.
     pub(crate) fn versions_bytes(&self) -> usize {
         self.tables.iter().map(|table| table.versions().held().bytes).sum()
     }

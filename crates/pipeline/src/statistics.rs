@@ -43,6 +43,21 @@ pub struct DerivedStatistics {
     pub sources: Vec<usize>,
 }
 
+/// One derived stream over a group window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowStatistics {
+    /// Its rows, those set aside before they are in any window, its watermark and what it reads.
+    pub derived: DerivedStatistics,
+    /// What its open windows hold.
+    pub held: Held,
+    /// Entities with open windows.
+    pub open_entities: usize,
+    /// Closed windows that have no row because a column of it failed.
+    pub rows_set_aside: u64,
+    /// Events that came too late for a window.
+    pub too_late: u64,
+}
+
 /// The stored side of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageStatistics {

@@ -71,7 +71,8 @@ impl Engine {
         from: u64,
     ) -> Result<StillToCome, PipelineError> {
         let mut coming = StillToCome::default();
-        let holds_session = |view: &usize| self.project().views[*view].frames.iter().any(Frame::holds_session);
+        let holds_session =
+            |view: &usize| self.view(*view).online.plan().view().frames.iter().any(Frame::holds_session);
         if self.views_of(source).iter().any(holds_session) {
             self.used_times(writer, source, from, |frame| coming.add(frame.arrived_us, frame.least_us))?;
         }

@@ -17,6 +17,7 @@ use crate::error::PipelineError;
 use crate::producers::Producers;
 use crate::statistics::StorageStatistics;
 use crate::submission::IngestError;
+use crate::unit::TOO_LATE;
 
 /// What a row takes in a frame beside its own columns and raw text: verdict, and of one dead letter the reason, 200
 /// characters of detail, names.
@@ -57,14 +58,15 @@ pub(crate) struct FrameAbout {
 }
 
 impl StreamLog {
-    /// Opens the log of a stream; tells what is left behind of its end if the last writer was cut off.
+    /// Opens the log of a stream, whose folders bear the name of `form`; tells what is left behind of its end if the last writer was cut off.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         data_folder: &Path,
         stream: &Arc<Stream>,
+        form: &Stream,
         settings: LogSettings,
     ) -> Result<(StreamLog, Option<TornTail>), PipelineError> {
-        let folder = stream_folder(data_folder, &stream.name, 0);
+        let folder = stream_folder(data_folder, &form.name, 0);
         let (log, torn) = PartitionLog::open(disk, &folder, settings)?;
         let opened = StreamLog {
             connector: match stream.connector {
@@ -243,6 +245,10 @@ impl StreamLog {
 /// Takes the letters of views and derived streams out of a batch. Returns how many there were.
 fn leave_out_letters_of_readers(batch: &mut StoredBatch) -> u64 {
     let before = batch.dead.len();
-    batch.dead.retain(|letter| letter.view.is_none());
+    batch.dead.retain(|letter| letter.view.is_none() || letter.reason == TOO_LATE);
+    // What came too late for a window has to be known, if not what it was.
+    for letter in batch.dead.iter_mut().filter(|letter| letter.view.is_some()) {
+        (letter.raw, letter.raw_is_cut) = (String::new(), true);
+    }
     (before - batch.dead.len()) as u64
 }

@@ -144,8 +144,8 @@ pub enum IngestError {
         least_us: i64,
         /// The least that it may have.
         earliest_us: i64,
-        /// What has let go of what would be needed: of versions a stream that joins the table, of events a table, or a view with
-        /// the sessions that they might join.
+        /// What has let go of what would be needed: of versions a stream that joins the table, or a view over groups of its rows;
+        /// of events a table, or a view with the sessions that they might join.
         other: String,
     },
     /// The name belongs to another batch.

@@ -1,18 +1,17 @@
 //! What there is to tell of a running job besides numbers of the streams: why events were not used, which columns a file
 //! lacks, and examples of entities.
 
-use std::sync::Arc;
-
 use arrow::array::ArrayRef;
 use asof_connect::DeadLetter;
-use asof_definition::{FeatureView, Project};
+use asof_definition::Project;
 use asof_feature::{OnlineStream, Prepared, Rejoined, SetAside};
 use asof_window::{Rejection, Verdict};
 
+use crate::binding::BoundView;
 use crate::late_letters::{LatelyFailed, lately_failed};
 use crate::statistics::{Reason, Reasons};
 use crate::stream_batch::StreamBatch;
-use crate::unit::Readers;
+use crate::unit::{Readers, TOO_LATE, TOO_LATE_DETAIL};
 
 /// Gathered by the writer, batch by batch.
 #[derive(Debug)]
@@ -20,9 +19,9 @@ pub(crate) struct Told {
     /// By source.
     reasons: Vec<Reasons>,
     absent_columns: Vec<Vec<String>>,
-    /// By derived stream: its name, and how many events were set aside for it.
+    /// By derived stream: its name, and how many events were set aside for it. Of one of windows its open windows tell it.
     derived: Vec<(String, u64)>,
-    /// By view.
+    /// By view, open windows behind those of the project.
     views: Vec<ToldOfView>,
 }
 
@@ -30,17 +29,25 @@ pub(crate) struct Told {
 struct ToldOfView {
     name: String,
     set_aside: u64,
+    /// Events that came too late for a window.
+    too_late: u64,
     example_key: Option<Vec<ArrayRef>>,
 }
 
 impl Told {
-    pub(crate) fn new(sources: usize, project: &Project) -> Told {
-        let nothing = |view: &Arc<FeatureView>| ToldOfView { name: view.name.clone(), set_aside: 0, example_key: None };
+    pub(crate) fn new(sources: usize, project: &Project, views: &[BoundView]) -> Told {
+        let nothing = |view: &BoundView| ToldOfView {
+            name: view.name().to_owned(),
+            set_aside: 0,
+            too_late: 0,
+            example_key: None,
+        };
+        let derived = project.derived.iter().filter(|stream| stream.window().is_none());
         Told {
             reasons: vec![Reasons::default(); sources],
             absent_columns: vec![Vec::new(); sources],
-            derived: project.derived.iter().map(|stream| (stream.name.clone(), 0)).collect(),
-            views: project.views.iter().map(nothing).collect(),
+            derived: derived.map(|stream| (stream.name.clone(), 0)).collect(),
+            views: views.iter().map(nothing).collect(),
         }
     }
 
@@ -64,6 +71,9 @@ impl Told {
             let aside = &prepared.set_aside()[place];
             view.set_aside += aside.len() as u64;
             add_set_aside(reasons, &view.name, batch, aside);
+            let too_late = &prepared.too_late()[place];
+            view.too_late += too_late.len() as u64;
+            too_late.iter().for_each(|row| reasons.add(&late_for(&view.name), batch.offsets[*row], TOO_LATE_DETAIL));
             view.example_key.clone_from(&stream.last_keys()[place]);
         }
         for (derived, aside) in stream.derived().iter().zip(prepared.derived_set_aside()) {
@@ -88,14 +98,17 @@ impl Told {
     pub(crate) fn recall(&mut self, source: usize, views: &[usize], first_offset: u64, letters: &[DeadLetter]) {
         for letter in letters {
             let offset = first_offset + u64::from(letter.row);
+            let is_late = letter.reason == TOO_LATE;
             let name = match &letter.view {
+                Some(view) if is_late => &late_for(view),
                 Some(view) => &set_aside_for(view),
                 None => &letter.reason,
             };
             self.reasons[source].add(name, offset, &letter.detail);
             let of_view = views.iter().find(|view| letter.view.as_ref() == Some(&self.views[**view].name));
             if let Some(view) = of_view {
-                self.views[*view].set_aside += 1;
+                let view = &mut self.views[*view];
+                *if is_late { &mut view.too_late } else { &mut view.set_aside } += 1;
             }
             let of_derived = self.derived.iter_mut().filter(|(name, _)| letter.view.as_ref() == Some(name));
             of_derived.for_each(|(_, count)| *count += 1);
@@ -112,6 +125,8 @@ impl Told {
             }
             let derived = self.derived.iter_mut().filter(|(name, _)| reason.name == set_aside_for(name));
             derived.for_each(|(_, count)| *count += reason.count);
+            let windows = self.views.iter_mut().filter(|view| reason.name == late_for(&view.name));
+            windows.for_each(|view| view.too_late += reason.count);
         }
         self.reasons[stream] = Reasons::from(reasons.to_vec());
     }
@@ -132,13 +147,37 @@ impl Told {
         self.views[view].set_aside
     }
 
-    pub(crate) fn derived_set_aside(&self, derived: usize) -> u64 {
-        self.derived[derived].1
+    pub(crate) fn too_late(&self, view: usize) -> u64 {
+        self.views[view].too_late
+    }
+
+    /// Of a derived stream that is not of windows.
+    pub(crate) fn derived_set_aside(&self, name: &str) -> u64 {
+        self.derived.iter().find(|(own, _)| own == name).map_or(0, |(_, count)| *count)
+    }
+
+    /// Adds windows that have no row because a column of it failed.
+    pub(crate) fn add_rows_set_aside(&mut self, source: usize, aside: &[SetAside]) {
+        aside.iter().for_each(|one| self.reasons[source].add(ROW_SET_ASIDE, 0, &one.detail));
+    }
+
+    /// How many windows of a stream have no row for that reason.
+    pub(crate) fn rows_set_aside(&self, source: usize) -> u64 {
+        let own = self.reasons[source].list().iter().find(|reason| reason.name == ROW_SET_ASIDE);
+        own.map_or(0, |reason| reason.count)
     }
 
     pub(crate) fn example_key(&self, view: usize) -> Option<Vec<ArrayRef>> {
         self.views[view].example_key.clone()
     }
+}
+
+/// The reason's name for windows without a row because a column of it failed.
+const ROW_SET_ASIDE: &str = "row set aside";
+
+/// The reason's name for events that came too late for a window.
+fn late_for(stream: &str) -> String {
+    format!("late for `{stream}`")
 }
 
 /// The reason's name for events set aside for a view or a derived stream.

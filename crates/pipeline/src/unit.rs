@@ -13,6 +13,11 @@ use crate::error::PipelineError;
 use crate::stream_batch::StreamBatch;
 use crate::submission::{Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission};
 
+/// Why an event is not in a window that it belongs to. Said of the stream of windows, and kept whatever room there is: who
+/// reads the log again goes by it.
+pub(crate) const TOO_LATE: &str = "late";
+pub(crate) const TOO_LATE_DETAIL: &str = "a window that it belongs to had closed";
+
 /// How much of a dead letter's detail is kept.
 const DETAIL_CHARS_MAX: usize = 200;
 
@@ -162,6 +167,7 @@ impl Unit {
             verdicts: verdicts.iter().map(|verdict| stored_verdict(*verdict)).collect(),
             arrived_is_imputed: matches!(self.manner(), Manner::History { arrived: None }),
             arrived,
+            watermark_us: None,
             used,
             dead: self.dead_letters(batch, prepared, readers),
             producers: self.named_batches(verdicts),
@@ -176,6 +182,11 @@ impl Unit {
             letters.push(self.dead_letter(row, said.reason, None, said.detail, &mut bytes_left));
         }
         let of_derived = readers.derived.iter().zip(prepared.derived_set_aside());
+        for (view, rows) in readers.views.iter().zip(prepared.too_late()) {
+            for row in rows {
+                letters.push(self.dead_letter(*row, TOO_LATE, Some(view), TOO_LATE_DETAIL, &mut bytes_left));
+            }
+        }
         for (reader, aside) in of_derived.chain(readers.views.iter().zip(prepared.set_aside())) {
             for SetAside { row, detail, .. } in aside {
                 letters.push(self.dead_letter(*row, "set_aside", Some(reader), detail, &mut bytes_left));
@@ -312,9 +323,10 @@ pub(crate) fn stored_verdict(verdict: Verdict) -> StoredVerdict {
     }
 }
 
-/// The verdict that the log spells so.
-pub(crate) fn verdict_of(stored: StoredVerdict) -> Verdict {
-    match stored {
+/// The verdict that the log spells so; `None` of what is no event.
+pub(crate) fn verdict_of(stored: StoredVerdict) -> Option<Verdict> {
+    let verdict = match stored {
+        StoredVerdict::Clock => return None,
         StoredVerdict::Used => Verdict::Used,
         StoredVerdict::Duplicate => Verdict::Duplicate,
         StoredVerdict::Late => Verdict::Late,
@@ -322,5 +334,6 @@ pub(crate) fn verdict_of(stored: StoredVerdict) -> Verdict {
         StoredVerdict::NotNull => Verdict::Rejected(Rejection::NotNull),
         StoredVerdict::Check => Verdict::Rejected(Rejection::Check),
         StoredVerdict::Future => Verdict::Rejected(Rejection::Future),
-    }
+    };
+    Some(verdict)
 }

@@ -22,8 +22,12 @@ impl Engine {
     /// time has emptied is dropped.
     pub fn maintain(&self) -> Result<(), PipelineError> {
         let mut writer = lock(self.writer());
-        if self.settings().clock == Clock::System && self.follow_clock(&mut writer) {
+        let now_us = self.wall_us();
+        if self.settings().clock == Clock::System && self.follow_clock(&mut writer, now_us) {
             self.visibility().publish(writer.published());
+        }
+        if !writer.is_torn {
+            self.close_idle_windows(&mut writer)?;
         }
         if writer.is_torn {
             // What is prepared may yet be looked up in the tables as they are.
@@ -106,18 +110,22 @@ impl Engine {
         (!(bytes > unit.bytes() || is_awaited && is_little)).then_some(full)
     }
 
-    /// A stream without arrivals for its idle timeout, or without any since the start for as long, has no partition that
+    /// A stream without arrivals that were used for its idle timeout, or without any since the start for as long, has no partition that
     /// holds its watermark back: it follows the wall clock. A file that has more rows is not idle, only slow. Returns whether
     /// a watermark moved.
-    fn follow_clock(&self, writer: &mut Writer) -> bool {
-        let now_us = self.wall_us();
+    pub(crate) fn follow_clock(&self, writer: &mut Writer, now_us: i64) -> bool {
         let mut moved = false;
         for (place, stream) in self.sources().iter().enumerate() {
             let idle_from_us = writer.last_arrivals_us[place].saturating_add(stream.idle_timeout_us);
             let position = &mut writer.positions[place];
-            let is_fed = matches!(stream.connector, Connector::Log(_)) || self.progress().has_ended(place);
+            let has_events = !writer.sources.is_of_windows(place);
+            let is_fed =
+                matches!(stream.connector, Connector::Log(_)) || has_events && self.progress().has_ended(place);
             let followed_us = Some(now_us.saturating_sub(stream.lateness_us));
             let is_idle = is_fed && idle_from_us <= now_us;
+            if is_idle && writer.sources[place].watermark_us().is_some() {
+                writer.clock_watermarks_us[place] = writer.clock_watermarks_us[place].max(followed_us);
+            }
             if is_idle && position.watermark_us < followed_us {
                 position.watermark_us = followed_us;
                 moved = true;

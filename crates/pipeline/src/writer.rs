@@ -20,13 +20,15 @@ use crate::visibility::{Published, StreamPosition};
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) sources: Sources,
-    /// How many of them are streams: they come first.
+    /// How many of them are streams with events of their own: they come first.
     streams: usize,
     /// The logs of the sources that have one, once they are open.
     pub(crate) logs: Vec<Option<StreamLog>>,
     pub(crate) positions: Vec<StreamPosition>,
-    /// When each source last had arrivals, or the writer began, by the wall clock.
+    /// When each source last had arrivals that were used, or the writer began, by the wall clock.
     pub(crate) last_arrivals_us: Vec<i64>,
+    /// How far the clock alone has moved the watermark of each source that has had events, in microseconds.
+    pub(crate) clock_watermarks_us: Vec<Option<i64>>,
     /// The arrival time of the last batches.
     pub(crate) arrived_us: i64,
     /// By source: primary keys beyond the judge's memory, where they are remembered and stored.
@@ -37,6 +39,8 @@ pub(crate) struct Writer {
     pub(crate) unsettled: Option<Durable>,
     /// By source: what recovery has still to bring.
     pub(crate) still_to_come: Vec<StillToCome>,
+    /// Sources with rows of windows whose watermark has moved since it was last published.
+    pub(crate) moved_windows: Vec<usize>,
     version: Version,
     rows_since_sweep: usize,
 }
@@ -60,14 +64,18 @@ impl Writer {
         Writer {
             logs: sources.iter().map(|_| None).collect(),
             last_arrivals_us: vec![began_us; sources.len()],
+            clock_watermarks_us: vec![None; sources.len()],
             keys: sources.iter().map(|_| None).collect(),
             still_to_come: sources.iter().map(|_| StillToCome::default()).collect(),
-            streams: (0..sources.len()).take_while(|source| !sources.is_table(*source)).count(),
+            streams: (0..sources.len())
+                .take_while(|source| !sources.is_table(*source) && !sources.is_of_windows(*source))
+                .count(),
             sources,
             positions,
             arrived_us: i64::MIN,
             is_torn: false,
             unsettled: None,
+            moved_windows: Vec::new(),
             version: Version(0),
             rows_since_sweep: 0,
         }
@@ -136,7 +144,9 @@ impl Writer {
     }
 
     fn note_batch(&mut self, batch: &StreamBatch, prepared: &Prepared, arrived_us: i64) {
-        self.last_arrivals_us[batch.stream] = arrived_us;
+        if prepared.newest_us().is_some() {
+            self.last_arrivals_us[batch.stream] = arrived_us;
+        }
         self.rows_since_sweep += batch.offsets.len();
         self.note_position(batch.stream);
         let last_used = prepared.verdicts().iter().rposition(|verdict| *verdict == Verdict::Used);
@@ -144,6 +154,21 @@ impl Writer {
             let times = batch.batch.column(self.sources[batch.stream].plan().stream().time_column);
             let time_us = times.as_primitive::<TimestampMicrosecondType>().value(row);
             self.positions[batch.stream].arrival_lag_ms = lag_ms(arrived, row, time_us);
+        }
+    }
+
+    /// If a source has the rows of windows: those that ended before this instant, in microseconds, are among them.
+    pub(crate) fn pass_windows(&mut self, source: usize, watermark_us: i64) {
+        let Some(bound) = self.sources.windows.iter_mut().find(|one| one.source == source) else { return };
+        bound.windows.pass(watermark_us);
+        bound.recorded_us = bound.recorded_us.max(Some(watermark_us));
+        self.sources[source].set_closed_before(watermark_us);
+    }
+
+    /// Notes how far the streams of windows have come that have closed since.
+    pub(crate) fn note_moved_windows(&mut self) {
+        for source in std::mem::take(&mut self.moved_windows) {
+            self.note_position(source);
         }
     }
 

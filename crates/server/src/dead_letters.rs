@@ -1,7 +1,9 @@
 //! Dead letters over HTTP: events that were set aside, with why and as they were sent, a page at a time.
 
+use std::sync::Arc;
+
 use asof_connect::instant_text;
-use asof_definition::Project;
+use asof_definition::Stream;
 use asof_pipeline::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, Engine};
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
@@ -27,10 +29,13 @@ pub(crate) struct Asked {
 
 /// Reads what the head asks for.
 pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Problem> {
-    let (stream, reader) = match app.engine.sources().iter().position(|stream| stream.name == name) {
-        Some(stream) => (stream, None),
-        None => (source_of(app.engine.project(), name)?, Some(name.to_owned())),
+    let project = app.engine.project();
+    let (source, reader) = match project.derived.iter().find(|stream| stream.name == name) {
+        Some(derived) => (source_of(derived)?.name.clone(), Some(name.to_owned())),
+        None => (name.to_owned(), None),
     };
+    let stream = app.engine.sources().iter().position(|stream| stream.name == source);
+    let stream = stream.ok_or_else(|| unknown("stream", name, &stream_names(project)))?;
     let reason = parameter(&head.uri, "reason")?.map(|reason| reason.into_owned());
     if let Some(reason) = reason.as_ref().filter(|reason| !REASONS.contains(&reason.as_str())) {
         return Err(Problem::invalid(format!("unknown reason `{reason}`")).did_you_mean(reason, REASONS.into_iter()));
@@ -44,19 +49,30 @@ pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Proble
 }
 
 /// The stream that a derived one sees the events of: letters have the offsets of that one.
-fn source_of(project: &Project, derived: &str) -> Result<usize, Problem> {
-    let Some(stream) = project.derived.iter().find(|stream| stream.name == derived) else {
-        return Err(unknown("stream", derived, &stream_names(project)));
-    };
-    let sources = stream.sources();
-    let [source] = &sources[..] else {
-        let calls: Vec<String> =
-            sources.iter().map(|source| format!("GET /v1/streams/{}/dead-letters", source.name)).collect();
-        return Err(Problem::invalid(format!("derived stream `{derived}` sees events of several streams"))
-            .hint(format!("its dead letters are among theirs: {}", calls.join(", "))));
-    };
-    let place = project.streams.iter().position(|stream| stream.name == source.name);
-    Ok(place.expect("a derived stream reads streams of its project"))
+fn source_of(derived: &Arc<Stream>) -> Result<Arc<Stream>, Problem> {
+    let (name, mut sources) = (&derived.name, letter_streams(derived));
+    match sources.len() {
+        0 => Err(Problem::invalid(format!(
+            "derived stream `{name}` reads rows of closed windows, which leave no dead letters"
+        ))
+        .hint(
+            "`GET /v1/objects` counts them, with the first of each reason, under `windows` of the stream of these rows",
+        )),
+        1 => Ok(sources.remove(0)),
+        _ => {
+            let calls: Vec<String> =
+                sources.iter().map(|source| format!("GET /v1/streams/{}/dead-letters", source.name)).collect();
+            Err(Problem::invalid(format!("derived stream `{name}` sees events of several streams"))
+                .hint(format!("its dead letters are among theirs: {}", calls.join(", "))))
+        }
+    }
+}
+
+/// The streams among whose letters those of a derived stream are: of which it, or a window of it, sees events as they were
+/// sent. Rows of closed windows were not sent, and leave none.
+pub(crate) fn letter_streams(derived: &Arc<Stream>) -> Vec<Arc<Stream>> {
+    let read = derived.window().map_or(derived, |window| &window.view.stream);
+    read.sources().into_iter().filter(|source| source.window().is_none()).collect()
 }
 
 fn number(head: &Parts, name: &str) -> Result<Option<u64>, Problem> {

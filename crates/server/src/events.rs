@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asof_connect::{BodyForm, BodyLimits, EventBody, EventBodyError, write_json_text};
-use asof_definition::{Connector, Project};
+use asof_definition::{Connector, Project, Stream};
 use asof_pipeline::{BATCH_KEY_BYTES_MAX, BatchKey, IngestError, Manner, Receipt, Submission};
 use hyper::HeaderMap;
 use hyper::body::Bytes;
@@ -51,7 +51,8 @@ pub(crate) struct EventCall {
 impl EventCall {
     pub(crate) fn read(app: &App, name: &str, head: &Parts) -> Result<EventCall, Problem> {
         let sources = app.engine.sources();
-        let Some(stream) = sources.iter().position(|stream| stream.name == name) else {
+        let takes_events = |stream: &Stream| stream.name == name && stream.derivation().is_none();
+        let Some(stream) = sources.iter().position(|stream| takes_events(stream)) else {
             return Err(no_door(app.engine.project(), name));
         };
         if let Connector::File(_) = sources[stream].connector {
@@ -126,9 +127,9 @@ fn no_door(project: &Project, name: &str) -> Problem {
     let Some(derived) = project.derived.iter().find(|stream| stream.name == name) else {
         return unknown("stream", name, &stream_names(project));
     };
-    let sources: Vec<String> = derived.sources().iter().map(|source| format!("`{}`", source.name)).collect();
+    let origins: Vec<String> = derived.origins().iter().map(|origin| format!("`{}`", origin.name)).collect();
     Problem::invalid(format!("stream `{name}` is derived from others and takes no events"))
-        .hint(format!("send them to what it sees the events of: {}", sources.join(", ")))
+        .hint(format!("send them to what it sees the events of: {}", origins.join(", ")))
 }
 
 /// Leaves a submission at the door, and waits for room as long as a producer is to be slowed.

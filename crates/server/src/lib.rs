@@ -39,6 +39,8 @@ mod server;
 mod stopwatch;
 mod target;
 mod traffic;
+mod window_words;
+mod windows;
 mod wire;
 
 pub use error::ServeError;
@@ -48,3 +50,4 @@ pub use process::resident_bytes;
 pub use route::path_segment;
 pub use server::Server;
 pub use traffic::Traffic;
+pub use window_words::window_words;

@@ -16,6 +16,7 @@ use crate::error::ServeError;
 use crate::process::resident_bytes;
 use crate::route::Call;
 use crate::traffic::Traffic;
+use crate::windows::source_of_log;
 
 const METADATA: Metadata<'static> = Metadata::new("asof", Level::INFO, None);
 const DURATION: &str = "asof_http_request_duration_seconds";
@@ -26,7 +27,7 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 35] = [
+const DESCRIBED: [(&str, &str); 40] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
@@ -34,12 +35,17 @@ const DESCRIBED: [(&str, &str); 35] = [
     ("asof_stream_arrival_lag_seconds", "How long the last used event had been on its way."),
     ("asof_stream_held_rows", "Rows held because a late version of a joined table may change them."),
     ("asof_stream_rejoined_rows_total", "Rows evaluated again because a version of a table came after them."),
-    ("asof_table_keys", "Keys with versions that joins look up."),
+    ("asof_table_keys", "Keys with versions that joins look up or groups of rows need."),
     ("asof_table_versions", "Versions that some lookup may still find, delete markers too."),
-    ("asof_table_bytes", "Memory of the versions that joins look up."),
+    ("asof_table_bytes", "Memory of the versions that joins look up or groups of rows need."),
     ("asof_derived_rows_total", "Rows of a derived stream, since it is computed as it is now."),
     ("asof_derived_watermark_timestamp_seconds", "The least watermark of its sources; none while one has none."),
     ("asof_derived_set_aside_total", "Events set aside because an expression of the derived stream failed on them."),
+    ("asof_windows_open_entities", "Entities with windows that have not closed yet."),
+    ("asof_windows_open_events", "Events in windows that have not closed yet."),
+    ("asof_windows_open_bytes", "Memory of windows that have not closed yet."),
+    ("asof_windows_too_late_total", "Used events that came when a window which they belong to had closed."),
+    ("asof_windows_rows_set_aside_total", "Closed windows that gave no row because an expression failed on them."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
     (
         "asof_dead_letters_left_out_total",
@@ -129,20 +135,17 @@ impl Measures {
 
     /// The Prometheus text.
     pub(crate) fn text(&self, engine: &Engine, traffic: &Traffic, connections: &Connections) -> String {
-        for (stream, position) in engine.sources().iter().zip(&engine.published().streams) {
+        // Rows of closed windows did not come in: they are told as rows of a derived stream.
+        let published = engine.published();
+        let sources = engine.sources().iter().zip(&published.streams);
+        for (stream, position) in sources.filter(|(stream, _)| stream.window().is_none()) {
             self.tell_stream(&stream.name, position);
         }
         if !engine.project().tables.is_empty() {
             self.tell_tables(engine);
         }
-        for (index, derived) in engine.project().derived.iter().enumerate() {
-            let statistics = engine.derived_statistics(index);
-            let label = || vec![Label::new("stream", derived.name.clone())];
-            self.counter("asof_derived_rows_total", label()).absolute(statistics.rows);
-            self.counter("asof_derived_set_aside_total", label()).absolute(statistics.set_aside);
-            if let Some(us) = statistics.watermark_us {
-                self.gauge("asof_derived_watermark_timestamp_seconds", label()).set(us as f64 / 1e6);
-            }
+        for index in 0..engine.project().derived.len() {
+            self.tell_derived(engine, index);
         }
         for (index, view) in engine.project().views.iter().enumerate() {
             let statistics = engine.view_statistics(index);
@@ -171,6 +174,23 @@ impl Measures {
         text
     }
 
+    fn tell_derived(&self, engine: &Engine, index: usize) {
+        let statistics = engine.derived_statistics(index);
+        let label = || vec![Label::new("stream", engine.project().derived[index].name.clone())];
+        self.counter("asof_derived_rows_total", label()).absolute(statistics.rows);
+        self.counter("asof_derived_set_aside_total", label()).absolute(statistics.set_aside);
+        if let Some(us) = statistics.watermark_us {
+            self.gauge("asof_derived_watermark_timestamp_seconds", label()).set(us as f64 / 1e6);
+        }
+        if let Some(windows) = engine.windows_statistics(index) {
+            self.gauge("asof_windows_open_entities", label()).set(windows.open_entities as f64);
+            self.gauge("asof_windows_open_events", label()).set(windows.held.events as f64);
+            self.gauge("asof_windows_open_bytes", label()).set(windows.held.bytes as f64);
+            self.counter("asof_windows_too_late_total", label()).absolute(windows.too_late);
+            self.counter("asof_windows_rows_set_aside_total", label()).absolute(windows.rows_set_aside);
+        }
+    }
+
     /// What tables hold, and streams for their late versions.
     fn tell_tables(&self, engine: &Engine) {
         for (index, table) in engine.project().tables.iter().enumerate() {
@@ -192,7 +212,8 @@ impl Measures {
     fn tell_storage(&self, engine: &Engine) {
         let seconds = |us: i64| us as f64 / 1e6;
         for storage in engine.storage_statistics() {
-            let label = || vec![Label::new("stream", storage.stream.clone())];
+            let name = source_of_log(engine, &storage);
+            let label = || vec![Label::new("stream", name.clone())];
             self.gauge("asof_log_bytes", label()).set(storage.log_bytes as f64);
             self.counter("asof_stream_bytes_total", label()).absolute(storage.received_bytes);
             self.counter("asof_dead_letters_left_out_total", label()).absolute(storage.letters_left_out);

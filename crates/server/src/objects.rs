@@ -1,7 +1,7 @@
 //! What the project is and how far it has come: `/v1/objects`, for a dashboard and for the curious.
 
 use asof_connect::instant_text;
-use asof_definition::{Column, Connector, Feature, Project, Rate};
+use asof_definition::{Column, Connector, Feature, Project, Rate, Stream};
 use asof_expression::type_name;
 use asof_pipeline::{Clock, Engine, Published, Reason, StreamPosition};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::example::{example_key, example_request};
 use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
+use crate::windows::{source_of_log, windows};
 
 /// All objects: streams, derived ones after the others, then tables, then views, then services.
 pub(crate) fn all(engine: &Engine) -> Value {
@@ -42,7 +43,7 @@ fn storage(engine: &Engine) -> Value {
     let last = engine.checkpoint_measures().last();
     let logs = engine.storage_statistics().into_iter().map(|log| {
         let told = json!({"bytes": log.log_bytes, "segments": log.segments, "first_offset": log.first_offset});
-        (log.stream, told)
+        (source_of_log(engine, &log), told)
     });
     json!({
         "generation": engine.generation(),
@@ -84,12 +85,12 @@ fn names(project: &Project) -> Vec<&str> {
         .collect()
 }
 
-/// A stream without events of its own: it stands where its sources stand.
+/// A stream without events of its own: it stands where its sources stand. Rows of closed windows have a place of their own too.
 fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
     let project = engine.project();
     let stream = &project.derived[index];
     let statistics = engine.derived_statistics(index);
-    let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
+    let origins: Vec<String> = stream.origins().iter().map(|origin| origin.name.clone()).collect();
     let positions = statistics
         .sources
         .iter()
@@ -98,13 +99,15 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
         "kind": "stream",
         "name": stream.name,
         "reads": stream.reads(),
+        "origins": origins,
         "columns": stream.named_columns().iter().map(column_not_null).collect::<Vec<_>>(),
-        "primary_key": key,
+        "primary_key": primary_key(stream),
         "time_column": stream.time_column_name(),
         "source": source(&stream.connector),
         "positions": positions.collect::<serde_json::Map<_, _>>(),
         "watermark": instant(statistics.watermark_us),
         "counts": {"rows": statistics.rows, "set_aside": statistics.set_aside},
+        "windows": windows(engine, published, index),
     })
 }
 
@@ -131,13 +134,12 @@ fn arriving(engine: &Engine, published: &Published, index: usize) -> Value {
     let stream = &engine.sources()[index];
     let statistics = engine.stream_statistics(index);
     let position = &published.streams[index];
-    let key: Vec<&str> = stream.primary_key.iter().map(|column| stream.columns[*column].name.as_str()).collect();
     json!({
         "kind": null,
         "name": stream.name,
         "reads": [],
         "columns": stream.columns.iter().map(column_not_null).collect::<Vec<_>>(),
-        "primary_key": key,
+        "primary_key": primary_key(stream),
         "time_column": stream.time_column_name(),
         "timestamp_unit": stream.timestamp_unit.map(|unit| unit.name()),
         "lateness_ms": stream.lateness_us / 1_000,
@@ -156,6 +158,13 @@ fn arriving(engine: &Engine, published: &Published, index: usize) -> Value {
             "rows": statistics.replay.rows_taken,
         },
     })
+}
+
+/// The names of its columns; none where SQL can name not all of them, as of the key of a group window.
+fn primary_key(stream: &Stream) -> Vec<&str> {
+    let named = stream.named_columns();
+    let columns = stream.primary_key.iter().map(|column| named.get(*column).map(|column| column.name.as_str()));
+    columns.collect::<Option<_>>().unwrap_or_default()
 }
 
 fn column_not_null(column: &Column) -> Value {
@@ -196,7 +205,7 @@ fn counts(position: &StreamPosition) -> Value {
     })
 }
 
-fn reason(reason: &Reason) -> Value {
+pub(crate) fn reason(reason: &Reason) -> Value {
     json!({"name": reason.name, "count": reason.count, "offset": reason.offset, "detail": reason.detail})
 }
 
@@ -246,6 +255,6 @@ fn features(features: &[Feature]) -> Vec<Value> {
     features.iter().map(one).collect()
 }
 
-fn instant(us: Option<i64>) -> Option<String> {
+pub(crate) fn instant(us: Option<i64>) -> Option<String> {
     us.map(instant_text)
 }

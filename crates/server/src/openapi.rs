@@ -8,6 +8,7 @@ use asof_expression::type_name;
 use asof_pipeline::{BATCH_KEY_BYTES_MAX, Engine};
 use serde_json::{Map, Value, json};
 
+use crate::dead_letters::letter_streams;
 use crate::example::{example_key, example_request};
 use crate::problem::Kind;
 use crate::route::{Call, path_segment};
@@ -122,10 +123,10 @@ fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
     vec![(stream_path(stream, "events"), events), dead_letters_path(stream)]
 }
 
-/// The dead letters of a derived stream whose events all come from one stream that is stored; those of others are among the
-/// letters of its sources.
+/// The dead letters of a derived stream whose letters all lie with one stream that is stored; those of others are among the
+/// letters of their sources.
 fn derived_path(stream: &Arc<Stream>) -> Option<(String, Value)> {
-    match &stream.sources()[..] {
+    match &letter_streams(stream)[..] {
         [source] if matches!(source.connector, Connector::Log(_)) => Some(dead_letters_path(stream)),
         _ => None,
     }
@@ -141,7 +142,7 @@ fn dead_letters_path(stream: &Stream) -> (String, Value) {
             "partition": number(), "offset": number(), "arrived": {"type": "string", "format": "date-time"},
             "reason": text(), "detail": text(), "event": text(), "event_is_cut": {"type": "boolean"},
             "view": {"type": ["string", "null"],
-                "description": "The one view or derived stream that it was set aside for; null: for all of them."},
+                "description": "The one view or derived stream that it was set aside or came too late for; null: for all of them."},
         },
     });
     let page = json!({
@@ -288,12 +289,24 @@ mod tests {
             CREATE STREAM of_one AS SELECT id, ts FROM a;
             CREATE STREAM of_that AS SELECT id, ts FROM of_one WHERE id > 1;
             CREATE STREAM of_a_file AS SELECT id, ts FROM b;
-            CREATE STREAM of_two AS SELECT id, ts FROM a UNION ALL SELECT id, ts FROM c;";
+            CREATE STREAM of_two AS SELECT id, ts FROM a UNION ALL SELECT id, ts FROM c;
+            CREATE STREAM windows AS SELECT id, window_end AS ended, window_time
+            FROM TABLE(TUMBLE(TABLE of_that, DESCRIPTOR(ts), INTERVAL '1' HOUR)) GROUP BY id, window_start, window_end;
+            CREATE STREAM rows AS SELECT id, ended FROM windows;
+            CREATE STREAM of_rows AS SELECT id, count(*) AS n
+            FROM TABLE(TUMBLE(TABLE windows, DESCRIPTOR(window_time), INTERVAL '1' DAY))
+            GROUP BY id, window_start, window_end;
+            CREATE STREAM of_both AS SELECT id, ts FROM c UNION ALL SELECT id, window_time FROM windows;";
         let text = stream("a", "") + &stream("b", read) + &stream("c", "") + derived;
-        let project = asof_definition::check(&[SourceFile { name: "p.sql".to_owned(), text }]).unwrap();
+        let project = asof_definition::check_ahead(&[SourceFile { name: "p.sql".to_owned(), text }]).unwrap();
         let paths: Vec<String> = project.derived.iter().filter_map(derived_path).map(|(path, _)| path).collect();
-        assert_eq!(paths, ["/v1/streams/of_one/dead-letters", "/v1/streams/of_that/dead-letters"]);
-        let (_, call) = derived_path(&project.derived[0]).unwrap();
+        let with_letters = ["of_both", "of_one", "of_that", "windows"];
+        let mut expected = with_letters.map(|name| format!("/v1/streams/{name}/dead-letters")).to_vec();
+        let mut found = paths.clone();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "rows of closed windows leave no letters");
+        let (_, call) = project.derived.iter().find_map(derived_path).unwrap();
         let letter =
             &call["get"]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["dead_letters"];
         assert_eq!(letter["items"]["properties"]["view"]["type"], json!(["string", "null"]));

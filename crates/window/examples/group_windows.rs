@@ -88,7 +88,7 @@ fn five_features(extent: Extent) -> Result<Program, Box<dyn Error>> {
     let amounts = [Sum, Avg, Min, Max].map(|function| call(function, Some(0), DataType::Float64));
     let calls = [call(Count, None, DataType::Int64)].into_iter().chain(amounts).collect();
     let slot = Slot { data_type: DataType::Float64, nullable: false };
-    Ok(Program::new(vec![Frame { extent, calendar: None }], vec![slot], 0, calls)?)
+    Ok(Program::new(vec![Frame::of(extent)], vec![slot], 0, calls)?)
 }
 
 fn carried(program: &Program, times: Vec<i64>, random: &mut Random) -> SortedEvents {

@@ -146,7 +146,7 @@ mod tests {
             let which = if is_closed { Which::LastClosed } else { Which::Open };
             let expected = model(shape, which, &times, t_us);
             let events = Times(times);
-            let frame = Frame { extent: Extent::Group { shape, which }, calendar: None };
+            let frame = Frame::of(Extent::Group { shape, which });
             let run = frame.bounds(&events, t_us, None, Near::to(&(0..0)));
             let found = frame.window(&events, &run, t_us);
             let found = found.map(|window| [Bound::Start, Bound::End, Bound::Time].map(|bound| bound.of(window)));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn what_lies_beyond_the_years_of_a_timestamp_is_out_of_range() {
         let minute = GroupWindow::Tumble { size_us: 60_000_000, offset_us: 30_000_000 };
-        let frame = Frame { extent: Extent::Group { shape: minute, which: Which::Open }, calendar: None };
+        let frame = Frame::of(Extent::Group { shape: minute, which: Which::Open });
         let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
         let call = |bound| {
             let (function, data_type) = (Function::WindowBound(bound), moment.clone());

@@ -7,6 +7,8 @@
 //!   run of the last read            [●●●●●●●●●)
 //!   run as of t                          [●●●●●●●)      leave 5, enter 3
 //! ```
+//! Rule kept here: between reads the accumulators hold exactly the events of the run. A current row that a frame leaves out of
+//! the middle of its run, because peers follow it, goes for one answer and comes back.
 
 use std::ops::Range;
 
@@ -17,8 +19,13 @@ use crate::bound::Bound;
 use crate::events::Events;
 use crate::exact::Step;
 use crate::excluding::Excluding;
+use crate::exclusion::gap_among_peers;
 use crate::frame::{Frame, Near};
+use crate::lasting::Lasting;
 use crate::program::{Input, Program, Source};
+
+/// Room that stays for the events of a group that last at an instant.
+const LASTING_KEPT_MAX: usize = 4_096;
 
 /// The instant and the row that a read stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub struct ReadAt {
 #[derive(Debug, Clone)]
 pub struct Cursor {
     frames: Vec<FrameState>,
+    /// Scratch of reads over events that end: the indexes of those that last.
+    lasting: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +66,46 @@ impl FrameState {
         }
         (self.run, self.open) = (near..near, near..near);
     }
+
+    /// An event was inserted at `index` of `events`.
+    fn put_in<E: Events>(&mut self, program: &Program, inputs: &[Input], events: &E, index: usize) {
+        put_in(&mut self.open, index);
+        if index >= self.run.end {
+            return;
+        }
+        let is_before = index <= self.run.start;
+        put_in(&mut self.run, index);
+        for (accumulator, input) in self.accumulators.iter_mut().zip(inputs) {
+            if is_before {
+                accumulator.indexes_fell(-1);
+                continue;
+            }
+            rename(accumulator, index + 1..self.run.end, 1, |accumulator, index, step| {
+                accumulator.step(program, input, events, index, step);
+            });
+            accumulator.step(program, input, events, index, Step::Enter);
+        }
+    }
+
+    /// The event at `index` of `events`, which is not where the run falls into two, is about to be taken out.
+    fn take_out<E: Events>(&mut self, program: &Program, inputs: &[Input], events: &E, index: usize) {
+        take_out(&mut self.open, index);
+        if index >= self.run.end {
+            return;
+        }
+        let is_before = index < self.run.start;
+        for (accumulator, input) in self.accumulators.iter_mut().zip(inputs) {
+            if is_before {
+                accumulator.indexes_fell(1);
+                continue;
+            }
+            accumulator.step(program, input, events, index, Step::Leave);
+            rename(accumulator, index + 1..self.run.end, -1, |accumulator, index, step| {
+                accumulator.step(program, input, events, index, step);
+            });
+        }
+        take_out(&mut self.run, index);
+    }
 }
 
 impl Cursor {
@@ -67,7 +116,7 @@ impl Cursor {
             open: 0..0,
             accumulators: inputs.iter().map(|input| Accumulator::new(program, input)).collect(),
         });
-        Cursor { frames: frames.collect() }
+        Cursor { frames: frames.collect(), lasting: Vec::new() }
     }
 
     /// Leaves all events, for another entity or after its events changed in a way not told. The next read finds its
@@ -85,16 +134,86 @@ impl Cursor {
         }
     }
 
-    /// Appends the answers of one read to `answers`.
+    /// Appends the answers of one read to `answers`. Where events end it takes a step for each that has begun, and stands
+    /// nowhere afterwards: the next read begins anew.
     pub fn read<E: Events>(&mut self, program: &Program, events: &E, at: ReadAt, answers: &mut Answers) {
+        match program.end_column() {
+            None => self.read_all(program, events, at, answers),
+            Some(end) => self.read_lasting(program, events, end, at, answers),
+        }
+    }
+
+    #[inline(never)]
+    fn read_lasting<E: Events>(
+        &mut self,
+        program: &Program,
+        events: &E,
+        end: usize,
+        at: ReadAt,
+        answers: &mut Answers,
+    ) {
+        let mut indexes = std::mem::take(&mut self.lasting);
+        let lasting = Lasting::new(events, end, at.t_us, &mut indexes);
+        self.reset(program, lasting.len());
+        self.read_all(program, &lasting, at, answers);
+        self.reset(program, 0);
+        // One read of a very large group does not keep the room for another.
+        indexes.clear();
+        indexes.shrink_to(LASTING_KEPT_MAX);
+        self.lasting = indexes;
+    }
+
+    /// The same over all of `events`, where all that have begun last: it stands there afterwards, and the next read slides.
+    pub fn read_all<E: Events>(&mut self, program: &Program, events: &E, at: ReadAt, answers: &mut Answers) {
         self.stand(program, events, at);
-        let known = self.frames.iter().any(|frame| !frame.run.is_empty());
+        if program.has_gaps()
+            && let Some(gap) = gap_among_peers(events, at)
+        {
+            return self.answer_around(program, events, gap, at.t_us, answers);
+        }
         for place in 0..program.calls().len() {
             if let Err(failure) = self.answer(program, events, place, at.t_us, answers.column(place)) {
                 answers.fail(place, failure);
             }
         }
-        answers.end_row(known);
+        answers.end_row(self.holds_events());
+    }
+
+    /// Appends the answers of a read whose current row is at `gap`, before others of its time: frames that leave it out let it
+    /// go, see the events without it, and take it in again.
+    #[inline(never)]
+    fn answer_around<E: Events>(
+        &mut self,
+        program: &Program,
+        events: &E,
+        gap: usize,
+        t_us: i64,
+        answers: &mut Answers,
+    ) {
+        let gaps = [gap];
+        let rest = Excluding::new(events, &gaps);
+        for (frame, inputs) in with_gaps(&mut self.frames, program) {
+            frame.take_out(program, inputs, events, gap);
+        }
+        for (place, call) in program.calls().iter().enumerate() {
+            let column = answers.column(place);
+            let answered = match program.frames()[call.frame].has_gap_among_peers() {
+                true => self.answer(program, &rest, place, t_us, column),
+                false => self.answer(program, events, place, t_us, column),
+            };
+            if let Err(failure) = answered {
+                answers.fail(place, failure);
+            }
+        }
+        answers.end_row(self.holds_events());
+        for (frame, inputs) in with_gaps(&mut self.frames, program) {
+            frame.put_in(program, inputs, events, gap);
+        }
+    }
+
+    /// Whether some frame holds an event.
+    fn holds_events(&self) -> bool {
+        self.frames.iter().any(|frame| !frame.run.is_empty())
     }
 
     /// Reads all of `events`, which it was told of, but the `excluded`, which ascend. They leave it, newest first, and
@@ -122,22 +241,7 @@ impl Cursor {
     /// Told that an event was inserted at `index` of `events`: runs after it shift, runs around it take it in.
     pub fn inserted<E: Events>(&mut self, program: &Program, events: &E, index: usize) {
         for (frame, inputs) in self.frames.iter_mut().zip(program.accumulators()) {
-            put_in(&mut frame.open, index);
-            if index >= frame.run.end {
-                continue;
-            }
-            let is_before = index <= frame.run.start;
-            put_in(&mut frame.run, index);
-            for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
-                if is_before {
-                    accumulator.indexes_fell(-1);
-                    continue;
-                }
-                rename(accumulator, index + 1..frame.run.end, 1, |accumulator, index, step| {
-                    accumulator.step(program, input, events, index, step);
-                });
-                accumulator.step(program, input, events, index, Step::Enter);
-            }
+            frame.put_in(program, inputs, events, index);
         }
     }
 
@@ -153,26 +257,11 @@ impl Cursor {
             if is_broken(&frame.open) {
                 frame.open.start = index + 1;
             }
-            take_out(&mut frame.open, index);
-            if index >= frame.run.end {
-                continue;
-            }
             if is_broken(&frame.run) {
                 frame.leave(program, inputs, index);
-                continue;
+            } else {
+                frame.take_out(program, inputs, events, index);
             }
-            let is_before = index < frame.run.start;
-            for (accumulator, input) in frame.accumulators.iter_mut().zip(inputs) {
-                if is_before {
-                    accumulator.indexes_fell(1);
-                    continue;
-                }
-                accumulator.step(program, input, events, index, Step::Leave);
-                rename(accumulator, index + 1..frame.run.end, -1, |accumulator, index, step| {
-                    accumulator.step(program, input, events, index, step);
-                });
-            }
-            take_out(&mut frame.run, index);
         }
     }
 
@@ -241,7 +330,8 @@ impl Cursor {
     pub(crate) fn memory_bytes(&self) -> usize {
         let accumulators = self.frames.iter().flat_map(|frame| &frame.accumulators);
         let beside: usize = accumulators.map(|one| size_of::<Accumulator>() + one.memory_bytes()).sum();
-        self.frames.capacity() * size_of::<FrameState>() + beside
+        let scratch = self.lasting.capacity() * size_of::<usize>();
+        self.frames.capacity() * size_of::<FrameState>() + beside + scratch
     }
 
     fn slide<E: Events>(&mut self, program: &Program, events: &E, place: usize, at: ReadAt) {
@@ -344,6 +434,15 @@ fn answer_bound<E: Events>(
     }
 }
 
+/// The frames that leave out a current row which peers follow, with what their accumulators take.
+fn with_gaps<'c>(
+    frames: &'c mut [FrameState],
+    program: &'c Program,
+) -> impl Iterator<Item = (&'c mut FrameState, &'c [Input])> {
+    let frames = frames.iter_mut().zip(program.accumulators()).zip(program.frames());
+    frames.filter(|(_, shape)| shape.has_gap_among_peers()).map(|((frame, inputs), _)| (frame, &inputs[..]))
+}
+
 /// Shifts a run behind an event that was inserted, or makes room for it inside.
 fn put_in(run: &mut Range<usize>, index: usize) {
     if index < run.end {
@@ -396,6 +495,7 @@ pub(crate) mod tests {
     use crate::answers::Finished;
     use crate::calendar::Calendar;
     use crate::carried::SortedEvents;
+    use crate::exclusion::Exclusion;
     use crate::frame::Extent;
     use crate::group_window::{GroupWindow, Which};
     use crate::program::{Call, Slot};
@@ -462,18 +562,31 @@ pub(crate) mod tests {
         let range =
             |preceding, lag| Extent::Range { preceding_us: Some(preceding * MINUTE_US), lag_us: lag * MINUTE_US };
         vec![
-            Frame { extent: range(90, 0), calendar: None },
-            Frame { extent: range(300, 60), calendar: None },
-            Frame { extent: Extent::Range { preceding_us: None, lag_us: 0 }, calendar: Some(Calendar::Hour) },
+            Frame::of(range(90, 0)),
+            Frame::of(range(300, 60)),
+            Frame { calendar: Some(Calendar::Hour), ..Frame::LIFETIME },
         ]
     }
 
     pub(crate) fn all_frames() -> Vec<Frame> {
         let mut frames = bounded_frames();
-        frames.push(Frame { extent: Extent::Rows { preceding: 7 }, calendar: None });
-        frames.push(Frame { extent: Extent::Rows { preceding: 40 }, calendar: Some(Calendar::Day) });
+        frames.push(Frame::of(Extent::Rows { preceding: 7 }));
+        frames.push(Frame { calendar: Some(Calendar::Day), ..Frame::of(Extent::Rows { preceding: 40 }) });
         frames.push(Frame::LIFETIME);
         frames
+    }
+
+    /// Frames that leave something out.
+    pub(crate) fn frames_with_exclusions() -> Vec<Frame> {
+        let rows = Frame::of(Extent::Rows { preceding: 7 });
+        let range = Frame::of(Extent::Range { preceding_us: Some(90 * MINUTE_US), lag_us: 0 });
+        let both =
+            |frame: Frame| [Exclusion::CurrentRow, Exclusion::Group].map(|exclusion| Frame { exclusion, ..frame });
+        let calendar = Some(Calendar::Day);
+        [rows, range, Frame { calendar, ..rows }, Frame { calendar, ..Frame::LIFETIME }]
+            .into_iter()
+            .flat_map(both)
+            .collect()
     }
 
     /// Windows of the clock: the open ones and those closed last.
@@ -492,16 +605,16 @@ pub(crate) mod tests {
     }
 
     fn group_frames(shape: GroupWindow) -> [Frame; 2] {
-        let frame = |which| Frame { extent: Extent::Group { shape, which }, calendar: None };
+        let frame = |which| Frame::of(Extent::Group { shape, which });
         [frame(Which::Open), frame(Which::LastClosed)]
     }
 
     /// Frames of every kind.
     fn any_frames() -> impl Strategy<Value = Vec<Frame>> {
-        prop::sample::select(vec![all_frames(), clock_frames(), session_frames()])
+        prop::sample::select(vec![all_frames(), frames_with_exclusions(), clock_frames(), session_frames()])
     }
 
-    fn slots() -> Vec<Slot> {
+    pub(crate) fn slots() -> Vec<Slot> {
         let slot = |data_type, nullable| Slot { data_type, nullable };
         vec![
             slot(DataType::Int64, true),
@@ -641,13 +754,13 @@ pub(crate) mod tests {
         check_same(program, &found.finish(), &expected.finish())
     }
 
-    fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
+    pub(crate) fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
         samples.sort_by_key(|sample| sample.minute);
         samples
     }
 
     /// A walk forward and back, mostly in small steps; every third read stands at an event.
-    fn reads(samples: &[Sample], steps: &[i64]) -> Vec<ReadAt> {
+    pub(crate) fn reads(samples: &[Sample], steps: &[i64]) -> Vec<ReadAt> {
         let mut minute = 0;
         let walk = steps.iter().enumerate().map(|(turn, step)| {
             minute = (minute + step).clamp(-700, 700);
@@ -660,7 +773,7 @@ pub(crate) mod tests {
         walk.collect()
     }
 
-    fn steps() -> impl Strategy<Value = Vec<i64>> {
+    pub(crate) fn steps() -> impl Strategy<Value = Vec<i64>> {
         prop::collection::vec(prop_oneof![6 => -40..60i64, 1 => -1400..1400i64], 0..24)
     }
 

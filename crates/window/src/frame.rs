@@ -2,12 +2,13 @@
 //!
 //! Rule kept here: every frame is a contiguous run `start..end` of the entity's events in their order (event time,
 //! primary key, partition, offset), and both ends of a RANGE are closed, as in SQL. All other window code works with
-//! that run of indexes alone and never compares a time again.
+//! that run of indexes alone and never compares a time again. What EXCLUDE leaves out is in `exclusion.rs`.
 
 use std::ops::Range;
 
 use crate::calendar::Calendar;
 use crate::events::Events;
+use crate::exclusion::Exclusion;
 use crate::group_window::{GroupWindow, Which, WindowSpan};
 
 /// A window frame of a feature view: `RANGE …`, `ROWS …` or a group window, optionally cut at the start of a calendar bucket.
@@ -17,6 +18,8 @@ pub struct Frame {
     pub extent: Extent,
     /// Where set, the frame holds no event before the start of the UTC bucket that holds the as-of instant.
     pub calendar: Option<Calendar>,
+    /// What of all that is left out.
+    pub exclusion: Exclusion,
 }
 
 /// Where a frame was found before, which tells where to look for it next: the closer, the quicker. Of frames of sessions no gap
@@ -62,12 +65,18 @@ pub enum Extent {
 
 impl Frame {
     /// The lifetime frame: plain `ORDER BY ts`.
-    pub const LIFETIME: Frame = Frame { extent: Extent::Range { preceding_us: None, lag_us: 0 }, calendar: None };
+    pub const LIFETIME: Frame = Frame::of(Extent::Range { preceding_us: None, lag_us: 0 });
+
+    /// All that an extent reaches.
+    pub const fn of(extent: Extent) -> Frame {
+        Frame { extent, calendar: None, exclusion: Exclusion::NoOthers }
+    }
 
     /// The run of `events` that the frame holds as of `t_us`.
     ///
     /// `current` is the index of the event that ROWS frames end at (`--every-event`, scores); without it the newest
-    /// event up to `t_us` stands as the current row. RANGE frames include all peers of equal time either way.
+    /// event up to `t_us` stands as the current row. RANGE frames include all peers of equal time either way, and a
+    /// current row that they leave out stays in the run where [peers follow it](Frame::has_gap_among_peers).
     pub(crate) fn bounds<E: Events>(
         &self,
         events: &E,
@@ -97,6 +106,7 @@ impl Frame {
                 (run.start, run.end)
             }
         };
+        let end = self.end_of_rest(events, t_us, current, end);
         if let Some(calendar) = self.calendar {
             start = start.max(first_from(events, calendar.bucket_start_us(t_us), near.run.start));
         }
@@ -222,6 +232,8 @@ pub(crate) fn search(len: usize, near: usize, reached: impl Fn(usize) -> bool) -
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cursor::ReadAt;
+    use crate::exclusion::gap_among_peers;
     use proptest::prelude::*;
 
     const HALF_HOUR_US: i64 = 1_800_000_000;
@@ -251,7 +263,7 @@ pub(crate) mod tests {
     }
 
     /// The indexes that the definition names, one event at a time.
-    fn model(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>) -> Vec<usize> {
+    pub(crate) fn model(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>) -> Vec<usize> {
         let indexes = 0..times.len();
         let held: Vec<usize> = match frame.extent {
             Extent::Range { preceding_us, lag_us } => {
@@ -270,15 +282,27 @@ pub(crate) mod tests {
             }
             Extent::Group { .. } => unreachable!("group windows have their own model"),
         };
+        let row = current.or_else(|| match frame.extent {
+            Extent::Rows { .. } => held.last().copied(),
+            _ => None,
+        });
+        let is_left_out = |index: usize| match frame.exclusion {
+            Exclusion::NoOthers => false,
+            Exclusion::CurrentRow => Some(index) == row,
+            Exclusion::Group => times[index] == row.map_or(t_us, |row| times[row]),
+        };
         let in_bucket = |time_us| frame.calendar.is_none_or(|calendar| time_us >= calendar.bucket_start_us(t_us));
-        held.into_iter().filter(|index| in_bucket(times[*index])).collect()
+        held.into_iter().filter(|index| in_bucket(times[*index]) && !is_left_out(*index)).collect()
     }
 
     fn check(frame: Frame, times: &[i64], t_us: i64, current: Option<usize>, near: Range<usize>) {
         let bounds = frame.bounds(&Times(times.to_vec()), t_us, current, Near::to(&near));
         assert!(bounds.start <= bounds.end && bounds.end <= times.len(), "{bounds:?} of {}", times.len());
         let expected = model(frame, times, t_us, current);
-        assert_eq!(bounds.collect::<Vec<_>>(), expected, "{frame:?} as of {t_us} of {times:?} from {near:?}");
+        let gap = gap_among_peers(&Times(times.to_vec()), ReadAt { t_us, current });
+        let gap = gap.filter(|_| frame.has_gap_among_peers());
+        let held: Vec<usize> = bounds.filter(|index| Some(*index) != gap).collect();
+        assert_eq!(held, expected, "{frame:?} as of {t_us} of {times:?} from {near:?}");
     }
 
     /// Instants that hit the edges of frames, and those one microsecond beside.
@@ -297,8 +321,10 @@ pub(crate) mod tests {
         });
         let rows = prop_oneof![0..20u64, Just(u64::MAX)].prop_map(|preceding| Extent::Rows { preceding });
         let calendars = vec![Calendar::Hour, Calendar::Day, Calendar::Week, Calendar::Month];
-        (prop_oneof![range, current_row, rows], prop::option::of(prop::sample::select(calendars)))
-            .prop_map(|(extent, calendar)| Frame { extent, calendar })
+        let exclusions = vec![Exclusion::NoOthers, Exclusion::CurrentRow, Exclusion::Group];
+        let extents = prop_oneof![range, current_row, rows];
+        (extents, prop::option::of(prop::sample::select(calendars)), prop::sample::select(exclusions))
+            .prop_map(|(extent, calendar, exclusion)| Frame { extent, calendar, exclusion })
     }
 
     fn times() -> impl Strategy<Value = Vec<i64>> {
@@ -340,10 +366,7 @@ pub(crate) mod tests {
     #[test]
     fn both_ends_are_closed() {
         let times = [10, 20, 20, 30];
-        let frame = |preceding_us, lag_us| Frame {
-            extent: Extent::Range { preceding_us: Some(preceding_us), lag_us },
-            calendar: None,
-        };
+        let frame = |preceding_us, lag_us| Frame::of(Extent::Range { preceding_us: Some(preceding_us), lag_us });
         let cases = [
             (frame(10, 0), 30, 1..4),
             (frame(9, 0), 30, 3..4),

@@ -91,6 +91,20 @@ impl GroupWindow {
         Some(WindowSpan::of_clock(i128::from(t_us) - i128::from(since_start_us), end_us))
     }
 
+    /// The last instant of the windows that an event at `time_us` is in, of several that of the one which ends last; of sessions
+    /// that of the one that the event makes by itself.
+    pub fn longest_last_us(self, time_us: i64) -> i64 {
+        let (offset_us, period_us, size_us) = match self {
+            GroupWindow::Session { gap_us } => return time_us.saturating_add(gap_us),
+            GroupWindow::Hop { size_us, slide_us, offset_us } => (offset_us, slide_us, size_us),
+            GroupWindow::Tumble { size_us, offset_us } | GroupWindow::Cumulate { size_us, offset_us, .. } => {
+                (offset_us, size_us, size_us)
+            }
+        };
+        let start_us = i128::from(time_us) - i128::from(phase_us(time_us, offset_us, period_us));
+        WindowSpan::of_clock(start_us, start_us + i128::from(size_us)).last_us
+    }
+
     /// The run of `events` that the window holds as of `t_us`. Not inlined into the bounds of all frames: others would pay for
     /// it.
     #[inline(never)]

@@ -61,6 +61,10 @@ pub struct Program {
     /// The accumulators of each frame.
     accumulators: Vec<Vec<Input>>,
     follows_order: bool,
+    /// The place among the words of the instant at which an event ends; `None` where events stay.
+    end: Option<usize>,
+    /// Whether some frame has a gap where peers follow the current row.
+    has_gaps: bool,
 }
 
 /// A slot and the place where events carry it.
@@ -154,6 +158,7 @@ impl Program {
         }
         let follows_order = calls.iter().any(|call| call.function.follows_order())
             || frames.iter().any(|frame| matches!(frame.extent, crate::frame::Extent::Rows { .. }));
+        let has_gaps = frames.iter().any(Frame::has_gap_among_peers);
         let mut program = Program {
             accumulators: vec![Vec::new(); frames.len()],
             frames,
@@ -162,12 +167,35 @@ impl Program {
             sources: Vec::new(),
             calls,
             follows_order,
+            end: None,
+            has_gaps,
         };
         for place in 0..program.calls.len() {
             let source = program.source_of(place);
             program.sources.push(source);
         }
         Ok(program)
+    }
+
+    /// The same over events that end: each counts from its time until before the instant, in microseconds, that it has in
+    /// this slot, and the frames are over those that last as of the instant of a read.
+    ///
+    /// # Panics
+    /// If the slot is no BIGINT without NULLs.
+    pub fn over_events_that_end(self, slot: usize) -> Program {
+        let placed = &self.slots[slot];
+        match placed.storage {
+            Storage::Word(place) if placed.slot == (Slot { data_type: DataType::Int64, nullable: false }) => {
+                Program { end: Some(place), ..self }
+            }
+            _ => panic!("the end of an event is an instant in microseconds that it always has"),
+        }
+    }
+
+    /// Where events end, the place of the instant among the words, and so among the
+    /// [carried columns](Program::carried_fields).
+    pub fn end_column(&self) -> Option<usize> {
+        self.end
     }
 
     /// The frames, as given.
@@ -183,6 +211,12 @@ impl Program {
     /// Whether answers depend on the order of events of equal time, so that events must carry their tie-breakers.
     pub fn follows_order(&self) -> bool {
         self.follows_order
+    }
+
+    /// Whether some frame leaves out a current row that peers follow, so that a reader at an event must tell it from its peers.
+    #[inline]
+    pub fn has_gaps(&self) -> bool {
+        self.has_gaps
     }
 
     pub(crate) fn placed(&self) -> &[PlacedSlot] {

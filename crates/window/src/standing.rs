@@ -122,6 +122,11 @@ impl Default for StandingCursors {
 }
 
 impl StandingCursors {
+    /// Never any cursors: of events that end, which of them last at one instant says little of another.
+    pub(crate) fn none() -> StandingCursors {
+        StandingCursors::within(Limits { written_events_min: usize::MAX, read_events_min: usize::MAX, ..LIMITS })
+    }
+
     /// No cursors yet.
     pub(crate) fn within(limits: Limits) -> StandingCursors {
         StandingCursors {

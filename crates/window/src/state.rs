@@ -34,7 +34,7 @@ use crate::standing::StandingCursors;
 use crate::unsettled::{Unsettled, UnsettledEvent};
 use crate::version::{ReadPoint, Version};
 use closing::Closing;
-pub use closing::DueWindow;
+pub use closing::{DueWindow, HaveClosed};
 
 /// Rows whose rings are touched before their events are inserted: few enough that nothing touched leaves the first cache.
 const TOUCHED_ROWS: usize = 64;
@@ -105,7 +105,7 @@ impl WindowState {
             entities: Vec::new(),
             unsettled: Unsettled::default(),
             departures: Departures::default(),
-            standing: StandingCursors::default(),
+            standing: standing_cursors(&program),
             capturing: Capturing::default(),
             closing: None,
             settled: Version::default(),
@@ -276,7 +276,7 @@ impl WindowState {
     /// with the next event.
     pub fn forget_cursors(&mut self) {
         self.scratch = Cursor::new(&self.program);
-        self.standing = StandingCursors::default();
+        self.standing = standing_cursors(&self.program);
     }
 
     /// Number of entities held.
@@ -301,7 +301,7 @@ impl WindowState {
     fn take_in(&mut self, number: u32, from: &SortedRun<'_>, row: usize, version: Version, tie: TieBreak<'_>) {
         if self.capturing.is_pending(number) {
             self.save_unless_added(number, from.time_us(row), tie);
-        } else if !self.looks_back_by_events && self.entities[number as usize].ring.is_full(&self.layout) {
+        } else if !self.needs_settled_events() && self.entities[number as usize].ring.is_full(&self.layout) {
             self.trim(number);
         }
         self.capturing.touched(number);
@@ -372,7 +372,7 @@ impl WindowState {
             self.save(number);
         }
         let is_settled = self.entities[number as usize].newest <= self.settled;
-        if is_settled || !self.looks_back_by_events {
+        if is_settled || !self.needs_settled_events() {
             self.trim(number);
         }
         self.standing.swept(number);
@@ -402,6 +402,9 @@ impl WindowState {
     /// as of the last instant at which no event departs any more.
     fn trim(&mut self, number: u32) {
         let Some(floor_us) = self.floor_us else { return };
+        if let Some(end) = self.program.end_column() {
+            return self.drop_ended(number, end, floor_us);
+        }
         let ring = &self.entities[number as usize].ring;
         if self.reach_us.is_some_and(|reach_us| reach_us <= ring.oldest_us()) {
             return;
@@ -422,11 +425,35 @@ impl WindowState {
         self.event_count -= gone;
     }
 
+    /// Whether only an entity whose changes are all settled may lose events: a frame looks back by events, or events end, and a
+    /// copy of one that ends sooner came in place of it.
+    fn needs_settled_events(&self) -> bool {
+        self.looks_back_by_events || self.program.end_column().is_some()
+    }
+
+    /// Drops the events that have ended as of the floor. None of them lasts longer later: what ends an event stays.
+    fn drop_ended(&mut self, number: u32, end: usize, floor_us: i64) {
+        let ring = &mut self.entities[number as usize].ring;
+        let events = ring.events(&self.layout);
+        self.excluded.clear();
+        self.excluded.extend((0..events.len()).filter(|index| events.word(end, *index) <= floor_us));
+        if self.excluded.is_empty() {
+            return;
+        }
+        let bytes_before = ring.memory_bytes();
+        ring.remove(&self.layout, &self.excluded);
+        self.ring_bytes = self.ring_bytes - bytes_before + ring.memory_bytes();
+        self.event_count -= self.excluded.len();
+    }
+
     /// Index of the first event that is needed by reads as of the floor or later, or by a window that is open.
     fn first_needed(&self, number: u32, events: &RingEvents<'_>, floor_us: i64) -> usize {
         let cursor = self.standing.cursor(number);
         let first_needed = |frame: &Frame, near| frame.first_needed(events, self.needed_as_of(frame, floor_us), near);
-        let open = self.closing.as_ref().map(|closing| first_needed(&closing.frame(), None));
+        let open = self
+            .closing
+            .as_ref()
+            .map(|closing| closing.first_needed(events, self.needed_as_of(&closing.frame(), floor_us)));
         let frames = self.program.frames().iter().enumerate();
         let needed = frames.map(|(place, frame)| first_needed(frame, cursor.map(|cursor| cursor.near(place))));
         needed.chain(open).min().unwrap_or(events.len())
@@ -460,6 +487,11 @@ impl WindowState {
         }
         self.swept = 0;
     }
+}
+
+/// The cursors that may stay with the entities of a program.
+fn standing_cursors(program: &Program) -> StandingCursors {
+    if program.end_column().is_some() { StandingCursors::none() } else { StandingCursors::default() }
 }
 
 mod closing;

@@ -52,6 +52,37 @@ impl ArrivedRow {
     pub const NONE: ArrivedRow = ArrivedRow { row: None, until_us: i64::MAX };
 }
 
+/// Where a version stands among those of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionPlace {
+    /// Event time in microseconds from which it holds.
+    pub time_us: i64,
+    /// Partition that it came in.
+    pub partition: u32,
+    /// Offset in the partition.
+    pub offset: u64,
+}
+
+/// When a version ends by those that have arrived so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrivedEnd {
+    /// The event time in microseconds of the version that follows; the greatest number if none does.
+    pub end_us: i64,
+    /// When a version arrives, in microseconds, by which it ends sooner; the greatest number if none does.
+    pub until_us: i64,
+}
+
+/// A version that ends sooner since others came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overtaken {
+    /// The version.
+    pub version: RowVersion,
+    /// The event time in microseconds of the version that followed it before; the greatest number if none did.
+    pub ended_us: i64,
+    /// The same now.
+    pub end_us: i64,
+}
+
 /// The instants at which a lookup finds something else than before: from the first to before the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangedSpan {
@@ -82,6 +113,8 @@ pub struct VersionIndex {
     swept: usize,
     versions: usize,
     older_bytes: usize,
+    /// Delete markers before this instant, in microseconds, were dropped.
+    markers_from_us: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +170,15 @@ impl Packed {
         (self.time_us, self.partition, self.offset)
     }
 
+    fn place(&self) -> VersionPlace {
+        VersionPlace { time_us: self.time_us, partition: self.partition, offset: self.offset }
+    }
+
+    fn unpacked(&self) -> RowVersion {
+        let Packed { time_us, offset, partition, row } = *self;
+        RowVersion { time_us, partition, offset, row: RowNumber::new(row) }
+    }
+
     /// Whether it is known at a position, which has the next offset of each partition, and none of those that it does not
     /// reach.
     fn is_before(&self, position: &[u64]) -> bool {
@@ -147,6 +189,32 @@ impl Packed {
 impl Entry {
     fn older(&self) -> &[Packed] {
         self.older.as_ref().map_or(&[], |older| &older.versions)
+    }
+
+    /// The versions behind a place, in order.
+    fn behind(&self, place: VersionPlace) -> impl Iterator<Item = &Packed> {
+        let first = self.older().partition_point(|version| version.place() <= place);
+        self.older()[first..].iter().chain((self.newest.place() > place).then_some(&self.newest))
+    }
+
+    /// The versions before a place, the last first.
+    fn before(&self, place: VersionPlace) -> impl Iterator<Item = &Packed> {
+        let end = self.older().partition_point(|version| version.place() < place);
+        let newest = (self.newest.place() < place).then_some(&self.newest);
+        newest.into_iter().chain(self.older()[..end].iter().rev())
+    }
+
+    /// When the version at a place ends by those that had arrived at `known_us`, and when one arrives by which it does sooner.
+    fn arrived_end(&self, place: VersionPlace, known_us: i64, arrived_us: &impl Fn(u32, u64) -> i64) -> ArrivedEnd {
+        let mut until_us = i64::MAX;
+        for version in self.behind(place) {
+            let arrived_us = arrived_us(version.partition, version.offset);
+            if arrived_us <= known_us {
+                return ArrivedEnd { end_us: version.time_us, until_us };
+            }
+            until_us = until_us.min(arrived_us);
+        }
+        ArrivedEnd { end_us: i64::MAX, until_us }
     }
 
     /// The last of those not younger than `t_us` that had arrived at `known_us`, and when one arrives that stands instead.
@@ -267,6 +335,40 @@ impl VersionIndex {
         instants_us.enumerate().map(of).collect()
     }
 
+    /// When the version at a place of the key at `row` of `keys` ends: the event time in microseconds of the one that follows,
+    /// the greatest number if none does. Takes a logarithmic time in the versions of the key.
+    pub fn end_us(&self, keys: &Keys, row: usize, place: VersionPlace) -> i64 {
+        let number = self.keys.find(keys, row);
+        let next = number.and_then(|number| self.entries[number as usize].behind(place).next());
+        next.map_or(i64::MAX, |next| next.time_us)
+    }
+
+    /// The same by the versions that had arrived at `known_us`. `arrived_us` tells when the version at a partition and offset
+    /// did. Versions that arrive later are passed over, a step for each.
+    pub fn arrived_end(
+        &self,
+        keys: &Keys,
+        row: usize,
+        (place, known_us): (VersionPlace, i64),
+        arrived_us: impl Fn(u32, u64) -> i64,
+    ) -> ArrivedEnd {
+        match self.keys.find(keys, row) {
+            Some(number) => self.entries[number as usize].arrived_end(place, known_us, &arrived_us),
+            None => ArrivedEnd { end_us: i64::MAX, until_us: i64::MAX },
+        }
+    }
+
+    /// The version that the one at a place follows, of those known at a position: the next offset of each partition, before
+    /// the versions that came last. `None` if it follows none. Takes a step for each version near the place that came last.
+    pub fn overtaken(&self, keys: &Keys, row: usize, place: VersionPlace, position: &[u64]) -> Option<Overtaken> {
+        let entry = &self.entries[self.keys.find(keys, row)? as usize];
+        let version = entry.before(place).find(|version| version.is_before(position))?;
+        let followed = entry.behind(place).find(|version| version.is_before(position));
+        let follows = entry.behind(version.place()).next();
+        let time_us = |version: Option<&Packed>| version.map_or(i64::MAX, |version| version.time_us);
+        Some(Overtaken { version: version.unpacked(), ended_us: time_us(followed), end_us: time_us(follows) })
+    }
+
     /// Looks at the next `keys_max` keys in turn and drops the versions that no lookup within `bounds` finds, which are
     /// never less than those before; their rows are added to `dropped`. Returns how many keys were dropped. A lookup at a
     /// [position](VersionIndex::last_at) finds what it needs if all versions after it are younger than `bounds`.
@@ -296,6 +398,11 @@ impl VersionIndex {
         self.bounds
     }
 
+    /// The event time in microseconds from which on all delete markers are held; `None` where none was dropped yet.
+    pub fn markers_from_us(&self) -> Option<i64> {
+        self.markers_from_us
+    }
+
     /// Number of keys that have versions.
     pub fn keys(&self) -> usize {
         self.keys.len()
@@ -322,7 +429,10 @@ impl VersionIndex {
             let all = older.versions.iter().chain([&entry.newest]);
             let holding = all.take_while(|version| holds_by_then(version)).count();
             let mut gone = holding.saturating_sub(1);
-            gone += usize::from(older.versions.get(gone).is_some_and(is_over));
+            if older.versions.get(gone).is_some_and(is_over) {
+                gone += 1;
+                self.markers_from_us = self.markers_from_us.max(Some(bounds.arriving_from_us));
+            }
             dropped.extend(older.versions.drain(..gone).filter_map(|version| RowNumber::new(version.row)));
             self.versions -= gone;
             self.older_bytes -= bytes_before;
@@ -336,6 +446,7 @@ impl VersionIndex {
         if entry.older.is_none() && is_over(&entry.newest) && self.keys.remove(number as u32) {
             *entry = Entry::default();
             self.versions -= 1;
+            self.markers_from_us = self.markers_from_us.max(Some(bounds.arriving_from_us));
         }
     }
 
@@ -584,6 +695,53 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
+        /// When versions end, also by what had arrived, and which ones end sooner since the last `came` are there.
+        #[test]
+        fn ends_equal_a_scan(
+            versions in prop::collection::vec((0..5i64, 0..2u32, 0..8i64), 1..10),
+            came in 1..4usize,
+        ) {
+            let (mut index, keys) = (VersionIndex::default(), keys(&[1], &DataType::Int64));
+            let place = |at: usize| VersionPlace { time_us: versions[at].0, partition: versions[at].1, offset: at as u64 };
+            for at in 0..versions.len() {
+                let VersionPlace { time_us, partition, offset } = place(at);
+                index.insert(&keys, 0, RowVersion { time_us, partition, offset, row: RowNumber::new(at as u32) });
+            }
+            let next = |at: usize, is_known: &dyn Fn(usize) -> bool| {
+                let behind = (0..versions.len()).filter(|other| is_known(*other) && place(*other) > place(at));
+                behind.min_by_key(|other| place(*other))
+            };
+            let time_us = |at: Option<usize>| at.map_or(i64::MAX, |at| versions[at].0);
+            let first_new = versions.len().saturating_sub(came);
+            for at in 0..versions.len() {
+                prop_assert_eq!(index.end_us(&keys, 0, place(at)), time_us(next(at, &|_| true)));
+                for known_us in 0..9 {
+                    let found =
+                        index.arrived_end(&keys, 0, (place(at), known_us), |_, offset| versions[offset as usize].2);
+                    let end_us = |known_us: i64| time_us(next(at, &|other| versions[other].2 <= known_us));
+                    // Of two versions of one time it says when the nearer one arrives, by which nothing changes.
+                    let until_us = (known_us..9).find(|later_us| end_us(*later_us) != end_us(known_us));
+                    prop_assert_eq!(found.end_us, end_us(known_us));
+                    prop_assert!(found.until_us <= until_us.unwrap_or(i64::MAX) && found.until_us > known_us);
+                }
+                let is_known = |other: usize| other < first_new;
+                let before = (0..first_new).filter(|other| place(*other) < place(at)).max_by_key(|other| place(*other));
+                let expected = before.map(|before| {
+                    (RowNumber::new(before as u32), time_us(next(before, &is_known)), time_us(next(before, &|_| true)))
+                });
+                let position = vec![first_new as u64; 2];
+                let found = index.overtaken(&keys, 0, place(at), &position);
+                // It is asked of versions that came last.
+                let found = found.map(|one| (one.version.row, one.ended_us, one.end_us));
+                prop_assert!(at < first_new || found == expected, "{:?}, not {:?}", found, expected);
+            }
+            prop_assert_eq!(index.markers_from_us(), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
         #[test]
         fn lookups_equal_a_scan_of_all_versions(
             data_type in prop::sample::select(vec![DataType::Int64, DataType::Utf8]),
@@ -643,7 +801,9 @@ mod tests {
         index.insert(&keys, 0, version(9, 2, None));
         assert_eq!((index.sweep(bounds(10, 9), 9, &mut dropped), index.versions()), (0, 1));
         assert_eq!(dropped, [RowNumber(1)]);
+        assert_eq!(index.markers_from_us(), None);
         assert_eq!((index.sweep(bounds(10, 10), 9, &mut dropped), index.versions()), (1, 0));
+        assert_eq!(index.markers_from_us(), Some(10));
         // Neither bound goes back.
         index.insert(&keys, 0, version(10, 3, None));
         assert_eq!(index.sweep(bounds(0, 11), 9, &mut dropped), 1);

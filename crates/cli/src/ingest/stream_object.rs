@@ -1,6 +1,5 @@
 //! A stream as its server tells of it, and the definition that its files are read by.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,12 +35,12 @@ pub(crate) struct StreamObject {
     #[serde(default)]
     timestamp_unit: Option<String>,
     source: SourceObject,
-    /// The next offset of each partition; none of a derived stream.
+    /// The next offset of each partition; none of a derived stream, which takes no events.
     #[serde(default)]
     pub(crate) position: Vec<u64>,
-    /// Of a derived stream: those of each stream that it sees the events of.
+    /// Of a derived stream: the streams with events of their own that stand behind it.
     #[serde(default)]
-    positions: BTreeMap<String, Vec<u64>>,
+    origins: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,10 +76,9 @@ impl StreamObject {
             Object::View { reads } => return Err(no_stream(name, "feature view", &reads)),
         };
         if stream.source.connector == "derived" {
-            let sources: Vec<&str> = stream.positions.keys().map(String::as_str).collect();
             return Err(Failure::input_with_hint(
                 format!("stream `{name}` is derived from others and takes no events"),
-                format!("send them to what it sees the events of: `{}`", sources.join("`, `")),
+                format!("send them to what it sees the events of: `{}`", stream.origins.join("`, `")),
             ));
         }
         if stream.source.connector == "file" {

@@ -150,3 +150,47 @@ fn the_position_of_an_answer_names_the_tables_that_are_joined() {
     assert_eq!(answered(), (json!(5), json!({"tx": [1], "merchants": [2]})));
     server.end("INT");
 }
+
+/// A cart is worth what is in it as of then, live and over a restart, and is known while something is.
+#[test]
+fn the_rows_of_a_group_are_answered_over_a_restart() {
+    let folder = Folder::new();
+    folder.file(
+        "project.sql",
+        "CREATE TABLE cart_items (cart_id BIGINT, item VARCHAR, price DOUBLE, quantity BIGINT, removed BOOLEAN, ts TIMESTAMP,
+  PRIMARY KEY (cart_id, item), WATERMARK FOR ts AS ts - INTERVAL '1' HOUR) WITH (delete_column = 'removed');
+CREATE FEATURE VIEW cart AS
+SELECT cart_id, sum(price * quantity) AS cart_value, count(*) AS items FROM cart_items GROUP BY cart_id;",
+    );
+    let item = |name: &str, price: f64, quantity: i64, minutes: i64| json!({"cart_id": 1, "item": name, "price": price, "quantity": quantity, "ts": at(minutes)});
+    let removed = |name: &str, minutes: i64| json!({"cart_id": 1, "item": name, "removed": true, "ts": at(minutes)});
+    let answered = |server: &Server<'_>, minute: i64| {
+        let said = server.get(&format!("cart cart_id=1 --as-of 2026-01-01T00:{minute:02}:00Z --format json"));
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+        (answer["rows"][0].clone(), answer["known"]["cart"][0].clone(), answer["position"].clone())
+    };
+    let position = |versions: i64| json!({"cart_items": [versions]});
+    let server = serve(&folder);
+    assert_eq!(send(&server, "cart_items", &[item("pen", 10.0, 2, 1), item("book", 5.0, 1, 2)])["accepted"], 2);
+    assert_eq!(answered(&server, 2), (json!([25.0, 2]), json!(true), position(2)));
+    assert_eq!(send(&server, "cart_items", &[removed("book", 30), removed("pen", 31)])["accepted"], 2);
+    // It comes late, and was worth more in between.
+    assert_eq!(send(&server, "cart_items", &[item("pen", 10.0, 3, 5)])["accepted"], 1);
+    let check = |server: &Server<'_>| {
+        assert_eq!(answered(server, 2), (json!([25.0, 2]), json!(true), position(5)));
+        assert_eq!(answered(server, 5), (json!([35.0, 2]), json!(true), position(5)));
+        assert_eq!(answered(server, 30), (json!([30.0, 1]), json!(true), position(5)));
+        assert_eq!(answered(server, 31), (json!([null, 0]), json!(false), position(5)));
+    };
+    check(&server);
+    // It is told now and then: reads pass the time.
+    let is_told = (0..200).any(|_| {
+        check(&server);
+        object(&server, "cart_items")["held"]["keys"] == 2
+    });
+    assert!(is_told, "{}", object(&server, "cart_items"));
+    server.end("INT");
+    let server = serve(&folder);
+    check(&server);
+    server.end("INT");
+}

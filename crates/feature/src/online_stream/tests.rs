@@ -132,6 +132,8 @@ impl World {
             primary_keys: primary_keys.as_ref(),
             counts: stored.counts,
             views,
+            too_late: &[],
+            looks: 0,
             judgement,
         };
         self.stream.recall(recalled, &Tables::none(), &[self.settled(); VIEWS]).unwrap()

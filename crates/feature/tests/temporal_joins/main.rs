@@ -5,5 +5,6 @@
 
 mod cases;
 mod decoded;
+mod groups;
 mod orders;
 mod world;

@@ -52,6 +52,7 @@ pub(crate) struct Stored {
 }
 
 /// A batch that is prepared, with what it makes of the others.
+#[allow(clippy::large_enum_variant, reason = "a test holds a few")]
 enum Waiting {
     Versions { table: usize, versions: PreparedVersions, rejoined: Option<Rejoined> },
     Events(Prepared),
@@ -86,7 +87,7 @@ impl World {
             views.iter().filter(is_own).cloned().collect::<Vec<_>>()
         };
         let table = |table| {
-            let versions = VersionedTable::joined_by(table, &project.derived, &project.views)?;
+            let versions = VersionedTable::read_by(table, &project.derived, &project.views)?;
             let plan = StreamPlan::of_table(table)?;
             let mut online = OnlineTable::new(versions, plan.clone(), plan.rules(), over(table.name()));
             online.set_coming(ComingVersions::NotLate { partitions });
@@ -207,6 +208,8 @@ impl World {
             primary_keys: keys.as_ref(),
             counts: stored.counts,
             views: &[views; 16],
+            too_late: &[],
+            looks: 0,
             judgement,
         };
         match stored.into {
@@ -236,7 +239,9 @@ impl World {
         self.views.iter().for_each(|view| {
             view.sweep(settled, 10_000);
         });
-        if let Some(from_us) = self.stream.as_ref().and_then(OnlineStream::looks_up_from_us) {
+        // Without a stream nobody looks anything up.
+        let from_us = self.stream.as_ref().map_or(Some(i64::MAX), OnlineStream::looks_up_from_us);
+        if let Some(from_us) = from_us {
             self.tables.iter_mut().for_each(|table| {
                 let bounds = VersionBounds { looked_up_from_us: from_us, arriving_from_us: i64::MAX };
                 table.sweep(bounds, 10_000).unwrap();

@@ -41,13 +41,16 @@ impl StoredLog {
 
     /// Appends rows as one frame. They are durable after the next sync.
     pub(crate) fn append(&mut self, group: &Group) {
-        let batch = self.batch(group);
+        self.append_batch(&self.batch(group), group.arrived_us);
+    }
+
+    /// Appends what a frame holds.
+    pub(crate) fn append_batch(&mut self, batch: &StoredBatch, arrived_us: i64) {
         let mut body = Vec::new();
         batch.encode(&mut body).unwrap();
         let times = batch.used.column(self.stream.time_column).as_primitive::<TimestampMicrosecondType>();
         let (dead, newest_us) = (batch.dead.len() as u32, max(times).unwrap_or(i64::MIN));
-        let frame =
-            NewFrame { rows: group.rows.len() as u32, arrived_us: group.arrived_us, dead, newest_us, body: &body };
+        let frame = NewFrame { rows: batch.verdicts.len() as u32, arrived_us, dead, newest_us, body: &body };
         self.log.append(frame).unwrap();
     }
 
@@ -63,6 +66,7 @@ impl StoredLog {
             verdicts: group.verdicts.clone(),
             arrived: group.each_us.clone().map(Int64Array::from),
             arrived_is_imputed: group.is_imputed,
+            watermark_us: None,
             used: filter_record_batch(&batch, &used).unwrap(),
             dead: (0..group.rows.len()).filter_map(|row| letter(group, row)).collect(),
             producers: Vec::new(),
@@ -72,7 +76,7 @@ impl StoredLog {
 
 fn letter(group: &Group, row: usize) -> Option<DeadLetter> {
     let reason = match group.verdicts[row] {
-        StoredVerdict::Used | StoredVerdict::Duplicate => return None,
+        StoredVerdict::Used | StoredVerdict::Duplicate | StoredVerdict::Clock => return None,
         StoredVerdict::Late => "late",
         StoredVerdict::Unreadable => "unreadable",
         StoredVerdict::NotNull => "not_null",

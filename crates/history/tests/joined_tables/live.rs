@@ -23,7 +23,8 @@ const NAMES: [&str; 4] = ["a", "b", "c", "north"];
 const BEGIN: i64 = 100;
 
 /// A table behind a table, a composite key, delete markers, a union of which one branch joins, a view over a derived stream
-/// that joins again, group windows over what is joined, failing expressions over joined columns, entity keys from tables.
+/// that joins again, group windows over what is joined, failing expressions over joined columns, entity keys from tables, and
+/// groups of rows.
 /// Features over ROWS begin with `r_`.
 const SQL: &str = "
 CREATE STREAM tx (
@@ -72,6 +73,12 @@ FROM TABLE(HOP(TABLE priced, DESCRIPTOR(ts), INTERVAL '3' MINUTE, INTERVAL '8' M
 GROUP BY name, window_start, window_end;
 CREATE FEATURE VIEW merchant AS
 SELECT merchant, name, 60 / fee AS share, coalesce(region, 9) AS region FROM merchants WHERE 100 / (fee - 4) > -60;
+CREATE FEATURE VIEW of_name AS
+SELECT name, count(*) AS n, sum(60 / fee) AS shares, median(merchant) AS middle, first_value(merchant) AS oldest,
+  min_by(region, fee) AS region
+FROM merchants WHERE fee <> 3 GROUP BY name;
+CREATE FEATURE VIEW of_label AS
+SELECT label, count(DISTINCT region) AS regions, avg(weight) FILTER (WHERE weight > 1) AS weight FROM regions GROUP BY label;
 CREATE FEATURE VIEW region AS SELECT region, kind, label, weight FROM regions;
 ";
 

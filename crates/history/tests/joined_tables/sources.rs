@@ -66,7 +66,6 @@ impl Sources {
     /// A project without any arrivals.
     pub(crate) fn new(sql: &str, way: Way) -> Sources {
         let file = SourceFile { name: "case.sql".to_owned(), text: with_options(sql, way) };
-        // GROUP BY over a table is refused by name once more, by the job.
         let project =
             check_ahead(std::slice::from_ref(&file)).unwrap_or_else(|errors| panic!("{}\n{}", errors[0], file.text));
         Sources { folder: TempDir::new().unwrap(), project, way }

@@ -1,5 +1,6 @@
 //! A case as the reference writes it, and how its values are compared.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +28,14 @@ pub(crate) struct Case {
     pub(crate) stream: Value,
     #[serde(default)]
     pub(crate) tables: Map<String, Value>,
+    /// The windows of derived streams that have closed, in the order in which they did.
+    #[serde(default)]
+    pub(crate) closed: BTreeMap<String, Vec<Closed>>,
+    /// The used events that came too late for a window.
+    #[serde(default)]
+    pub(crate) too_late: BTreeMap<String, Vec<usize>>,
+    pub(crate) every_row: Option<Vec<AnsweredRow>>,
+    pub(crate) every_row_as_served: Option<Vec<AnsweredRow>>,
     /// The words by which the definition refuses a construct that is not built yet.
     pub(crate) not_supported_yet: Option<String>,
 }
@@ -57,6 +66,28 @@ pub(crate) struct Answered {
     pub(crate) expect: Map<String, Value>,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Closed {
+    pub(crate) at: Value,
+    /// Absent where a column failed.
+    pub(crate) time: Option<Value>,
+    pub(crate) row: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct AnsweredRow {
+    /// Its place among the answers.
+    pub(crate) row: usize,
+    pub(crate) expect: Map<String, Value>,
+}
+
+impl Event {
+    /// Whether somebody looks at the clock, and nothing arrives.
+    pub(crate) fn is_look(&self) -> bool {
+        self.into.as_deref() == Some("clock")
+    }
+}
+
 fn event_time() -> String {
     "event-time".to_owned()
 }
@@ -73,7 +104,7 @@ impl Case {
 
     /// The same without looks at the clock: nothing arrives by one, and to a feature view it tells nothing.
     pub(crate) fn without_looks(mut self) -> Case {
-        let is_look: Vec<bool> = self.events.iter().map(|event| event.into.as_deref() == Some("clock")).collect();
+        let is_look: Vec<bool> = self.events.iter().map(Event::is_look).collect();
         let before = |place: usize| is_look[..place].iter().filter(|is_look| **is_look).count();
         for place in self.reads.iter_mut().filter_map(|read| read.position.as_mut()).chain(&mut self.set_aside) {
             *place -= before(*place);
@@ -81,14 +112,14 @@ impl Case {
         for answered in self.every_event.iter_mut().chain(&mut self.every_event_as_served).flatten() {
             answered.event -= before(answered.event);
         }
-        self.events.retain(|event| event.into.as_deref() != Some("clock"));
+        self.events.retain(|event| !event.is_look());
         self.judged.retain(|verdict| verdict != "clock");
         self
     }
 
     pub(crate) fn project(&self, sql: &str) -> Project {
         let file = SourceFile { name: "case.sql".to_owned(), text: sql.to_owned() };
-        asof_definition::check(&[file]).unwrap_or_else(|errors| panic!("{}: {}\n{sql}", self.name, errors[0]))
+        asof_definition::check_ahead(&[file]).unwrap_or_else(|errors| panic!("{}: {}\n{sql}", self.name, errors[0]))
     }
 
     /// Arrival times in microseconds: given, or else the event time, never decreasing. Taken from the reference's rule.

@@ -14,7 +14,8 @@ use asof_window::{Judge, Rejection, Verdict};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::case::{Answered, Case, Read, decode, differences, instant_us, read_rows};
+use crate::case::{Answered, Case, Event, Read, decode, differences, instant_us, read_rows};
+use crate::closed_rows;
 use crate::stored::{Group, StoredLog};
 
 /// Shards, threads and memory: all must give the same bits.
@@ -35,6 +36,8 @@ enum Stored {
     Loaded,
     /// The older half in a Parquet file: the log has dropped it.
     Dropped,
+    /// In a file that is taken in event-time order, whatever its own.
+    Sorted,
 }
 
 struct Files<'a> {
@@ -53,6 +56,15 @@ pub(crate) fn check(case: &Case) -> Vec<String> {
         return Vec::new();
     }
     check_stored(case, Stored::File, SHAPES)
+}
+
+/// From a file that is taken in event-time order, where nothing was late or a duplicate: rows of closed windows depend on the
+/// used events alone.
+pub(crate) fn check_sorted(case: &Case) -> Vec<String> {
+    match has_one_partition(case) && case.judged.iter().all(|verdict| verdict == "used") {
+        true => check_stored(case, Stored::Sorted, SHAPES),
+        false => Vec::new(),
+    }
 }
 
 /// From the log, in every way.
@@ -81,18 +93,28 @@ fn has_one_partition(case: &Case) -> bool {
 fn check_stored(case: &Case, stored: Stored, shapes: &[(usize, usize, usize)]) -> Vec<String> {
     let files = Files::new(case, stored);
     let mut differing = Vec::new();
+    let is_told = |knowledge: Knowledge| stored != Stored::Sorted || knowledge == Knowledge::EventTime;
     for &shape in shapes {
-        for (wanted, knowledge) in
-            [(&case.every_event, Knowledge::EventTime), (&case.every_event_as_served, Knowledge::AsServed)]
-        {
-            if let Some(wanted) = wanted {
-                differing.extend(files.every_event(shape, wanted, knowledge));
+        for (events, rows, knowledge) in [
+            (&case.every_event, &case.every_row, Knowledge::EventTime),
+            (&case.every_event_as_served, &case.every_row_as_served, Knowledge::AsServed),
+        ] {
+            match (events, rows) {
+                _ if !is_told(knowledge) => {}
+                (events, Some(rows)) => {
+                    let (events, rows) = (events.as_deref().unwrap_or_default(), &rows[..]);
+                    differing.extend(files.every_row(shape, &closed_rows::in_order(events, rows), knowledge));
+                }
+                (Some(wanted), None) => differing.extend(files.every_event(shape, wanted, knowledge)),
+                (None, None) => {}
             }
         }
         for (name, knowledge) in [("event-time", Knowledge::EventTime), ("as-served", Knowledge::AsServed)] {
             let positions: std::collections::BTreeSet<Option<usize>> =
                 case.reads.iter().filter(|read| read.knowledge == name).map(|read| read.position).collect();
-            for position in positions {
+            for position in
+                positions.into_iter().filter(|one| is_told(knowledge) && (stored != Stored::Sorted || one.is_none()))
+            {
                 let reads = case.reads.iter().filter(|read| read.knowledge == name && read.position == position);
                 differing.extend(files.spine(shape, &reads.collect::<Vec<_>>(), position, knowledge));
             }
@@ -112,37 +134,52 @@ impl<'a> Files<'a> {
         let times: Vec<Option<i64>> =
             batch.column(stream.time_column).as_primitive::<TimestampMicrosecondType>().iter().collect();
         let arrivals_us = case.arrivals_us(&times);
-        let options = if stored == Stored::File { FILE_OPTIONS } else { LOG_OPTIONS };
-        Files { case, stored, folder, sql: with_options(&case.sql, options), times, arrivals_us }
+        let options = match stored {
+            Stored::File => FILE_OPTIONS,
+            Stored::Sorted => SORTED_OPTIONS,
+            Stored::Live | Stored::Loaded | Stored::Dropped => LOG_OPTIONS,
+        };
+        // A window of many events has no number of one.
+        let sql = if case.closed.is_empty() {
+            with_options(&case.sql, options)
+        } else {
+            with_stream_options(&case.sql, options)
+        };
+        Files { case, stored, folder, sql, times, arrivals_us }
     }
 
     /// Stores the first `count` events, and nothing else.
     fn write_events(&self, count: usize) {
-        let lines =
-            self.case.events[..count].iter().zip(&self.arrivals_us).enumerate().map(|(index, (event, arrived_us))| {
-                let columns = event.columns.get().trim().replace('\n', " ");
-                let inner = columns.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap().to_owned();
-                let comma = if inner.trim().is_empty() { "" } else { ", " };
-                format!("{{{inner}{comma}\"case_arrived\": {arrived_us}, \"case_event\": {index}}}")
-            });
+        let events = self.case.events[..count].iter().zip(&self.arrivals_us).enumerate();
+        let events = events.filter(|(_, (event, _))| !event.is_look());
+        let lines = events.clone().map(|(index, (event, arrived_us))| {
+            let columns = event.columns.get().trim().replace('\n', " ");
+            let inner = columns.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap().to_owned();
+            let comma = if inner.trim().is_empty() { "" } else { ", " };
+            format!("{{{inner}{comma}\"case_arrived\": {arrived_us}, \"case_event\": {index}}}")
+        });
         let lines: Vec<String> = lines.collect();
+        let arrivals_us: Vec<i64> = events.map(|(_, (_, arrived_us))| *arrived_us).collect();
         match self.stored {
-            Stored::File => {
+            Stored::File | Stored::Sorted => {
                 std::fs::write(self.folder.path().join("events.jsonl"), lines.join("\n") + "\n").unwrap();
             }
-            Stored::Live | Stored::Loaded | Stored::Dropped => self.write_log(&lines),
+            Stored::Live | Stored::Loaded | Stored::Dropped => {
+                self.write_log(&lines, &arrivals_us);
+                let until_us = self.arrivals_us[count - 1];
+                closed_rows::write_logs(self.case, &self.case.project(&self.sql), self.folder.path(), until_us);
+            }
         }
     }
 
-    fn write_log(&self, lines: &[String]) {
+    fn write_log(&self, lines: &[String], arrivals_us: &[i64]) {
         let data_folder = self.data_folder();
         if data_folder.exists() {
             std::fs::remove_dir_all(&data_folder).unwrap();
         }
         let stream = self.case.project(&self.sql).streams[0].clone();
-        let verdicts = self.verdicts(&stream, lines);
+        let verdicts = self.verdicts(&stream, lines, arrivals_us);
         let mut log = StoredLog::create(&data_folder, &stream);
-        let arrivals_us = &self.arrivals_us[..lines.len()];
         let mut first = 0;
         // Equal arrival times are one batch; what is loaded arrives at once, at some time that does not count.
         for together in arrivals_us.chunk_by(|one, other| one == other || self.stored == Stored::Loaded) {
@@ -169,7 +206,7 @@ impl<'a> Files<'a> {
     }
 
     /// The verdicts on all lines, as a server decides.
-    fn verdicts(&self, stream: &Arc<Stream>, lines: &[String]) -> Vec<StoredVerdict> {
+    fn verdicts(&self, stream: &Arc<Stream>, lines: &[String], arrivals_us: &[i64]) -> Vec<StoredVerdict> {
         let plan = StreamPlan::new(stream.clone()).unwrap();
         let columns: Vec<_> =
             stream.columns.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect();
@@ -177,7 +214,7 @@ impl<'a> Files<'a> {
         let rejected = plan.rejected(&batch, unreadable.into_iter().map(|row| (row, String::new())).collect());
         let primary_keys = plan.primary_keys(&batch).unwrap();
         let faced = Faced { partition: 0, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() };
-        let judged = plan.judge(&mut Judge::new(plan.rules()), faced, |row, _| self.arrivals_us[row]);
+        let judged = plan.judge(&mut Judge::new(plan.rules()), faced, |row, _| arrivals_us[row]);
         judged.into_iter().map(stored_verdict).collect()
     }
 
@@ -252,6 +289,32 @@ impl<'a> Files<'a> {
         differing
     }
 
+    /// The same of a view that sees rows of closed windows, by the order of event times: of one time they may come in any.
+    fn every_row(
+        &self,
+        shape: (usize, usize, usize),
+        wanted: &[Map<String, Value>],
+        knowledge: Knowledge,
+    ) -> Vec<String> {
+        if self.case.events.iter().all(Event::is_look) {
+            return Vec::new();
+        }
+        self.write_events(self.case.events.len());
+        let out = self.folder.path().join("out.jsonl");
+        let summary = match self.run(RowsOf::EveryEvent { keep: Vec::new() }, &out, knowledge, shape, OnError::Null) {
+            Ok(summary) => summary,
+            Err(error) => return vec![format!("every row: {error}")],
+        };
+        let project = self.case.project(&self.sql);
+        let mut differing = closed_rows::accounts(self.case, &summary);
+        let stream = &project.views[0].stream;
+        let time = &stream.columns[stream.time_column].name;
+        let wanted: Vec<Map<String, Value>> = wanted.iter().map(without_errors).collect();
+        let what = format!("every row {}", knowledge.name());
+        differing.extend(closed_rows::differences_by_time(&what, &wanted, read_rows(&out), time));
+        differing
+    }
+
     fn spine(
         &self,
         shape: (usize, usize, usize),
@@ -260,7 +323,8 @@ impl<'a> Files<'a> {
         knowledge: Knowledge,
     ) -> Vec<String> {
         let count = position.unwrap_or(self.case.events.len());
-        if count == 0 {
+        // Where somebody looked at the clock at most, nothing is stored.
+        if self.case.events[..count].iter().all(Event::is_look) {
             return Vec::new();
         }
         self.write_events(count);
@@ -323,10 +387,18 @@ const FILE_OPTIONS: &[&str] = &[
     "arrival_column = 'case_arrived'",
     "timestamp_unit = 'us'",
 ];
+/// The same in event-time order.
+const SORTED_OPTIONS: &[&str] = &[
+    "connector = 'file'",
+    "path = 'events.jsonl'",
+    "format = 'jsonl'",
+    "arrival_column = 'case_arrived'",
+    "timestamp_unit = 'us'",
+];
 const LOG_OPTIONS: &[&str] = &["timestamp_unit = 'us'"];
 
-/// The case's SQL with these options of its stream, which also has the event's number, and passes it on.
-fn with_options(sql: &str, options: &[&str]) -> String {
+/// The case's SQL with these options of its stream.
+fn with_stream_options(sql: &str, options: &[&str]) -> String {
     let (stream, rest) = sql.split_once(";").unwrap();
     let stream = match stream.rfind(" WITH (").or(stream.rfind("\nWITH (")) {
         Some(at) => {
@@ -338,6 +410,13 @@ fn with_options(sql: &str, options: &[&str]) -> String {
         }
         None => format!("{stream} WITH ({})", options.join(", ")),
     };
+    format!("{stream};{rest}")
+}
+
+/// The same of one which also has the event's number, and passes it on.
+fn with_options(sql: &str, options: &[&str]) -> String {
+    let sql = with_stream_options(sql, options);
+    let (stream, rest) = sql.split_once(";").unwrap();
     let stream = stream.replacen('(', "(case_event BIGINT, ", 1);
     let derived = |statement: &str| match statement.trim_start().starts_with("CREATE STREAM") {
         true => statement.replace("SELECT ", "SELECT case_event, ").replace("SELECT case_event, *", "SELECT *"),

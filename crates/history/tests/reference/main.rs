@@ -7,10 +7,12 @@
 //!
 //! Cases: `tests/reference/cases` of the repository, and random ones: those in the JSON files that `ASOF_RANDOM_CASES` and
 //! `ASOF_RANDOM_WINDOW_VIEWS` name, which `random_cases.py` and `random_window_views.py` of `tests/reference` wrote, or made anew.
+//! Those of streams of closed windows go through history alone: `closed_rows.rs`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop where it stands, and says its seed")]
 
 mod case;
+mod closed_rows;
 mod from_files;
 mod live;
 #[path = "../from_log/stored.rs"]
@@ -24,7 +26,7 @@ fn cases_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/cases")
 }
 
-fn golden_cases() -> Vec<Case> {
+fn all_golden_cases() -> Vec<Case> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(cases_folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "json") && !path.ends_with("refusals.json"));
@@ -32,17 +34,44 @@ fn golden_cases() -> Vec<Case> {
     let mut cases: Vec<Case> = paths.iter().flat_map(|path| Case::read_all(path)).collect();
     // That these are refused, and by these words, is a test of the definition's.
     cases.retain(|case| match &case.not_supported_yet {
-        Some(words) => {
+        // What is being built already, closed windows, is tested ahead of that.
+        Some(words) if case.closed.is_empty() => {
             println!("skipped: {}: {words}", case.name);
             false
         }
-        None => true,
+        Some(_) | None => true,
     });
     // Those with tables are the tests' of `joined_tables`.
     cases.retain(|case| case.tables.is_empty());
-    let cases: Vec<Case> = cases.into_iter().map(Case::without_looks).collect();
     assert!(cases.len() > 80, "the golden cases are there: {}", cases.len());
     cases
+}
+
+/// Those without closed windows: of one stream and one view live.
+fn golden_cases() -> Vec<Case> {
+    let cases = all_golden_cases().into_iter().filter(|case| case.closed.is_empty());
+    cases.map(Case::without_looks).collect()
+}
+
+/// Those of streams of closed windows, which live are the pipeline's.
+fn golden_closed_windows() -> Vec<Case> {
+    let cases: Vec<Case> = all_golden_cases().into_iter().filter(|case| !case.closed.is_empty()).collect();
+    assert!(cases.len() > 30, "the golden cases of closed windows are there: {}", cases.len());
+    cases
+}
+
+/// Through files and the log, as far as a way has what decides about the windows.
+fn check_closed_windows(cases: &[Case], of_the_log: impl Fn(&Case) -> Vec<String>) {
+    let by_events: Vec<&Case> = cases.iter().filter(|case| closed_rows::are_closed_by_events(case)).collect();
+    assert!(by_events.len() * 4 > cases.len(), "{} of {} cases need no clock", by_events.len(), cases.len());
+    check_all(cases, |case| {
+        let mut differing = of_the_log(case);
+        if closed_rows::are_closed_by_events(case) {
+            differing.extend(from_files::check(case));
+            differing.extend(from_files::check_sorted(case).into_iter().map(|one| format!("sorted: {one}")));
+        }
+        differing
+    });
 }
 
 /// The cases that the test command made, or, without it, fresh ones of a seed that is printed.
@@ -144,6 +173,11 @@ fn random_window_views_history() {
     let cases = random_window_views();
     check_all(&cases, from_files::check);
     check_all(&cases.into_iter().step_by(4).collect::<Vec<_>>(), from_files::check_log_once);
+}
+
+#[test]
+fn golden_closed_windows_in_history() {
+    check_closed_windows(&golden_closed_windows(), from_files::check_log);
 }
 
 /// Every fourth case: a log for each position that is read takes its syncs.

@@ -6,6 +6,7 @@
 //!   cases       the golden cases, with a restart between any two batches
 //!   files       tables that read files
 //!   failures    what fails since a version came, what comes too late, what breaks together
+//!   groups      groups of rows: at a history, in memory, where versions fail
 //!   let_go      what is held and let go of: at a history, in a full state, at a start
 //!   simulation  chance: batches, checkpoints, crashes; the plainest reading of the logs says what is right
 //! ```
@@ -14,6 +15,7 @@
 mod cases;
 mod failures;
 mod files;
+mod groups;
 mod let_go;
 mod plain;
 mod simulation;

@@ -58,6 +58,8 @@ CREATE FEATURE VIEW charges AS
 SELECT account, count(*) OVER h AS n, sum(charge) OVER h AS charges, sum(charge) OVER r AS last_two FROM charged WHERE charge > 0
 WINDOW h AS (PARTITION BY account ORDER BY ts RANGE BETWEEN INTERVAL '25' SECOND PRECEDING AND CURRENT ROW),
        r AS (PARTITION BY account ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW);
+CREATE FEATURE VIEW of_region AS
+SELECT region, count(*) AS n, sum(fee) AS fees, max(merchant) AS greatest FROM merchants WHERE fee > 0 GROUP BY region;
 ";
 
 /// The same without some of the views.
@@ -160,6 +162,14 @@ impl Plain {
                 let recent = all.iter().filter(|(event, _, _)| event.time_us >= t_us - CHARGES_RANGE_US);
                 let charges: Vec<i64> = recent.map(charge).collect();
                 json!({"n": charges.len(), "charges": sum(&charges), "last_two": sum(&last_two)})
+            }
+            "of_region" => {
+                let valid = (0..KEYS).filter_map(|merchant| self.look_up(MERCHANTS, Some(merchant), t_us));
+                let is_in = |row: &&Row| row.columns[1] == Some(key) && row.columns[2] > Some(0);
+                let rows: Vec<&Row> = valid.filter(is_in).collect();
+                let fees: Vec<i64> = rows.iter().filter_map(|row| row.columns[2]).collect();
+                let greatest = rows.iter().filter_map(|row| row.columns[0]).max();
+                json!({"n": rows.len(), "fees": sum(&fees), "greatest": greatest})
             }
             "merchant" => {
                 let row = self.look_up(MERCHANTS, Some(key), t_us);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use asof_connect::{BodyForm, BodyLimits, EventBody};
-use asof_definition::{Project, SourceFile, check};
+use asof_definition::{Project, SourceFile, check_ahead};
 use asof_disk::Disk;
 use asof_disk::simulated::SimulatedDisk;
 use asof_log::TakeOver;
@@ -30,7 +30,7 @@ pub(crate) struct World {
 
 pub(crate) fn project(sql: &str) -> Arc<Project> {
     let file = SourceFile { name: "project.sql".to_owned(), text: sql.to_owned() };
-    Arc::new(check(&[file]).unwrap_or_else(|errors| panic!("{}\n{sql}", errors[0])))
+    Arc::new(check_ahead(&[file]).unwrap_or_else(|errors| panic!("{}\n{sql}", errors[0])))
 }
 
 impl World {

@@ -334,10 +334,21 @@ const derivedTable = new ObjectTable("derived", [
 
 function derivedDetails(stream) {
   const positions = Object.entries(stream.positions).map(([source, offsets]) => `${source} ${offsets.map(whole).join(", ")}`);
+  const facts = [["Order", stream.time_column], ["Primary key", stream.primary_key.join(", ") || "none"],
+    ["Position", positions.join("; ")]];
   return [
-    make("dl", {}, ...pairs([["Order", stream.time_column], ["Primary key", stream.primary_key.join(", ") || "none"],
-      ["Position", positions.join("; ")]])),
+    make("dl", {}, ...pairs([...facts, ...windowFacts(stream.windows)])),
     smallTable(["Column", "Type"], stream.columns.map(({ name, type }) => [name, type])),
+  ];
+}
+
+function windowFacts(windows) {
+  if (!windows) return [];
+  return [
+    ["Windows", `${windows.shape} by ${windows.key.join(", ") || "all"}`],
+    ["Open", `${whole(windows.open_entities)} entities, ${whole(windows.open_events)} events, ${bytes(windows.open_bytes)}`],
+    ["Closed", `newest ${instant(windows.newest_row)}, ${whole(windows.rows_set_aside)} set aside`],
+    ["Too late", `${whole(windows.too_late)} events`],
   ];
 }
 

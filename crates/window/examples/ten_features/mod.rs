@@ -9,10 +9,7 @@ use crate::chance::MINUTE_US;
 
 /// 5 min: count, sum, avg, min, max, distinct merchants; 1 h: count, sum; 7 d: avg, stddev.
 pub(crate) fn ten_features() -> Result<Program, Box<dyn Error>> {
-    let frame = |minutes: i64| Frame {
-        extent: Extent::Range { preceding_us: Some(minutes * MINUTE_US), lag_us: 0 },
-        calendar: None,
-    };
+    let frame = |minutes: i64| Frame::of(Extent::Range { preceding_us: Some(minutes * MINUTE_US), lag_us: 0 });
     let slot = |data_type| Slot { data_type, nullable: false };
     let call =
         |function, argument, frame, data_type| Call { function, argument, by: None, filter: None, frame, data_type };

@@ -92,7 +92,7 @@ pub(crate) fn model(shape: GroupWindow, which: Which, times: &[i64], t_us: i64) 
 }
 
 fn frame(shape: GroupWindow, which: Which) -> Frame {
-    Frame { extent: Extent::Group { shape, which }, calendar: None }
+    Frame::of(Extent::Group { shape, which })
 }
 
 fn check(shape: GroupWindow, which: Which, times: &[i64], t_us: i64, near: Near<'_>) -> Range<usize> {

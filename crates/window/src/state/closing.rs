@@ -8,14 +8,22 @@
 //!
 //! Rules kept here:
 //! - a window comes out once, when the watermark has passed its last instant for the first time, if it has an event then;
-//! - which windows come out depends on the events held and on the watermarks, not on when the events came.
+//! - which windows come out depends on the events held and on the watermarks, not on when the events came;
+//! - of a closed session the last event stays for as long as another may come that touches both it and one that is open: such
+//!   an event comes too late.
+//! ```text
+//!                closed ●──●······]                        no event within three gaps before the watermark, none at most two
+//!                             ▲ ●──●······] open           gaps before the first of an open one: it goes
+//!                    too late ┘           │ watermark
+//! ```
 
 use super::WindowState;
 use crate::answers::Answers;
 use crate::dues::Dues;
-use crate::frame::{Extent, Frame};
+use crate::events::Events;
+use crate::frame::{Extent, Frame, first_from};
 use crate::group_window::{GroupWindow, Which, WindowSpan};
-use crate::keys::KeyEncoder;
+use crate::keys::{KeyEncoder, Keys};
 use crate::ring::RingEvents;
 use crate::version::{ReadPoint, Version};
 use arrow::array::ArrayRef;
@@ -28,6 +36,17 @@ pub struct DueWindow {
     pub(crate) number: u32,
     /// Its instants.
     pub span: WindowSpan,
+}
+
+/// Which of the windows that an event is in, or would join, have closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HaveClosed {
+    /// None: it comes in time.
+    None,
+    /// Some, as windows that overlap do one after the other.
+    Some,
+    /// All; or a session that it touches, which it cannot join any more.
+    All,
 }
 
 /// The windows of a shard that are to close.
@@ -71,6 +90,23 @@ impl WindowState {
         true
     }
 
+    /// Which windows of an event that comes now have closed. The entity is that of a row of keys.
+    pub fn have_closed(&self, keys: &Keys, row: usize, time_us: i64) -> HaveClosed {
+        let Some(closing) = self.closing.as_ref().filter(|closing| time_us < closing.closed_before_us) else {
+            return HaveClosed::None;
+        };
+        match closing.shape.at(time_us) {
+            Some(first) if first.last_us >= closing.closed_before_us => HaveClosed::None,
+            Some(_) if closing.shape.longest_last_us(time_us) >= closing.closed_before_us => HaveClosed::Some,
+            Some(_) => HaveClosed::All,
+            None => {
+                let number = self.index.find(keys, row);
+                let ring = number.map(|number| self.entities[number as usize].ring.events(&self.layout));
+                if closing.touches_closed(ring.as_ref(), time_us) { HaveClosed::All } else { HaveClosed::None }
+            }
+        }
+    }
+
     /// An instant at which no window has ended that did not come out yet; `None` while none is open.
     pub fn next_due_us(&self) -> Option<i64> {
         self.closing.as_ref()?.dues.first().map(|(due_us, _)| due_us)
@@ -101,7 +137,41 @@ impl WindowState {
 impl Closing {
     /// The frame of what must be held until it is closed.
     pub(super) fn frame(&self) -> Frame {
-        Frame { extent: Extent::Group { shape: self.shape, which: Which::Open }, calendar: None }
+        Frame::of(Extent::Group { shape: self.shape, which: Which::Open })
+    }
+
+    /// The first event that an open window needs, or one that comes later to an open window.
+    pub(super) fn first_needed(&self, events: &RingEvents<'_>, floor_us: i64) -> usize {
+        let open = self.frame().first_needed(events, floor_us, None);
+        let GroupWindow::Session { gap_us } = self.shape else { return open };
+        let Some(closed) = open.checked_sub(1) else { return open };
+        let closed_us = events.time_us(closed);
+        let is_near = |next_us: i64| closed_us >= next_us.saturating_sub(gap_us.saturating_mul(2));
+        let touches_open = open < events.len() && is_near(events.time_us(open));
+        let may_touch = closed_us >= floor_us.saturating_sub(gap_us.saturating_mul(3));
+        if touches_open || may_touch { closed } else { open }
+    }
+
+    /// Whether an event would join a session that has closed, or make one that has.
+    fn touches_closed(&self, events: Option<&RingEvents<'_>>, time_us: i64) -> bool {
+        let GroupWindow::Session { gap_us } = self.shape else { return false };
+        let is_closed = |newest_us: i64| newest_us.saturating_add(gap_us) < self.closed_before_us;
+        let are_near = |one_us: i64, later_us: i64| one_us >= later_us.saturating_sub(gap_us);
+        let Some(events) = events else { return is_closed(time_us) };
+        let next = first_from(events, time_us, 0);
+        let before_us = next.checked_sub(1).map(|before| events.time_us(before));
+        let before_us = before_us.filter(|before_us| are_near(*before_us, time_us));
+        let joins_next = next < events.len() && are_near(time_us, events.time_us(next));
+        if !joins_next {
+            return is_closed(time_us) || before_us.is_some_and(is_closed);
+        }
+        let mut newest = next;
+        while newest + 1 < events.len() && are_near(events.time_us(newest), events.time_us(newest + 1)) {
+            newest += 1;
+        }
+        let is_apart = |before_us: i64| !are_near(before_us, events.time_us(next));
+        is_closed(events.time_us(newest))
+            || before_us.is_some_and(|before_us| is_apart(before_us) && is_closed(before_us))
     }
 
     /// An event of an entity came.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::answers::Finished;
 use crate::cursor::tests::{
-    MINUTE_US, Sample, all_frames, bounded_frames, carried, check_same, clock_frames, program, program_without_order,
-    sample, session_frames,
+    MINUTE_US, Sample, all_frames, bounded_frames, carried, check_same, clock_frames, frames_with_exclusions, program,
+    program_without_order, sample, session_frames,
 };
 use crate::frame::Extent;
 use crate::keys::KeyEncoder;
@@ -236,6 +236,12 @@ fn programs() -> impl Strategy<Value = fn() -> Program> {
         || program(bounded_frames()),
         || program_without_order(bounded_frames()),
         || program_without_order(vec![Frame::LIFETIME]),
+        || program(frames_with_exclusions()),
+        || {
+            program_without_order(
+                frames_with_exclusions().into_iter().filter(|frame| frame.reach_us(0).is_some()).collect(),
+            )
+        },
         || program(clock_frames()),
         || program_without_order(clock_frames()),
         || program(session_frames()),
@@ -288,7 +294,7 @@ proptest! {
     #[test]
     fn a_rows_frame_keeps_its_rows(rows in prop::collection::vec(row(), 0..150), preceding in 0..12usize) {
         let extent = Extent::Rows { preceding: preceding as u64 };
-        let mut watched = Watched::new(program(vec![Frame { extent, calendar: None }]), 1024, false);
+        let mut watched = Watched::new(program(vec![Frame::of(extent)]), 1024, false);
         watched.append(&rows);
         watched.settle(1, Some(10_000));
         prop_assert_eq!(watched.sweep_all(), 0);

@@ -465,7 +465,7 @@ fn images_say_that_an_entity_has_no_events_any_more() {
 #[test]
 fn a_rows_frame_keeps_rows_behind_all_that_may_depart() {
     let extent = Extent::Rows { preceding: 1 };
-    let mut few = Few::new(program(vec![Frame { extent, calendar: None }]));
+    let mut few = Few::new(program(vec![Frame::of(extent)]));
     (0..10).for_each(|minute| few.come(1, (0, minute, minute as u64)));
     few.state.settle(Version(1), Some(100 * MINUTE_US));
     few.state.sweep(1);

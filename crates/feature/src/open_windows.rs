@@ -1,0 +1,153 @@
+//! A view whose windows close: the state behind a stream of their rows. Nobody reads it but its writer, at one version.
+//!
+//! ```text
+//!   events ─▶ admit ─▶ shards of open windows ─▶ close(watermark) ─▶ keys and answers of those that have ended
+//!               └─▶ which came too late                └─ pass(watermark): the same, of rows that are known
+//! ```
+//! Rules kept here:
+//! - an event that some window of it has closed for is too late for that one, and stands in its others;
+//! - one that touches a closed session is in none;
+//! - whether an event is too late depends on the events before it, in its batch too.
+
+use std::sync::atomic::Ordering;
+
+use arrow::array::ArrayRef;
+use arrow::compute::concat;
+use arrow::error::ArrowError;
+use asof_definition::WindowedInput;
+use asof_window::{Answers, DueWindow, Events, Finished, GroupWindow, HaveClosed, TieBreak, Version, WindowState};
+
+use crate::error::FeatureError;
+use crate::online_view::{OnlineView, lock, refused};
+use crate::prepared::ViewEvents;
+use crate::view::ViewPlan;
+
+/// Windows of a shard that are looked for at a time.
+const TOGETHER_WINDOWS: usize = 65_536;
+/// The one version: there are no readers who stand before the last batch.
+const VERSION: Version = Version(0);
+
+/// The windows that a watermark has closed.
+pub(crate) struct ClosedWindows {
+    /// The parts of their keys.
+    pub(crate) keys: Vec<ArrayRef>,
+    /// What the view's aggregates are over their events.
+    pub(crate) answers: Finished,
+}
+
+impl OnlineView {
+    /// The open windows behind the rows of a group window, none yet, in `shards` shards, a power of two.
+    pub fn of_windows(window: &WindowedInput, shards: usize) -> Result<OnlineView, FeatureError> {
+        let plan = ViewPlan::of_windows(window)?;
+        let shape = window.shape;
+        let mut view = OnlineView::with_states(plan, shards, |program| WindowState::new(program).closing(shape, None))?;
+        view.shape = Some(shape);
+        Ok(view)
+    }
+
+    /// Whether its windows close.
+    pub fn closes(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    /// All windows that ended before this instant, in microseconds, are closed.
+    pub(crate) fn closed_before_us(&self) -> i64 {
+        self.closed_before_us.load(Ordering::Relaxed)
+    }
+
+    /// How many entities have open windows.
+    pub fn open_entities(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).open_entities()).sum()
+    }
+
+    /// Takes events into their open windows. Gives the rows of the batch that came too late for some window.
+    pub(crate) fn admit<'a>(&self, events: &ViewEvents, tie_of: impl Fn(usize) -> TieBreak<'a>) -> Vec<usize> {
+        let run = events.events.run(0, events.events.len());
+        let closed_before_us = self.closed_before_us();
+        if (0..events.events.len()).all(|place| run.time_us(place) >= closed_before_us) {
+            self.take_in(events, tie_of, VERSION, self.settled_windows());
+            return Vec::new();
+        }
+        let mut too_late = Vec::new();
+        for place in 0..events.events.len() {
+            let mut state = lock(&self.shards[self.shard(&events.keys, place)]);
+            let row = events.batch_rows.value(place) as usize;
+            let have_closed = state.have_closed(&events.keys, place, run.time_us(place));
+            if have_closed != HaveClosed::None {
+                too_late.push(row);
+            }
+            if have_closed != HaveClosed::All {
+                state.append(&events.keys, &[place as u32], &run, VERSION, |_| tie_of(row));
+            }
+        }
+        too_late
+    }
+
+    /// The same of events that came before, of which it is known which rows came too late.
+    pub(crate) fn admit_again<'a>(
+        &self,
+        events: &ViewEvents,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+        too_late: &[usize],
+    ) {
+        let is_session = matches!(self.shape, Some(GroupWindow::Session { .. }));
+        if too_late.is_empty() || !is_session {
+            // Windows of the clock that had closed then are passed.
+            return self.take_in(events, tie_of, VERSION, self.settled_windows());
+        }
+        let run = events.events.run(0, events.events.len());
+        for place in 0..events.events.len() {
+            let row = events.batch_rows.value(place) as usize;
+            if too_late.binary_search(&row).is_err() {
+                let mut state = lock(&self.shards[self.shard(&events.keys, place)]);
+                state.append(&events.keys, &[place as u32], &run, VERSION, |_| tie_of(row));
+            }
+        }
+    }
+
+    /// Closes the windows whose last instant is before the watermark, in microseconds.
+    pub(crate) fn close(&self, watermark_us: i64) -> Result<ClosedWindows, FeatureError> {
+        let encoder = self.plan().key_encoder().map_err(|source| refused(self.plan(), source))?;
+        let mut answers = Answers::with_capacity(self.plan().program(), 0);
+        let mut keys: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.plan().key_types().len()];
+        let mut failed: Option<ArrowError> = None;
+        self.each_due(watermark_us, |state, due| {
+            due.iter().for_each(|due| state.read_due(*due, VERSION, &mut answers));
+            match state.due_keys(&encoder, due) {
+                Ok(parts) => keys.iter_mut().zip(parts).for_each(|(all, part)| all.push(part)),
+                Err(source) => failed = Some(source),
+            }
+        });
+        if let Some(source) = failed {
+            return Err(refused(self.plan(), source));
+        }
+        let whole = |parts: Vec<ArrayRef>| concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let is_any = keys.iter().any(|parts| !parts.is_empty());
+        let keys = if is_any { keys.into_iter().map(whole).collect::<Result<_, _>>() } else { Ok(Vec::new()) };
+        Ok(ClosedWindows { keys: keys.map_err(|source| refused(self.plan(), source))?, answers: answers.finish() })
+    }
+
+    /// The windows whose last instant is before the watermark have closed before: they go.
+    pub(crate) fn pass(&self, watermark_us: i64) {
+        self.each_due(watermark_us, |_, _| {});
+    }
+
+    fn each_due(&self, watermark_us: i64, mut each: impl FnMut(&mut WindowState, &[DueWindow])) {
+        if watermark_us <= self.closed_before_us() {
+            return;
+        }
+        self.is_written.store(true, Ordering::Release);
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let mut state = lock(shard);
+            state.settle(VERSION, None);
+            due.clear();
+            while !state.due(watermark_us, TOGETHER_WINDOWS, &mut due) {}
+            each(&mut state, &due);
+            state.settle(VERSION, Some(watermark_us));
+            state.sweep_closed(&due);
+        }
+        self.closed_before_us.store(watermark_us, Ordering::Relaxed);
+        self.is_written.store(false, Ordering::Release);
+    }
+}
