@@ -6,7 +6,6 @@
 
 mod answers;
 mod arrivals;
-mod closed_windows;
 mod configuration;
 mod derived;
 mod endings;
