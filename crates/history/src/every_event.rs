@@ -253,7 +253,7 @@ impl Writing<'_> {
         self.view.layout.is_answered(&self.events.batch, row)
     }
 
-    /// Where ROWS frames end: at the event that is answered, or, over the rows of a table, at the version that is valid.
+    /// The current row: the event that is answered, or, over the rows of a table, at the version that is valid.
     fn current(&self, index: usize) -> Option<usize> {
         (self.view.plan.view().over == Over::Events).then_some(index)
     }

@@ -32,7 +32,8 @@ const LASTING_KEPT_MAX: usize = 4_096;
 pub struct ReadAt {
     /// The as-of instant in microseconds.
     pub t_us: i64,
-    /// Index of the event that ROWS frames end at; `None` for the newest event up to the instant.
+    /// Index of the current row: ROWS frames end at it, and EXCLUDE leaves it out. `None` for a read that stands at no event:
+    /// ROWS frames end at the newest one up to the instant, and a RANGE frame has no current row to leave out.
     pub current: Option<usize>,
 }
 

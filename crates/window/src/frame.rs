@@ -2,7 +2,8 @@
 //!
 //! Rule kept here: every frame is a contiguous run `start..end` of the entity's events in their order (event time,
 //! primary key, partition, offset), and both ends of a RANGE are closed, as in SQL. All other window code works with
-//! that run of indexes alone and never compares a time again. What EXCLUDE leaves out is in `exclusion.rs`.
+//! that run of indexes alone and never compares a time again. What EXCLUDE leaves out is in `exclusion.rs`: it ends the run, but
+//! for a current row that others of its time follow, which cursors take out for one answer.
 
 use std::ops::Range;
 
