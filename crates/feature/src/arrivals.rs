@@ -7,6 +7,15 @@ use asof_window::{Accounting, Lateness, Verdict};
 use crate::stream::Faced;
 use crate::taking::SetAside;
 
+/// An event that came too late for a window of a view: it had closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TooLate {
+    /// Its row in the batch.
+    pub row: usize,
+    /// The SELECT of a UNION ALL by which it came, from 0: the same event may come by several, with another key.
+    pub branch: u32,
+}
+
 /// A batch of arrivals at one partition.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrivals<'a> {
@@ -58,9 +67,9 @@ pub struct Recalled<'a> {
     pub counts: Accounting,
     /// For each view in the order given, whether it takes the rows in; others have them already.
     pub views: &'a [bool],
-    /// For each view in the order given the places among the used rows, ascending, of those that came too late for a window of
-    /// it; none where none did.
-    pub too_late: &'a [Vec<usize>],
+    /// For each view in the order given those that came too late for a window of it, by their places among the used rows,
+    /// ascending; none where none did.
+    pub too_late: &'a [Vec<TooLate>],
     /// How many rows of the whole batch are no events: looks at the clock.
     pub looks: u64,
     /// Whether the stream itself takes note of them.

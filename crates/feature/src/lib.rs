@@ -38,7 +38,7 @@ mod versioned_table;
 mod view;
 mod window_stream;
 
-pub use arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled};
+pub use arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled, TooLate};
 pub use asof_window::{ArrivedEnd, Captured, Lateness, VersionBounds};
 pub use derived::{Derived, DerivedPlan, Feed};
 pub use error::FeatureError;

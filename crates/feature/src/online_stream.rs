@@ -21,7 +21,7 @@ use arrow::row::Rows;
 use asof_definition::Stream;
 use asof_window::{Accounting, Judge, Rules, Verdict, Version};
 
-use crate::arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled};
+use crate::arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled, TooLate};
 use crate::derived::{Derived, DerivedPlan, Feed};
 use crate::error::FeatureError;
 use crate::held_rows::{HeldRows, UsedRows};
@@ -331,14 +331,19 @@ impl OnlineStream {
                 // Which window an event is in is its writer's business alone: it need not wait to be visible.
                 let tie_of = |row| ties.of(row, feed.number, *has_key);
                 match tied.too_late {
-                    None => too_late[*place].extend(view.admit(&brought, tie_of)),
+                    None => {
+                        let rows = view.admit(&brought, tie_of).into_iter();
+                        too_late[*place].extend(rows.map(|row| TooLate { row, branch: feed.number }));
+                    }
                     Some(known) => {
-                        view.admit_again(&brought, tie_of, known.get(*place).map_or(&[], Vec::as_slice));
+                        let own = known.get(*place).into_iter().flatten().filter(|one| one.branch == feed.number);
+                        view.admit_again(&brought, tie_of, &own.map(|one| one.row).collect::<Vec<_>>());
                     }
                 }
             }
             events.push(brought);
         }
+        too_late.iter_mut().for_each(|events| events.sort_unstable());
         let changeable_from_us = self.settle_held(tables)?;
         let held = UsedRows { batch, used, partition: tied.partition, offsets: tied.offsets, hashes: &derived.hashes };
         self.hold(held)?;
@@ -406,8 +411,8 @@ struct Tied<'a> {
     partition: u32,
     offsets: &'a [u64],
     primary_keys: Option<&'a Rows>,
-    /// For each view the rows that came too late for windows of it; `None`: that is to be found out.
-    too_late: Option<&'a [Vec<usize>]>,
+    /// For each view the events that came too late for windows of it; `None`: that is to be found out.
+    too_late: Option<&'a [Vec<TooLate>]>,
 }
 
 #[cfg(test)]

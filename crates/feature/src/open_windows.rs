@@ -22,7 +22,7 @@ use crate::online_view::{OnlineView, lock, refused};
 use crate::prepared::ViewEvents;
 use crate::view::ViewPlan;
 
-/// Windows of a shard that are looked for at a time.
+/// Windows of a shard that are looked for at a time, and about as many as close by one step.
 const TOGETHER_WINDOWS: usize = 65_536;
 /// The one version: there are no readers who stand before the last batch.
 const VERSION: Version = Version(0);
@@ -62,16 +62,43 @@ impl OnlineView {
 
     /// Takes events into their open windows. Gives the rows of the batch that came too late for some window.
     pub(crate) fn admit<'a>(&self, events: &ViewEvents, tie_of: impl Fn(usize) -> TieBreak<'a>) -> Vec<usize> {
+        self.admit_but(events, tie_of, &[])
+    }
+
+    /// The same of events that came before, of which it is known which rows came too late. Windows of the clock that had
+    /// closed then are passed yet; it cannot be told any more which session it was.
+    pub(crate) fn admit_again<'a>(
+        &self,
+        events: &ViewEvents,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+        too_late: &[usize],
+    ) {
+        let is_session = matches!(self.shape, Some(GroupWindow::Session { .. }));
+        self.admit_but(events, tie_of, if is_session { too_late } else { &[] });
+    }
+
+    /// Takes events into their open windows, but for some rows of the batch, ascending. Gives those that came too late for some
+    /// window.
+    fn admit_but<'a>(
+        &self,
+        events: &ViewEvents,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+        left_out: &[usize],
+    ) -> Vec<usize> {
         let run = events.events.run(0, events.events.len());
         let closed_before_us = self.closed_before_us();
-        if (0..events.events.len()).all(|place| run.time_us(place) >= closed_before_us) {
+        let are_in_time = || (0..events.events.len()).all(|place| run.time_us(place) >= closed_before_us);
+        if left_out.is_empty() && are_in_time() {
             self.take_in(events, tie_of, VERSION, self.settled_windows());
             return Vec::new();
         }
         let mut too_late = Vec::new();
         for place in 0..events.events.len() {
-            let mut state = lock(&self.shards[self.shard(&events.keys, place)]);
             let row = events.batch_rows.value(place) as usize;
+            if left_out.binary_search(&row).is_ok() {
+                continue;
+            }
+            let mut state = lock(&self.shards[self.shard(&events.keys, place)]);
             let have_closed = state.have_closed(&events.keys, place, run.time_us(place));
             if have_closed != HaveClosed::None {
                 too_late.push(row);
@@ -83,26 +110,15 @@ impl OnlineView {
         too_late
     }
 
-    /// The same of events that came before, of which it is known which rows came too late.
-    pub(crate) fn admit_again<'a>(
-        &self,
-        events: &ViewEvents,
-        tie_of: impl Fn(usize) -> TieBreak<'a>,
-        too_late: &[usize],
-    ) {
-        let is_session = matches!(self.shape, Some(GroupWindow::Session { .. }));
-        if too_late.is_empty() || !is_session {
-            // Windows of the clock that had closed then are passed.
-            return self.take_in(events, tie_of, VERSION, self.settled_windows());
-        }
-        let run = events.events.run(0, events.events.len());
-        for place in 0..events.events.len() {
-            let row = events.batch_rows.value(place) as usize;
-            if too_late.binary_search(&row).is_err() {
-                let mut state = lock(&self.shards[self.shard(&events.keys, place)]);
-                state.append(&events.keys, &[place as u32], &run, VERSION, |_| tie_of(row));
-            }
-        }
+    /// The greatest watermark up to this one, in microseconds, by which no more than some tens of thousands of windows close, or
+    /// those of one instant.
+    pub(crate) fn step_us(&self, watermark_us: i64) -> i64 {
+        let Some(shape) = self.shape else { return watermark_us };
+        let first_us = self.shards.iter().filter_map(|shard| lock(shard).next_due_us()).min();
+        let Some(first_us) = first_us.filter(|first_us| *first_us < watermark_us) else { return watermark_us };
+        let periods = TOGETHER_WINDOWS.checked_div(self.open_entities()).unwrap_or(1).max(1);
+        let period_us = shape.period_us().max(1);
+        first_us.saturating_add(period_us.saturating_mul(periods as i64)).min(watermark_us)
     }
 
     /// Closes the windows whose last instant is before the watermark, in microseconds.

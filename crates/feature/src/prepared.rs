@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::row::Rows;
 use asof_window::{Keys, SortedEvents, TieBreak, Verdict};
 
+use crate::arrivals::TooLate;
 use crate::taking::SetAside;
 
 /// A judged batch and what it brings to each view of its stream.
@@ -28,8 +29,8 @@ pub(crate) struct Brought {
     pub(crate) derived_set_aside: Vec<Vec<SetAside>>,
     /// For each derived stream, how many rows it got.
     pub(crate) derived_rows: Vec<u64>,
-    /// For each view, the rows that came too late for windows of it, in no order.
-    pub(crate) too_late: Vec<Vec<usize>>,
+    /// For each view, the events that came too late for windows of it, ascending.
+    pub(crate) too_late: Vec<Vec<TooLate>>,
     /// For each feed of a view; `None` where no event is in the view, or it has them already.
     pub(crate) events: Vec<Option<ViewEvents>>,
     pub(crate) ties: Ties,
@@ -72,8 +73,8 @@ impl Prepared {
         &self.brought.set_aside
     }
 
-    /// For each view in the order given, the used rows that came too late for a window of it: it had closed.
-    pub fn too_late(&self) -> &[Vec<usize>] {
+    /// For each view in the order given, the events that came too late for a window of it, ascending.
+    pub fn too_late(&self) -> &[Vec<TooLate>] {
         &self.brought.too_late
     }
 

@@ -99,6 +99,12 @@ impl WindowStream {
         Ok(())
     }
 
+    /// The watermark up to this one, in microseconds, by which to [close](WindowStream::close) so that the rows of one closing
+    /// are not too many at once: all of them, unless very many windows are due.
+    pub fn step_us(&self, watermark_us: i64) -> i64 {
+        self.open.step_us(watermark_us)
+    }
+
     /// Closes the windows whose last instant is before a watermark, in microseconds: their rows. One that is not greater than
     /// the last closes none.
     pub fn close(&mut self, watermark_us: i64) -> Result<ClosedRows, FeatureError> {

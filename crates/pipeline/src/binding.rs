@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Stream, Table};
 use asof_feature::{
-    KeySecret, OnlineStream, OnlineTable, OnlineView, ServicePlan, StreamPlan, VersionedTable, ViewPlan, WindowStream,
+    ClosedRows, KeySecret, OnlineStream, OnlineTable, OnlineView, ServicePlan, StreamPlan, VersionedTable, ViewPlan,
+    WindowStream,
 };
 
 use crate::error::PipelineError;
@@ -21,6 +22,8 @@ pub(crate) struct BoundView {
     pub(crate) streams: Vec<usize>,
     /// The tables that it joins, each once.
     pub(crate) tables: Vec<usize>,
+    /// Of open windows what the log of their rows is called.
+    pub(crate) rows_name: Option<String>,
 }
 
 impl BoundView {
@@ -50,8 +53,11 @@ pub(crate) struct BoundWindows {
     pub(crate) view: usize,
     /// The sources whose rows its windows have, each once.
     pub(crate) reads: Vec<usize>,
-    /// The watermark that its log has, in microseconds.
-    pub(crate) recorded_us: Option<i64>,
+    /// Rows of windows that have closed, for which the disk has no room yet.
+    pub(crate) waiting: Option<ClosedRows>,
+    /// The watermark that its log has, in microseconds, and the one that it has durably.
+    pub(crate) appended_us: Option<i64>,
+    pub(crate) durable_us: Option<i64>,
 }
 
 /// A service and the views that it joins, in its order.
@@ -88,7 +94,9 @@ pub(crate) fn bind_windows(project: &Project) -> Result<Vec<BoundWindows>, Pipel
             view: project.views.len() + number,
             reads: reads.iter().map(place_of).collect(),
             windows,
-            recorded_us: None,
+            waiting: None,
+            appended_us: None,
+            durable_us: None,
         })
     };
     window_streams(project).enumerate().map(bind).collect()
@@ -105,11 +113,12 @@ pub(crate) fn bind_views(project: &Project, windows: &[BoundWindows]) -> Result<
             online: Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?),
             streams: view.stream.sources().iter().map(place_of).collect(),
             tables: view.stream.tables().iter().map(|table| place_of(&table.versions)).collect(),
+            rows_name: None,
         })
     };
     let open = windows.iter().map(|one| {
-        let (online, streams) = (one.windows.open().clone(), one.reads.clone());
-        Ok(BoundView { online, streams, tables: Vec::new() })
+        let rows_name = Some(one.windows.stored_form().name.clone());
+        Ok(BoundView { online: one.windows.open().clone(), streams: one.reads.clone(), tables: Vec::new(), rows_name })
     });
     project.views.iter().map(bind).chain(open).collect()
 }

@@ -1,18 +1,25 @@
 //! Windows that close: their rows arise when the watermark moves, by events or by the clock, and are a stream of their own.
 //!
 //! ```text
-//!   group of arrivals ─▶ look at the clock ─▶ close ─▶ judge ─▶ close ─▶ logs of events, then of rows ─▶ visible together
-//!   nothing arrives   ─▶ look at the clock ─▶ close ─▶ log of rows ─▶ visible
+//!   group of arrivals ─▶ look at the clock ─▶ close ─▶ judge, append, sync ─▶ close ─▶ visible together
+//!   nothing arrives   ─▶ look at the clock ─▶ close ─▶ visible
+//!
+//!   close: sync what the windows are made of ─▶ rows of one step ─▶ append ─▶ next step … ─▶ sync
 //! ```
 //! Rules kept here:
 //! - what the clock decided cannot be computed again: a row that was made stands in the log of its stream, and a start takes it
 //!   from there;
-//! - that log is never ahead of those of the events that its rows are made of;
-//! - before an event is stored that came too late for a window, it stands in the log of rows that this window had closed;
+//! - that log is never ahead of those of the events that its rows are made of: these are synced first, however they are
+//!   acknowledged;
+//! - before an event is stored that came too late for a window, it stands in the log of rows, durably, that this window had
+//!   closed; so it does before rows are stored that were made of its rows, or of there being none;
+//! - of a frame all rows are there or none, and it bears the watermark that closed them: a closing of very many windows takes
+//!   several steps;
+//! - rows for which the disk has no room wait, and so does all that is connected with them;
 //! - rows that files have a part in have no log: the clock closes none of them, and each start makes them anew.
 
 use asof_connect::{StoredBatch, StoredVerdict};
-use asof_feature::{ClosedRows, Settled};
+use asof_feature::{ClosedRows, Prepared, Settled};
 use asof_window::Version;
 
 use crate::clock::Clock;
@@ -22,45 +29,98 @@ use crate::settle::Durable;
 use crate::sources::Preparation;
 use crate::stream_batch::StreamBatch;
 use crate::stream_log::{FrameAbout, StreamLog};
+use crate::submission::IngestError;
 use crate::writer::{Judged, Writer};
+
+/// Rows after which a closing goes on another time: they are in memory until they are visible.
+const ROWS_AT_ONCE: usize = 1 << 20;
+
+/// Which windows are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Those whose rows have no log, which is nobody's to sync then.
+    NotLogged,
+}
 
 impl Engine {
     /// Looks at the clock as events arrive, before they are judged: first it alone has gone on. The rows of the windows that
     /// close by it.
-    pub(crate) fn look_at_windows(&self, writer: &mut Writer, now_us: i64) -> Result<Vec<Judged>, PipelineError> {
+    pub(crate) fn look_at_windows(
+        &self,
+        writer: &mut Writer,
+        now_us: i64,
+        which: Which,
+    ) -> Result<Vec<Judged>, PipelineError> {
         if !writer.sources.windows.is_empty() && self.settings().clock == Clock::System {
             self.follow_clock(writer, now_us);
         }
-        self.close_windows(writer, now_us)
+        self.close_windows(writer, now_us, which)
     }
 
     /// The rows of the windows that the watermarks close now, in the logs of their streams and not durable there.
-    pub(crate) fn close_windows(&self, writer: &mut Writer, now_us: i64) -> Result<Vec<Judged>, PipelineError> {
-        let mut judged = Vec::new();
+    pub(crate) fn close_windows(
+        &self,
+        writer: &mut Writer,
+        now_us: i64,
+        which: Which,
+    ) -> Result<Vec<Judged>, PipelineError> {
+        let (mut judged, mut rows) = (Vec::new(), 0);
         for place in 0..writer.sources.windows.len() {
-            let Some(watermark_us) = self.due_watermark(writer, place) else { continue };
-            let source = writer.sources.windows[place].source;
-            let rows = writer.sources.windows[place].windows.close(watermark_us)?;
-            writer.sources[source].set_closed_before(watermark_us);
-            writer.moved_windows.push(source);
-            lock(self.told()).add_rows_set_aside(source, &rows.set_aside);
-            if rows.batch.num_rows() > 0 {
-                let verdicts = vec![StoredVerdict::Used; rows.batch.num_rows()];
-                self.append_rows(writer, place, (&rows, verdicts), now_us);
-                judged.push(self.judge_rows(writer, source, rows, now_us)?);
+            if which == Which::NotLogged && writer.logs[writer.sources.windows[place].source].is_some() {
+                continue;
+            }
+            while rows < ROWS_AT_ONCE {
+                let Some(watermark_us) = self.due_watermark(writer, place) else { break };
+                let Some(made) = self.close_step(writer, place, watermark_us, now_us)? else { break };
+                rows += made.as_ref().map_or(0, |made| made.batch.offsets.len());
+                judged.extend(made);
             }
         }
         Ok(judged)
     }
 
+    /// Closes windows by a watermark, or some that are due by it; those whose rows waited come first. The rows, if there are
+    /// any; `None` where they have to wait.
+    pub(crate) fn close_step(
+        &self,
+        writer: &mut Writer,
+        place: usize,
+        watermark_us: i64,
+        now_us: i64,
+    ) -> Result<Option<Option<Judged>>, PipelineError> {
+        let bound = &mut writer.sources.windows[place];
+        let source = bound.source;
+        let rows = match bound.waiting.take() {
+            Some(rows) => rows,
+            None => {
+                let rows = bound.windows.close(bound.windows.step_us(watermark_us))?;
+                lock(self.told()).add_rows_set_aside(source, &rows.set_aside);
+                rows
+            }
+        };
+        let closed_before_us = bound.windows.watermark_us();
+        let is_any = rows.batch.num_rows() > 0;
+        let is_stored = !is_any
+            || self.settle_what_is_read(writer, place, now_us).is_ok()
+                && self.append_rows(writer, place, &rows, now_us);
+        if !is_stored {
+            writer.sources.windows[place].waiting = Some(rows);
+            return Ok(None);
+        }
+        closed_before_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
+        writer.moved_windows.push(source);
+        if is_any { Ok(Some(Some(self.judge_rows(writer, source, rows, now_us)?))) } else { Ok(Some(None)) }
+    }
+
     /// Closes windows though nothing arrives, and lets their rows be seen.
     pub(crate) fn close_idle_windows(&self, writer: &mut Writer) -> Result<(), PipelineError> {
-        if !self.are_windows_due(writer) {
+        if !(0..writer.sources.windows.len()).any(|place| self.due_watermark(writer, place).is_some()) {
             return Ok(());
         }
         let arrived_us = writer.next_arrival(self.wall_us());
         writer.is_torn = true;
-        let rows = self.close_windows(writer, arrived_us)?;
+        let rows = self.close_windows(writer, arrived_us, Which::All)?;
         let rows = self.sync_rows(writer, rows);
         let checked = match self.storage().filter(|_| !rows.is_empty()) {
             Some(storage) => storage.check(),
@@ -80,85 +140,133 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes windows while events come back from the logs: before anyone reads. Those that had closed are passed already.
-    pub(crate) fn close_recalled_windows(&self, writer: &mut Writer) -> Result<(), PipelineError> {
-        if !self.are_windows_due(writer) {
-            return Ok(());
-        }
-        let arrived_us = writer.next_arrival(self.wall_us());
-        let rows = self.close_windows(writer, arrived_us)?;
+    /// Takes rows in that arose while events come back from the logs: before anyone reads.
+    pub(crate) fn take_in_recalled(
+        &self,
+        writer: &mut Writer,
+        rows: &Judged,
+        now_us: i64,
+    ) -> Result<(), PipelineError> {
         let oldest = self.visibility().oldest();
         let settled = |source: usize| -> Vec<Settled> {
             let settled = self.settled(&oldest, source).into_iter();
             settled.map(|one| Settled { version: Version(0), ..one }).collect()
         };
-        for one in &rows {
-            writer.sources.take_in(one.batch.stream, &one.preparation, Version(0), settled)?;
-            writer.note(one, arrived_us);
-        }
-        writer.note_moved_windows();
+        writer.sources.take_in(rows.batch.stream, &rows.preparation, Version(0), settled)?;
+        writer.note(rows, now_us);
         Ok(())
     }
 
-    /// Where events came too late for windows that the clock alone may have closed, the logs of these say that they had closed:
-    /// durably, before the logs of the events are.
-    pub(crate) fn note_too_late<'j>(
+    /// Windows whose log does not say, durably, how far they have closed, among those that have the rows of a stream and those
+    /// that have the rows of these.
+    fn unsaid(writer: &Writer, stream: usize) -> Vec<usize> {
+        let connected = writer.sources.connected(stream);
+        let windows = writer.sources.windows.iter().enumerate();
+        let own = windows.filter(|(_, one)| connected.contains(&one.source) && writer.logs[one.source].is_some());
+        own.filter(|(_, one)| one.durable_us < writer.sources[one.source].watermark_us())
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// Makes sure that windows over a stream have room to say how far they have closed, and that no rows of theirs, or of what
+    /// is connected with it, wait for room.
+    pub(crate) fn make_room_for_windows(&self, writer: &mut Writer, stream: usize) -> Result<(), IngestError> {
+        if let Some(waiting) = writer.rows_waiting(stream) {
+            let (stream, detail) =
+                (self.sources()[waiting].name.clone(), "rows of closed windows wait for room".to_owned());
+            return Err(IngestError::DiskFull { stream, detail });
+        }
+        for place in Engine::unsaid(writer, stream) {
+            let source = writer.sources.windows[place].source;
+            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0))?;
+        }
+        Ok(())
+    }
+
+    /// Where judged events came too late for windows that the clock alone may have closed, the logs of these say that they had
+    /// closed: durably, before the events are stored.
+    pub(crate) fn note_too_late(
         &self,
         writer: &mut Writer,
-        judged: impl Iterator<Item = &'j Judged>,
+        stream: usize,
+        prepared: &Prepared,
         arrived_us: i64,
-    ) -> Result<(), PipelineError> {
-        let mut views: Vec<usize> = Vec::new();
-        for one in judged {
-            let own = self.views_of(one.batch.stream).into_iter().zip(one.prepared().too_late());
-            views.extend(own.filter(|(_, rows)| !rows.is_empty()).map(|(view, _)| view));
-        }
-        for place in 0..writer.sources.windows.len() {
-            let bound = &writer.sources.windows[place];
-            let is_known = bound.recorded_us >= bound.windows.watermark_us();
-            if is_known || !views.contains(&bound.view) {
-                continue;
-            }
-            let source = bound.source;
-            let none = bound.windows.no_rows();
-            self.append_rows(writer, place, (&none, vec![StoredVerdict::Clock]), arrived_us);
+    ) -> Result<(), IngestError> {
+        let views = self.views_of(stream).into_iter().zip(prepared.too_late());
+        let views: Vec<usize> = views.filter(|(_, events)| !events.is_empty()).map(|(view, _)| view).collect();
+        let windows =
+            (0..writer.sources.windows.len()).filter(|place| views.contains(&writer.sources.windows[*place].view));
+        windows.collect::<Vec<usize>>().into_iter().try_for_each(|place| self.say_closed(writer, place, arrived_us))
+    }
+
+    /// Lets the log of windows say how far they have closed, if they have one: durably.
+    fn say_closed(&self, writer: &mut Writer, place: usize, arrived_us: i64) -> Result<(), IngestError> {
+        let bound = &writer.sources.windows[place];
+        let (source, none) = (bound.source, bound.windows.no_rows());
+        let closed_us = writer.sources[source].watermark_us();
+        if bound.appended_us < closed_us && writer.logs[source].is_some() {
+            self.settle_what_is_read(writer, place, arrived_us)?;
+            append_frame(writer, source, stored(&none, StoredVerdict::Clock, closed_us), arrived_us)?;
+            writer.sources.windows[place].appended_us = closed_us;
             writer.sources[source].looked();
-            if let Some(log) = writer.logs[source].as_mut().filter(|log| !log.is_broken()) {
-                self.sync_log(log)?;
+            writer.moved_windows.push(source);
+        }
+        self.sync_source(writer, source)
+    }
+
+    /// Makes durable what the rows of windows are made of, and how far windows have closed that they are made of.
+    fn settle_what_is_read(&self, writer: &mut Writer, place: usize, arrived_us: i64) -> Result<(), IngestError> {
+        if writer.logs[writer.sources.windows[place].source].is_none() {
+            return Ok(());
+        }
+        for source in writer.sources.windows[place].reads.clone() {
+            match writer.sources.windows.iter().position(|one| one.source == source) {
+                Some(windows) => self.say_closed(writer, windows, arrived_us)?,
+                None => self.sync_source(writer, source)?,
             }
         }
         Ok(())
     }
 
-    /// Makes the logs of rows durable, once those of the events are. Gives the rows that are; those of a log that cannot be
-    /// written are made again at the next start.
+    /// Makes the logs of rows durable. Gives the rows that are; those of a log that cannot be written are made again at the next
+    /// start.
     pub(crate) fn sync_rows(&self, writer: &mut Writer, mut rows: Vec<Judged>) -> Vec<Judged> {
         for source in rows.iter().map(|one| one.batch.stream) {
-            if let Some(log) = writer.logs[source].as_mut().filter(|log| !log.is_broken()) {
-                let _told_by_the_log = self.sync_log(log);
-            }
+            let _told_by_the_log = self.sync_source(writer, source);
         }
-        writer.break_connected();
         rows.retain(|one| writer.logs[one.batch.stream].as_ref().is_none_or(|log| !log.is_broken()));
         rows
     }
 
-    fn are_windows_due(&self, writer: &Writer) -> bool {
-        (0..writer.sources.windows.len()).any(|place| self.due_watermark(writer, place).is_some())
+    /// Makes the log of a source durable, if it has one. If that cannot be, nothing that is connected with it goes on.
+    pub(crate) fn sync_source(&self, writer: &mut Writer, source: usize) -> Result<(), IngestError> {
+        let Some(log) = writer.logs[source].as_mut() else { return Ok(()) };
+        let synced = log.check().and_then(|()| if log.is_dirty() { self.sync_log(log) } else { Ok(()) });
+        match &synced {
+            Ok(()) => {
+                let own = writer.sources.windows.iter_mut().find(|one| one.source == source);
+                own.into_iter().for_each(|one| one.durable_us = one.appended_us);
+            }
+            Err(_) => writer.break_connected(),
+        }
+        synced
     }
 
     /// The watermark of the windows at this place, where it has moved since they were last closed: the least of the sources that
-    /// they are made of. Of a file it is that of its events, since the clock closes nothing that the next start could not close
-    /// again.
-    fn due_watermark(&self, writer: &Writer, place: usize) -> Option<i64> {
+    /// they are made of. Where a file has a part in them it is that of the events alone, since the clock closes nothing that the
+    /// next start could not close again.
+    pub(crate) fn due_watermark(&self, writer: &Writer, place: usize) -> Option<i64> {
         let bound = &writer.sources.windows[place];
         if writer.logs[bound.source].as_ref().is_some_and(StreamLog::is_broken) {
             return None;
         }
+        if bound.waiting.is_some() {
+            return bound.windows.watermark_us();
+        }
         let of_source = |source: &usize| {
             // What has never had an event holds everything back.
             let by_events = writer.sources[*source].watermark_us()?;
-            let by_clock = writer.clock_watermarks_us[*source].filter(|_| self.is_logged(*source));
+            let by_clock = writer.clock_watermarks_us[*source].filter(|_| self.is_logged(bound.source));
             Some(by_clock.map_or(by_events, |by_clock| by_clock.max(by_events)))
         };
         let watermarks: Option<Vec<i64>> = bound.reads.iter().map(of_source).collect();
@@ -189,31 +297,55 @@ impl Engine {
         Ok(Judged { batch, preparation: Preparation::Events(prepared) })
     }
 
-    /// Appends rows to the log of their stream, if it has one, and up to where windows have closed. A log that cannot be written
-    /// breaks, and all that is connected with it.
-    fn append_rows(
-        &self,
-        writer: &mut Writer,
-        place: usize,
-        (rows, verdicts): (&ClosedRows, Vec<StoredVerdict>),
-        arrived_us: i64,
-    ) {
-        let bound = &mut writer.sources.windows[place];
-        let (source, watermark_us) = (bound.source, bound.windows.watermark_us());
-        bound.recorded_us = watermark_us;
-        let Some(log) = writer.logs[source].as_mut() else { return };
-        let mut stored = StoredBatch {
-            verdicts,
-            arrived: None,
-            arrived_is_imputed: false,
-            watermark_us,
-            used: rows.batch.clone(),
-            dead: Vec::new(),
-            producers: Vec::new(),
+    /// Appends rows to the log of their stream, if it has one, and up to where windows have closed. Returns whether there was
+    /// room.
+    fn append_rows(&self, writer: &mut Writer, place: usize, rows: &ClosedRows, arrived_us: i64) -> bool {
+        let (source, watermark_us) = {
+            let bound = &writer.sources.windows[place];
+            (bound.source, bound.windows.watermark_us())
         };
-        if let Err(error) = log.append(&mut stored, FrameAbout { arrived_us, newest_us: None }) {
-            tracing::error!(%error, "the rows of closed windows cannot be stored: events are refused until the next start");
-            writer.break_connected();
+        let Some(log) = writer.logs[source].as_mut() else { return true };
+        let room = log.reserve_columns(rows.batch.get_array_memory_size());
+        if matches!(room, Err(IngestError::DiskFull { .. })) {
+            return false;
         }
+        let appended = room
+            .and_then(|()| append_frame(writer, source, stored(rows, StoredVerdict::Used, watermark_us), arrived_us));
+        match appended {
+            Ok(()) => writer.sources.windows[place].appended_us = watermark_us,
+            Err(error) => {
+                tracing::error!(%error, "the rows of closed windows cannot be stored: events are refused until the next start");
+                writer.break_connected();
+            }
+        }
+        true
     }
+}
+
+/// A frame of rows, each with this verdict; one of a look at the clock where there are none.
+fn stored(rows: &ClosedRows, verdict: StoredVerdict, watermark_us: Option<i64>) -> StoredBatch {
+    StoredBatch {
+        verdicts: vec![verdict; rows.batch.num_rows().max(1)],
+        arrived: None,
+        arrived_is_imputed: false,
+        watermark_us,
+        used: rows.batch.clone(),
+        dead: Vec::new(),
+        producers: Vec::new(),
+    }
+}
+
+/// Appends a frame to the log of rows. A log that cannot be written breaks, and all that is connected with it.
+fn append_frame(
+    writer: &mut Writer,
+    source: usize,
+    mut stored: StoredBatch,
+    arrived_us: i64,
+) -> Result<(), IngestError> {
+    let log = writer.logs[source].as_mut().expect("rows of windows with a log");
+    let appended = log.append(&mut stored, FrameAbout { arrived_us, newest_us: None });
+    if appended.is_err() {
+        writer.break_connected();
+    }
+    appended
 }

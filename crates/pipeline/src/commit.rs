@@ -17,6 +17,7 @@ use asof_connect::{ProducerBatch, StoredBatch};
 use asof_feature::{ArrivedAt, Lateness};
 use asof_log::LogError;
 
+use crate::closings::Which;
 use crate::distribution::Distribution;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
@@ -119,7 +120,7 @@ impl Engine {
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
         let arrived_us = writer.next_arrival(self.wall_us());
-        let looked = self.look_at_windows(writer, arrived_us)?;
+        let looked = self.look_at_windows(writer, arrived_us, Which::All)?;
         let mut written = Vec::with_capacity(units.len());
         for unit in units {
             let outcome = match self.state_full_for(writer, &unit) {
@@ -131,9 +132,8 @@ impl Engine {
                 Err(error) => refuse(unit, &error, answers),
             }
         }
-        self.note_too_late(writer, written.iter().map(|one: &Written| &one.judged), arrived_us)?;
         let written = self.sync(writer, written, answers);
-        let closed = self.close_windows(writer, arrived_us)?;
+        let closed = self.close_windows(writer, arrived_us, Which::All)?;
         let (looked, closed) = (self.sync_rows(writer, looked), self.sync_rows(writer, closed));
         let storage = self.storage().expect("logs are open only where there is a data folder");
         let (units, durable) = Durable::of(written, arrived_us);
@@ -169,6 +169,7 @@ impl Engine {
             return Ok(Err(IngestError::ReadsFile { stream: name }));
         };
         let room = log.reserve(unit.rows(), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
+        let room = room.and_then(|()| self.make_room_for_windows(writer, stream));
         if let Err(error) = room {
             writer.break_connected();
             return Ok(Err(error));
@@ -196,6 +197,9 @@ impl Engine {
         }
         let preparation = writer.sources.prepare(stream, batch.arrivals(arrived, lateness, &used_before))?;
         let judged = Judged { batch, preparation };
+        if let Err(error) = self.note_too_late(writer, stream, judged.prepared(), arrived_us) {
+            return Ok(Err(error));
+        }
         let mut stored = self.stored_unit(writer, unit, &judged)?;
         let about = FrameAbout { arrived_us, newest_us: judged.prepared().newest_us() };
         let log = writer.logs[stream].as_mut().expect("it was there before");

@@ -10,6 +10,7 @@ use asof_log::{LogError, LogReader};
 use crate::engine::Engine;
 use crate::error::PipelineError;
 use crate::submission::IngestError;
+use crate::too_late::as_told;
 
 /// Letters of a page.
 pub const DEAD_LETTERS_PAGE_MAX: usize = 1_000;
@@ -92,7 +93,7 @@ impl Engine {
             }
             let body = reader.body(&head)?;
             bytes += body.len();
-            for letter in StoredHead::decode(&body)?.dead {
+            for letter in as_told(StoredHead::decode(&body)?.dead) {
                 let offset = head.first_offset + u64::from(letter.row);
                 let is_asked = query.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
                 let is_of_reader = query.reader.as_ref().is_none_or(|reader| letter.view.as_ref() == Some(reader));

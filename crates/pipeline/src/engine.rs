@@ -13,6 +13,7 @@ use asof_window::{Verdict, Version};
 use crate::binding::{BoundService, BoundView, bind_services, bind_sources, bind_views, bind_windows, sources_of};
 use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
+use crate::closings::Which;
 use crate::commit::IngestMeasures;
 use crate::error::PipelineError;
 use crate::intake::Intake;
@@ -206,13 +207,13 @@ impl Engine {
             return Ok(Some(batches));
         }
         let arrived_us = writer.next_arrival(self.wall_us());
-        let mut judged = self.look_at_windows(&mut writer, arrived_us)?;
+        let mut judged = self.look_at_windows(&mut writer, arrived_us, Which::NotLogged)?;
         for batch in batches {
             let arrivals = batch.arrivals(ArrivedAt::All(arrived_us), Lateness::Applied, &[]);
             let preparation = writer.sources.prepare(batch.stream, arrivals)?;
             judged.push(Judged { batch, preparation });
         }
-        judged.extend(self.close_windows(&mut writer, arrived_us)?);
+        judged.extend(self.close_windows(&mut writer, arrived_us, Which::NotLogged)?);
         self.publish_judged(&mut writer, &judged, arrived_us)?;
         self.within_memory()?;
         Ok(None)
@@ -307,9 +308,13 @@ impl Engine {
 
     /// The names of those that may set a stream's events aside.
     pub(crate) fn readers_of(&self, writer: &Writer, stream: usize) -> Readers {
-        let views = self.views_of(stream).into_iter().map(|view| self.views[view].name().to_owned());
+        let views: Vec<&BoundView> = self.views_of(stream).into_iter().map(|view| &self.views[view]).collect();
         let derived = writer.sources[stream].derived().iter().map(|derived| derived.name.clone());
-        Readers { views: views.collect(), derived: derived.collect() }
+        Readers {
+            views: views.iter().map(|view| view.name().to_owned()).collect(),
+            windows: views.iter().map(|view| view.rows_name.clone()).collect(),
+            derived: derived.collect(),
+        }
     }
 
     pub(crate) fn progress(&self) -> &Progress {

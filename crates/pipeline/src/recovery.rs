@@ -12,7 +12,8 @@
 //!   3  tables    from the checkpoint on      each batch changes what is held, as it did when it came
 //!   4  streams   from the checkpoint on
 //! ```
-//! Windows that had closed are known from the logs of their rows, which come before those of the events (closings.rs).
+//! Windows that had closed are known from the logs of their rows, which come before those of the events
+//! (`recalled_windows.rs`).
 //!
 //! A view whose definition changed has no use for the images of the old one: it takes in the whole log. A stream whose key
 //! changed has no use for the keys of the old one: it takes those of all events that the log has.
@@ -21,17 +22,19 @@ use std::ops::Range;
 
 use asof_connect::{StoredBatch, StoredFrame, StoredStream, StoredVerdict};
 use asof_definition::Connector;
-use asof_feature::{Judgement, Recalled, Settled};
+use asof_feature::{Judgement, Recalled, Settled, TooLate};
 use asof_state::Manifest;
 use asof_window::{Accounting, Version};
 
 use crate::checkpointer::Restored;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
+use crate::recalled_windows::RecalledWindows;
 use crate::still_to_come::StillToCome;
 use crate::stop::Stop;
 use crate::stream_log::StreamLog;
-use crate::unit::{TOO_LATE, verdict_of};
+use crate::too_late::too_late_for;
+use crate::unit::verdict_of;
 use crate::writer::Writer;
 
 /// After so many rows recalled, as many entities are swept: what time has emptied goes as fast as it comes.
@@ -154,29 +157,32 @@ impl Engine {
             writer.note_position(*stream);
         }
         self.visibility().publish(writer.published());
+        // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
+        let windows = &mut self.begin_windows(writer)?;
         let is_undercut = |(stream, _): &&(usize, RecallFrom)| restored.undercut[*stream];
         for one in tables.iter().chain(streams.iter().filter(|one| !is_undercut(one))) {
-            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, stop)?;
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, (stop, windows))?;
         }
         // In the order in which they came: a history is held against the watermarks of then.
-        self.recall_logs(writer, tables, Stretch::After, stop)?;
+        self.recall_logs(writer, tables, Stretch::After, (stop, windows))?;
         // What is joined anew is joined with all versions at once.
         for one in streams.iter().filter(is_undercut) {
-            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, stop)?;
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, (stop, windows))?;
         }
+        windows.has_before();
         for one in streams {
-            self.recall_logs(writer, std::slice::from_ref(one), Stretch::After, stop)?;
+            self.recall_logs(writer, std::slice::from_ref(one), Stretch::After, (stop, windows))?;
         }
         for (stream, _) in streams {
             writer.still_to_come[*stream] = StillToCome::default();
             writer.note_position(*stream);
         }
-        self.close_recalled_windows(writer)
+        if stop.is_asked() { Ok(()) } else { self.end_windows(writer, windows) }
     }
 
-    /// For each view of a stream the places among the used rows of those that came too late for a window of it.
-    fn too_late(&self, stream: usize, stored: &StoredBatch) -> Vec<Vec<usize>> {
-        if stored.dead.iter().all(|letter| letter.view.is_none() || letter.reason != TOO_LATE) {
+    /// For each view of a stream the events that came too late for a window of it, by their places among the used rows.
+    fn too_late(&self, stream: usize, stored: &StoredBatch) -> Vec<Vec<TooLate>> {
+        if stored.dead.iter().all(|letter| too_late_for(letter).is_none()) {
             return Vec::new();
         }
         let used = |row: u32| {
@@ -184,10 +190,10 @@ impl Engine {
             before.filter(|verdict| **verdict == StoredVerdict::Used).count()
         };
         let of_view = |view: usize| {
-            let view = self.view(view);
-            let is_own = |name: &String| view.online.closes() && name == view.name();
-            let own = stored.dead.iter().filter(|one| one.reason == TOO_LATE && one.view.as_ref().is_some_and(is_own));
-            own.map(|letter| used(letter.row)).collect()
+            let Some(rows_name) = &self.view(view).rows_name else { return Vec::new() };
+            let named = stored.dead.iter().filter_map(|letter| Some((letter.row, too_late_for(letter)?)));
+            let own = named.filter(|(_, (name, _))| name == rows_name);
+            own.map(|(row, (_, branch))| TooLate { row: used(row), branch }).collect()
         };
         self.views_of(stream).into_iter().map(of_view).collect()
     }
@@ -236,11 +242,11 @@ impl Engine {
         writer: &mut Writer,
         logs: &[(usize, RecallFrom)],
         stretch: Stretch,
-        stop: &Stop,
+        (stop, windows): (&Stop, &mut RecalledWindows),
     ) -> Result<(), PipelineError> {
         let mut frames = Vec::with_capacity(logs.len());
         for (source, from) in logs {
-            frames.push(self.open_frames(writer, *source, from, stretch)?);
+            frames.push(self.open_frames(*source, from.offsets(stretch, windows.end(*source)))?);
         }
         let mut rows = 0;
         while let Some(place) = earliest(&frames) {
@@ -250,10 +256,10 @@ impl Engine {
             let (source, from) = &logs[place];
             let Some(frame) = frames[place].take_next()? else { continue };
             rows += frame.batch.verdicts.len();
-            self.recall(writer, *source, from, frame)?;
+            self.recall(writer, (*source, from), frame, windows)?;
             if rows >= SWEEP_ROWS {
                 rows = 0;
-                self.close_recalled_windows(writer)?;
+                self.close_recalled_windows(writer, windows)?;
                 writer.note_position(*source);
                 self.visibility().publish(writer.published());
                 self.sweep_views(writer, SWEEP_ROWS);
@@ -266,19 +272,13 @@ impl Engine {
             }
         }
         logs.iter().for_each(|(source, _)| writer.note_position(*source));
+        if stretch == Stretch::After {
+            logs.iter().for_each(|(source, _)| windows.is_back(*source));
+        }
         Ok(())
     }
 
-    fn open_frames(
-        &self,
-        writer: &Writer,
-        source: usize,
-        from: &RecallFrom,
-        stretch: Stretch,
-    ) -> Result<Frames, PipelineError> {
-        // What a writer that was taken over appends behind the end is nobody's: it was never acknowledged.
-        let end_offset = writer.logs[source].as_ref().map_or(0, |log| log.log().next_offset());
-        let offsets = from.offsets(stretch, end_offset);
+    fn open_frames(&self, source: usize, offsets: Range<u64>) -> Result<Frames, PipelineError> {
         let mut frames = Frames { stored: None, end_offset: offsets.end, next: None };
         if !offsets.is_empty() {
             let storage = self.storage().expect("a log is open only where there is a data folder");
@@ -293,9 +293,9 @@ impl Engine {
     fn recall(
         &self,
         writer: &mut Writer,
-        stream: usize,
-        from: &RecallFrom,
+        (stream, from): (usize, &RecallFrom),
         frame: StoredFrame,
+        windows: &mut RecalledWindows,
     ) -> Result<(), PipelineError> {
         let StoredFrame { first_offset, arrived_us, batch: stored } = frame;
         let mut counts = Accounting::default();
@@ -324,9 +324,7 @@ impl Engine {
         };
         writer.sources.recall(stream, recalled, settled)?;
         writer.spill_recalled(stream)?;
-        if let Some(watermark_us) = stored.watermark_us {
-            writer.pass_windows(stream, watermark_us);
-        }
+        self.note_recalled(writer, stream, &stored, windows);
         writer.arrived_us = writer.arrived_us.max(arrived_us);
         writer.still_to_come[stream].pass(arrived_us);
         if is_new {

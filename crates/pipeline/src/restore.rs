@@ -66,15 +66,20 @@ impl Engine {
             lock(self.told()).restore(stream, &image.reasons);
             writer.sources[stream].set_counts(&image.counts);
             writer.positions[stream].watermark_us = image.watermark_us;
-            if let Some(watermark_us) = image.watermark_us {
-                writer.pass_windows(stream, watermark_us);
-            }
+            image
+                .watermark_us
+                .into_iter()
+                .for_each(|watermark_us| writer.sources[stream].set_closed_before(watermark_us));
         }
         writer.arrived_us = writer.arrived_us.max(manifest.about.arrived_us);
         let undercut = self.undercut_streams(writer, &streams)?;
         let mut views = vec![false; self.views().len()];
         for parts in manifest.parts.chunk_by(|one, other| one.scope == other.scope) {
             self.restore_parts(writer, store, parts, (&undercut, &mut views))?;
+        }
+        for bound in writer.sources.windows.iter_mut().filter(|one| views[one.view]) {
+            // What had closed is not in the images.
+            writer.positions[bound.source].watermark_us.into_iter().for_each(|closed_us| bound.windows.pass(closed_us));
         }
         for stream in 0..streams.len() {
             writer.note_position(stream);

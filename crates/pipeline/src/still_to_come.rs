@@ -1,12 +1,12 @@
 //! How old the events are that recovery has still to bring: sessions that none of them can join are let go on the way, and not
-//! only at the end.
+//! only at the end, and windows close that none of them is in.
 //!
 //! ```text
 //!   frames of a log, by arrival    9:00  9:05  8:50  9:10  9:20      least event time of each
 //!   least from there on            8:50  8:50  8:50  9:10  9:20
 //! ```
 //! The watermark alone does not tell: what comes again was judged by an earlier lateness, or came as history. So the times are
-//! read first, from the logs whose events sessions are made of and from no others: those are read twice.
+//! read first, from the logs whose events such windows are made of and from no others: those are read twice.
 
 use asof_window::Frame;
 
@@ -63,7 +63,8 @@ impl StillToCome {
 }
 
 impl Engine {
-    /// What of a source's log has still to come from an offset on; nothing is looked at where no session is made of it.
+    /// What of a source's log has still to come from an offset on; nothing is looked at where no session and no
+    /// window that closes is made of it.
     pub(crate) fn still_to_come(
         &self,
         writer: &Writer,
@@ -71,9 +72,11 @@ impl Engine {
         from: u64,
     ) -> Result<StillToCome, PipelineError> {
         let mut coming = StillToCome::default();
-        let holds_session =
-            |view: &usize| self.view(*view).online.plan().view().frames.iter().any(Frame::holds_session);
-        if self.views_of(source).iter().any(holds_session) {
+        let follows_it = |view: &usize| {
+            let online = &self.view(*view).online;
+            online.closes() || online.plan().view().frames.iter().any(Frame::holds_session)
+        };
+        if self.views_of(source).iter().any(follows_it) {
             self.used_times(writer, source, from, |frame| coming.add(frame.arrived_us, frame.least_us))?;
         }
         Ok(coming)

@@ -17,7 +17,7 @@ use crate::error::PipelineError;
 use crate::producers::Producers;
 use crate::statistics::StorageStatistics;
 use crate::submission::IngestError;
-use crate::unit::TOO_LATE;
+use crate::too_late::too_late_for;
 
 /// What a row takes in a frame beside its own columns and raw text: verdict, and of one dead letter the reason, 200
 /// characters of detail, names.
@@ -114,8 +114,16 @@ impl StreamLog {
 
     /// Makes sure that a frame of `rows` rows and `bytes` bytes of columns and raw texts will find room.
     pub(crate) fn reserve(&mut self, rows: usize, bytes: usize) -> Result<(), IngestError> {
+        self.reserve_bytes(bytes as u64 * 3 + rows as u64 * ROW_BYTES + FRAME_BYTES)
+    }
+
+    /// The same of rows of which none can be a dead letter, in columns of `bytes` bytes.
+    pub(crate) fn reserve_columns(&mut self, bytes: usize) -> Result<(), IngestError> {
+        self.reserve_bytes(bytes as u64 * 2 + FRAME_BYTES)
+    }
+
+    fn reserve_bytes(&mut self, wanted: u64) -> Result<(), IngestError> {
         self.check()?;
-        let wanted = bytes as u64 * 3 + rows as u64 * ROW_BYTES + FRAME_BYTES;
         match self.log.reserve(wanted) {
             Ok(()) => Ok(()),
             Err(error @ LogError::Full { .. }) => {
@@ -164,6 +172,11 @@ impl StreamLog {
             self.dirty_since_us.get_or_insert(about.arrived_us);
         }
         Ok(appended.map(|_offset| ()))
+    }
+
+    /// Whether something was appended that is not known to be durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty_since_us.is_some()
     }
 
     /// Whether an acknowledgement has to wait for a sync.
@@ -245,7 +258,7 @@ impl StreamLog {
 /// Takes the letters of views and derived streams out of a batch. Returns how many there were.
 fn leave_out_letters_of_readers(batch: &mut StoredBatch) -> u64 {
     let before = batch.dead.len();
-    batch.dead.retain(|letter| letter.view.is_none() || letter.reason == TOO_LATE);
+    batch.dead.retain(|letter| letter.view.is_none() || too_late_for(letter).is_some());
     // What came too late for a window has to be known, if not what it was.
     for letter in batch.dead.iter_mut().filter(|letter| letter.view.is_some()) {
         (letter.raw, letter.raw_is_cut) = (String::new(), true);

@@ -11,7 +11,8 @@ use crate::binding::BoundView;
 use crate::late_letters::{LatelyFailed, lately_failed};
 use crate::statistics::{Reason, Reasons};
 use crate::stream_batch::StreamBatch;
-use crate::unit::{Readers, TOO_LATE, TOO_LATE_DETAIL};
+use crate::too_late::{TOO_LATE, TOO_LATE_DETAIL, as_told, rows_of, too_late_for};
+use crate::unit::Readers;
 
 /// Gathered by the writer, batch by batch.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Told {
 #[derive(Debug)]
 struct ToldOfView {
     name: String,
+    /// Of open windows what the log of their rows is called.
+    rows_name: Option<String>,
     set_aside: u64,
     /// Events that came too late for a window.
     too_late: u64,
@@ -38,6 +41,7 @@ impl Told {
     pub(crate) fn new(sources: usize, project: &Project, views: &[BoundView]) -> Told {
         let nothing = |view: &BoundView| ToldOfView {
             name: view.name().to_owned(),
+            rows_name: view.rows_name.clone(),
             set_aside: 0,
             too_late: 0,
             example_key: None,
@@ -71,9 +75,10 @@ impl Told {
             let aside = &prepared.set_aside()[place];
             view.set_aside += aside.len() as u64;
             add_set_aside(reasons, &view.name, batch, aside);
-            let too_late = &prepared.too_late()[place];
-            view.too_late += too_late.len() as u64;
-            too_late.iter().for_each(|row| reasons.add(&late_for(&view.name), batch.offsets[*row], TOO_LATE_DETAIL));
+            for row in rows_of(&prepared.too_late()[place]) {
+                view.too_late += 1;
+                reasons.add(&late_for(&view.name), batch.offsets[row], TOO_LATE_DETAIL);
+            }
             view.example_key.clone_from(&stream.last_keys()[place]);
         }
         for (derived, aside) in stream.derived().iter().zip(prepared.derived_set_aside()) {
@@ -96,21 +101,27 @@ impl Told {
 
     /// Adds the dead letters of a stored batch, which begins at `first_offset`. `views` are those that it may be set aside for.
     pub(crate) fn recall(&mut self, source: usize, views: &[usize], first_offset: u64, letters: &[DeadLetter]) {
-        for letter in letters {
+        // Those of another definition are nobody's.
+        let is_known = |letter: &&DeadLetter| {
+            let rows_name = too_late_for(letter).map(|(rows_name, _)| rows_name);
+            rows_name.is_none_or(|name| self.views.iter().any(|view| view.rows_name.as_deref() == Some(name)))
+        };
+        for letter in as_told(letters.iter().filter(is_known).cloned().collect()) {
             let offset = first_offset + u64::from(letter.row);
-            let is_late = letter.reason == TOO_LATE;
-            let name = match &letter.view {
-                Some(view) if is_late => &late_for(view),
-                Some(view) => &set_aside_for(view),
+            let (is_late, reader) = (letter.reason == TOO_LATE, letter.view.as_ref());
+            let name = match reader {
+                Some(windows) if is_late => &late_for(windows),
+                Some(reader) => &set_aside_for(reader),
                 None => &letter.reason,
             };
             self.reasons[source].add(name, offset, &letter.detail);
-            let of_view = views.iter().find(|view| letter.view.as_ref() == Some(&self.views[**view].name));
+            let is_own = |view: &ToldOfView| reader == Some(&view.name) && (view.rows_name.is_some() || !is_late);
+            let of_view = views.iter().find(|view| is_own(&self.views[**view]));
             if let Some(view) = of_view {
                 let view = &mut self.views[*view];
                 *if is_late { &mut view.too_late } else { &mut view.set_aside } += 1;
             }
-            let of_derived = self.derived.iter_mut().filter(|(name, _)| letter.view.as_ref() == Some(name));
+            let of_derived = self.derived.iter_mut().filter(|(name, _)| reader == Some(name) && !is_late);
             of_derived.for_each(|(_, count)| *count += 1);
         }
     }
@@ -125,7 +136,7 @@ impl Told {
             }
             let derived = self.derived.iter_mut().filter(|(name, _)| reason.name == set_aside_for(name));
             derived.for_each(|(_, count)| *count += reason.count);
-            let windows = self.views.iter_mut().filter(|view| reason.name == late_for(&view.name));
+            let windows = self.views.iter_mut().filter(|view| view.rows_name.is_some() && reason.name == late_for(&view.name));
             windows.for_each(|view| view.too_late += reason.count);
         }
         self.reasons[stream] = Reasons::from(reasons.to_vec());

@@ -12,11 +12,7 @@ use asof_window::{Rejection, Verdict};
 use crate::error::PipelineError;
 use crate::stream_batch::StreamBatch;
 use crate::submission::{Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission};
-
-/// Why an event is not in a window that it belongs to. Said of the stream of windows, and kept whatever room there is: who
-/// reads the log again goes by it.
-pub(crate) const TOO_LATE: &str = "late";
-pub(crate) const TOO_LATE_DETAIL: &str = "a window that it belongs to had closed";
+use crate::too_late::{TOO_LATE, TOO_LATE_DETAIL, reader_on_disk};
 
 /// How much of a dead letter's detail is kept.
 const DETAIL_CHARS_MAX: usize = 200;
@@ -40,6 +36,8 @@ struct Said<'a> {
 pub(crate) struct Readers {
     /// In the order in which the stream feeds them.
     pub(crate) views: Vec<String>,
+    /// In that order, of open windows what the log of their rows is called.
+    pub(crate) windows: Vec<Option<String>>,
     /// In the order in which they are evaluated.
     pub(crate) derived: Vec<String>,
 }
@@ -182,9 +180,16 @@ impl Unit {
             letters.push(self.dead_letter(row, said.reason, None, said.detail, &mut bytes_left));
         }
         let of_derived = readers.derived.iter().zip(prepared.derived_set_aside());
-        for (view, rows) in readers.views.iter().zip(prepared.too_late()) {
-            for row in rows {
-                letters.push(self.dead_letter(*row, TOO_LATE, Some(view), TOO_LATE_DETAIL, &mut bytes_left));
+        for (rows_name, events) in readers.windows.iter().zip(prepared.too_late()) {
+            for event in events {
+                let reader = rows_name.as_deref().map(|rows_name| reader_on_disk(rows_name, *event));
+                letters.push(self.dead_letter(
+                    event.row,
+                    TOO_LATE,
+                    reader.as_deref(),
+                    TOO_LATE_DETAIL,
+                    &mut bytes_left,
+                ));
             }
         }
         for (reader, aside) in of_derived.chain(readers.views.iter().zip(prepared.set_aside())) {
@@ -200,7 +205,7 @@ impl Unit {
         &self,
         row: usize,
         reason: &str,
-        view: Option<&str>,
+        reader: Option<&str>,
         detail: &str,
         bytes_left: &mut usize,
     ) -> DeadLetter {
@@ -215,7 +220,7 @@ impl Unit {
         DeadLetter {
             row: row as u32,
             reason: reason.to_owned(),
-            view: view.map(str::to_owned),
+            view: reader.map(str::to_owned),
             detail,
             raw: raw.text,
             raw_is_cut: raw.is_cut,

@@ -89,7 +89,8 @@ impl Writer {
 
     /// Whether the judges know no more than the views and the logs do: only then may a checkpoint be cut.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.is_torn && !self.logs.iter().flatten().any(StreamLog::is_broken)
+        let has_waiting = self.sources.windows.iter().any(|one| one.waiting.is_some());
+        !self.is_torn && !has_waiting && !self.logs.iter().flatten().any(StreamLog::is_broken)
     }
 
     pub(crate) fn next_version(&mut self) -> Version {
@@ -157,12 +158,10 @@ impl Writer {
         }
     }
 
-    /// If a source has the rows of windows: those that ended before this instant, in microseconds, are among them.
-    pub(crate) fn pass_windows(&mut self, source: usize, watermark_us: i64) {
-        let Some(bound) = self.sources.windows.iter_mut().find(|one| one.source == source) else { return };
-        bound.windows.pass(watermark_us);
-        bound.recorded_us = bound.recorded_us.max(Some(watermark_us));
-        self.sources[source].set_closed_before(watermark_us);
+    /// A source whose rows of windows wait for room on the disk, which this source is connected with.
+    pub(crate) fn rows_waiting(&self, source: usize) -> Option<usize> {
+        let mut waiting = self.sources.windows.iter().filter(|one| one.waiting.is_some()).map(|one| one.source);
+        waiting.find(|waiting| self.sources.connected(source).contains(waiting))
     }
 
     /// Notes how far the streams of windows have come that have closed since.

@@ -34,13 +34,6 @@ pub(crate) fn windows(engine: &Engine, published: &Published, index: usize) -> V
 
 /// The log of a source, where it has one.
 fn log_of(engine: &Engine, source: usize) -> Option<StorageStatistics> {
-    let name = &engine.stored_form(source).name;
+    let name = &engine.sources()[source].name;
     engine.storage_statistics().into_iter().find(|log| log.stream == *name)
-}
-
-/// The name of the source that a log is of. The log of rows of windows bears a longer one, which tells what they are computed
-/// by.
-pub(crate) fn source_of_log(engine: &Engine, log: &StorageStatistics) -> String {
-    let source = (0..engine.sources().len()).find(|source| engine.stored_form(*source).name == log.stream);
-    source.map_or_else(|| log.stream.clone(), |source| engine.sources()[source].name.clone())
 }

@@ -205,7 +205,7 @@ impl GroupWindow {
     }
 
     /// From one end of a window of the clock to the next.
-    fn period_us(self) -> i64 {
+    pub fn period_us(self) -> i64 {
         match self {
             GroupWindow::Tumble { size_us, .. } => size_us,
             GroupWindow::Hop { slide_us, .. } => slide_us,

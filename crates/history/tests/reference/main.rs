@@ -5,14 +5,16 @@
 //! - history, from a file of the case's arrivals and from a log of them: `--every-event` and spines, both knowledges, over
 //!   shards, threads and a memory limit that sends everything to disk.
 //!
-//! Cases: `tests/reference/cases` of the repository, and random ones: those in the JSON files that `ASOF_RANDOM_CASES` and
-//! `ASOF_RANDOM_WINDOW_VIEWS` name, which `random_cases.py` and `random_window_views.py` of `tests/reference` wrote, or made anew.
+//! Cases: `tests/reference/cases` of the repository, and random ones: those in the JSON files that `ASOF_RANDOM_CASES`,
+//! `ASOF_RANDOM_WINDOW_VIEWS` and `ASOF_RANDOM_CLOSED_WINDOWS` name, which the scripts `random_….py` of `tests/reference` wrote, or
+//! made anew.
 //! Those of streams of closed windows go through history alone: `closed_rows.rs`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop where it stands, and says its seed")]
 
 mod case;
 mod closed_rows;
+mod drawn;
 mod from_files;
 mod live;
 #[path = "../from_log/stored.rs"]
@@ -21,6 +23,7 @@ mod stored;
 use std::path::{Path, PathBuf};
 
 use case::Case;
+use drawn::made_or_drawn;
 
 fn cases_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/cases")
@@ -63,7 +66,7 @@ fn golden_closed_windows() -> Vec<Case> {
 /// Through files and the log, as far as a way has what decides about the windows.
 fn check_closed_windows(cases: &[Case], of_the_log: impl Fn(&Case) -> Vec<String>) {
     let by_events: Vec<&Case> = cases.iter().filter(|case| closed_rows::are_closed_by_events(case)).collect();
-    assert!(by_events.len() * 4 > cases.len(), "{} of {} cases need no clock", by_events.len(), cases.len());
+    assert!(by_events.len() * 10 > cases.len(), "{} of {} cases need no clock", by_events.len(), cases.len());
     check_all(cases, |case| {
         let mut differing = of_the_log(case);
         if closed_rows::are_closed_by_events(case) {
@@ -76,33 +79,17 @@ fn check_closed_windows(cases: &[Case], of_the_log: impl Fn(&Case) -> Vec<String
 
 /// The cases that the test command made, or, without it, fresh ones of a seed that is printed.
 fn random_cases() -> Vec<Case> {
-    made_or_drawn("ASOF_RANDOM_CASES", "random_cases.py", 400)
+    made_or_drawn("ASOF_RANDOM_CASES", "random_cases.py", 400, Case::read_all)
 }
 
 /// The same of feature views over group windows.
 fn random_window_views() -> Vec<Case> {
-    made_or_drawn("ASOF_RANDOM_WINDOW_VIEWS", "random_window_views.py", 300)
+    made_or_drawn("ASOF_RANDOM_WINDOW_VIEWS", "random_window_views.py", 300, Case::read_all)
 }
 
-fn made_or_drawn(variable: &str, script: &str, cases: usize) -> Vec<Case> {
-    match std::env::var_os(variable) {
-        Some(path) => Case::read_all(Path::new(&path)),
-        None => drawn_by(script, cases),
-    }
-}
-
-/// Cases that a script of the reference draws and answers, of a seed that is printed.
-fn drawn_by(script: &str, cases: usize) -> Vec<Case> {
-    let folder = tempfile::TempDir::new().unwrap();
-    let out = folder.path().join("random.json");
-    let path = cases_folder().join("..").join(script);
-    let seed = std::process::id().to_string();
-    println!("ASOF_SEED {seed} {script}");
-    let arguments = ["--seed", &seed, "--cases", &cases.to_string(), "--out", out.to_str().unwrap()];
-    let ended = std::process::Command::new("python3").arg(path).args(arguments).output();
-    let ended = ended.expect("python3 is installed: the reference is a Python program");
-    assert!(ended.status.success(), "{script}: {}", String::from_utf8_lossy(&ended.stderr));
-    Case::read_all(&out)
+/// The same of views over streams of closed windows.
+fn random_closed_windows() -> Vec<Case> {
+    made_or_drawn("ASOF_RANDOM_CLOSED_WINDOWS", "random_closed_windows.py", 300, Case::read_all)
 }
 
 /// Runs `check` on every case and fails with all differences at once.
@@ -178,6 +165,11 @@ fn random_window_views_history() {
 #[test]
 fn golden_closed_windows_in_history() {
     check_closed_windows(&golden_closed_windows(), from_files::check_log);
+}
+
+#[test]
+fn random_closed_windows_in_history() {
+    check_closed_windows(&random_closed_windows(), from_files::check_log_once);
 }
 
 /// Every fourth case: a log for each position that is read takes its syncs.

@@ -26,21 +26,25 @@ static PROJECTS: LazyLock<[Arc<Project>; 3]> = LazyLock::new(|| {
 });
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn of(seed: u64) -> Chance {
+        Chance(!seed)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end
     }
 
-    fn between(&mut self, first: i64, last: i64) -> i64 {
+    pub(crate) fn between(&mut self, first: i64, last: i64) -> i64 {
         first + self.below((last - first + 1).cast_unsigned()).cast_signed()
     }
 
-    fn one_in(&mut self, times: u64) -> bool {
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
@@ -74,7 +78,7 @@ type Sent = (usize, Vec<i64>, Answered);
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut chance = Chance(!seed);
+        let mut chance = Chance::of(seed);
         let mut world = World::on(SimulatedDisk::new(seed), PROJECTS[0].clone());
         world.segment_bytes = [1, 70 << 10, 90 << 10][chance.below(3) as usize];
         if chance.one_in(2) {
@@ -252,9 +256,13 @@ impl Run {
     }
 }
 
+/// A number from the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
 #[test]
 fn what_was_acknowledged_is_there_and_joined_as_the_logs_say() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if let Some(seed) = number("ASOF_SIMULATION_SEED") {
         return Run::new(seed).run();
     }
