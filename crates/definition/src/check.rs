@@ -24,24 +24,24 @@ use crate::view::FeatureView;
 ///
 /// What is right and cannot be evaluated yet is refused by name, after everything else is found right.
 pub fn check(files: &[SourceFile]) -> Result<Project, Vec<DefinitionError>> {
-    check_files(files, |checker, placed| checker.refuse_what_is_not_built(placed))
+    check_files(files, |checker, placed, project| checker.refuse_what_is_not_built(placed, project))
 }
 
 /// As [`check`], and accepts what cannot be evaluated yet: for the tests of what is being built.
 #[doc(hidden)]
 pub fn check_ahead(files: &[SourceFile]) -> Result<Project, Vec<DefinitionError>> {
-    check_files(files, |_, _| ())
+    check_files(files, |_, _, _| ())
 }
 
 fn check_files(
     files: &[SourceFile],
-    refuse_more: impl Fn(&mut Checker<'_>, &[Placed]),
+    refuse_more: impl Fn(&mut Checker<'_>, &[Placed], &Project),
 ) -> Result<Project, Vec<DefinitionError>> {
     let mut checker = Checker::new(files);
     let statements = checker.read();
     let project = checker.check(&statements);
     if checker.errors.is_empty() {
-        refuse_more(&mut checker, &statements);
+        refuse_more(&mut checker, &statements, &project);
     }
     if checker.errors.is_empty() {
         return Ok(Project { warnings: checker.warnings, ..project });
@@ -216,16 +216,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Derived streams over group windows are checked, and not evaluated yet.
-    fn refuse_what_is_not_built(&mut self, placed: &[Placed]) {
+    /// What is checked, and not evaluated yet: a group window over joined rows.
+    fn refuse_what_is_not_built(&mut self, placed: &[Placed], project: &Project) {
         for Placed { file, statement } in placed {
             let Statement::Derived(syntax) = statement else { continue };
-            let refusals = syntax.window_functions.iter().map(|function| {
-                let message =
-                    format!("the group window {} is not supported yet in a derived stream", function.kind.name());
-                Refusal::new(function.span, message).hint("a feature view over it is")
+            let stream = project.derived.iter().find(|stream| stream.name == fold(&syntax.name));
+            let joined = stream.and_then(|stream| stream.window()?.view.stream.tables().first().cloned());
+            let refusal = joined.map(|table| {
+                let message = format!("a group window over rows that are joined with table `{}` is not supported yet", table.name());
+                Refusal::new(syntax.name.span, message)
+                    .hint("join the table to the rows of the window, or to the view over them")
             });
-            self.refuse(*file, refusals);
+            self.refuse(*file, refusal);
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod arrivals;
+mod closed_windows;
 mod configuration;
 mod derived;
 mod endings;
