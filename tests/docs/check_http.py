@@ -168,7 +168,7 @@ def check_metrics(session, page, of_files):
 
 
 def write_derived(session):
-    """A project with a derived stream and a table, which the one of the page has not."""
+    """A project with a table and derived streams, one of them over a group window: the one of the page has none of these."""
     session.write("derived/one.csv", "k,ts\na,2026-03-01T12:00:00Z\n")
     session.write("derived/two.csv", "k,v,since\na,1,2026-03-01T11:00:00Z\n")
     session.write(
@@ -177,7 +177,9 @@ def write_derived(session):
         "WITH (connector = 'file', path = 'one.csv');\n"
         "CREATE TABLE t (k VARCHAR PRIMARY KEY, v BIGINT, since TIMESTAMP, WATERMARK FOR since AS since)\n"
         "WITH (connector = 'file', path = 'two.csv');\n"
-        "CREATE STREAM d AS SELECT s.k, t.v, s.ts FROM s LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS t ON t.k = s.k;\n",
+        "CREATE STREAM d AS SELECT s.k, t.v, s.ts FROM s LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS t ON t.k = s.k;\n"
+        "CREATE STREAM w AS SELECT k, count(*) AS n FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' MINUTE))\n"
+        "GROUP BY k, window_start, window_end;\n",
     )
 
 

@@ -16,7 +16,6 @@ use crate::error::ServeError;
 use crate::process::resident_bytes;
 use crate::route::Call;
 use crate::traffic::Traffic;
-use crate::windows::source_of_log;
 
 const METADATA: Metadata<'static> = Metadata::new("asof", Level::INFO, None);
 const DURATION: &str = "asof_http_request_duration_seconds";
@@ -212,8 +211,7 @@ impl Measures {
     fn tell_storage(&self, engine: &Engine) {
         let seconds = |us: i64| us as f64 / 1e6;
         for storage in engine.storage_statistics() {
-            let name = source_of_log(engine, &storage);
-            let label = || vec![Label::new("stream", name.clone())];
+            let label = || vec![Label::new("stream", storage.stream.clone())];
             self.gauge("asof_log_bytes", label()).set(storage.log_bytes as f64);
             self.counter("asof_stream_bytes_total", label()).absolute(storage.received_bytes);
             self.counter("asof_dead_letters_left_out_total", label()).absolute(storage.letters_left_out);

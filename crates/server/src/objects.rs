@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::example::{example_key, example_request};
 use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
-use crate::windows::{source_of_log, windows};
+use crate::windows::windows;
 
 /// All objects: streams, derived ones after the others, then tables, then views, then services.
 pub(crate) fn all(engine: &Engine) -> Value {
@@ -43,7 +43,7 @@ fn storage(engine: &Engine) -> Value {
     let last = engine.checkpoint_measures().last();
     let logs = engine.storage_statistics().into_iter().map(|log| {
         let told = json!({"bytes": log.log_bytes, "segments": log.segments, "first_offset": log.first_offset});
-        (source_of_log(engine, &log), told)
+        (log.stream, told)
     });
     json!({
         "generation": engine.generation(),
