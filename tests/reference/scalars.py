@@ -122,7 +122,26 @@ def cast(value, kind):
     raise Failure("bad_cast")
 
 
+def of_present(function):
+    """Of what is in an array but NULL; NULL where nothing is."""
+    def answer(values):
+        present = [value for value in values if value is not None]
+        return function(present) if present else None
+    return answer
+
+
+def sum_in_order(values):
+    total = 0.0
+    for value in values:
+        total += float(value)
+    return total
+
+
 CALLS = {  # all of these are NULL if an argument is NULL
+    "array_length": len, "list_sum": of_present(sum_in_order),
+    "list_avg": of_present(lambda values: sum_in_order(values) / len(values)),
+    "list_min": of_present(lambda values: min(values, key=rank)), "list_max": of_present(lambda values: max(values, key=rank)),
+    "list_contains": lambda values, one: any(value is not None and rank(value) == rank(one) for value in values),
     "=": lambda a, b: rank(a) == rank(b), "<>": lambda a, b: rank(a) != rank(b),
     "<": lambda a, b: rank(a) < rank(b), "<=": lambda a, b: rank(a) <= rank(b),
     ">": lambda a, b: rank(a) > rank(b), ">=": lambda a, b: rank(a) >= rank(b),

@@ -119,7 +119,7 @@ fn refuse_other_clauses(select: &Select, syntax: &QuerySyntax, hints: Hints) -> 
     match from_of(select, tokens, &syntax.name)?.joins.is_empty() {
         true => Ok(()),
         false => Err(Refusal::new(place(tokens, &["JOIN"]), "JOIN beside a group window is not supported")
-            .hint("join in a derived stream, and read that in the window")),
+            .hint("join the table to the rows of the window, in a derived stream or a view over them")),
     }
 }
 

@@ -47,6 +47,10 @@ const FOREIGN: &[&str] = &[
     "date_format",
 ];
 
+/// Functions of an array, which aggregates give: those that are a number, or say whether something is in it.
+const OF_ARRAYS: &[&str] =
+    &["array_length", "cardinality", "array_sum", "array_avg", "array_min", "array_max", "array_has"];
+
 /// What is known about a function name.
 pub(crate) enum Lookup {
     /// A function of the language.
@@ -59,9 +63,13 @@ pub(crate) enum Lookup {
 
 static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let mut functions = HashMap::new();
-    for function in datafusion_functions::all_default_functions() {
+    let nested = datafusion_functions_nested::all_default_nested_functions();
+    let of_arrays = nested.into_iter().filter(|function| OF_ARRAYS.contains(&function.name()));
+    for function in datafusion_functions::all_default_functions().into_iter().chain(of_arrays) {
         let names = function.aliases().iter().map(String::as_str).chain([function.name()]);
-        for name in names.map(str::to_lowercase).collect::<Vec<_>>() {
+        // Not all of these have the other name too.
+        let of_list = function.name().strip_prefix("array_").map(|rest| format!("list_{rest}"));
+        for name in names.map(str::to_lowercase).chain(of_list).collect::<Vec<_>>() {
             let refused = UNREPEATABLE.contains(&name.as_str()) || FOREIGN.contains(&name.as_str());
             if !refused && function.signature().volatility == Volatility::Immutable {
                 functions.insert(name, Arc::clone(&function));
@@ -96,9 +104,18 @@ mod tests {
     #[test]
     fn names_hold_the_usual_functions_and_nothing_unrepeatable() {
         let names = function_names();
-        for expected in
-            ["abs", "coalesce", "nullif", "lower", "date_trunc", "date_part", "regexp_replace", "substr", "greatest"]
-        {
+        for expected in [
+            "abs",
+            "coalesce",
+            "nullif",
+            "lower",
+            "date_trunc",
+            "date_part",
+            "regexp_replace",
+            "substr",
+            "greatest",
+            "list_min",
+        ] {
             assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
         }
         for refused in UNREPEATABLE.iter().chain(FOREIGN) {

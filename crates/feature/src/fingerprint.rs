@@ -109,6 +109,10 @@ fn derivation_lines(stream: &Stream) -> Vec<String> {
         if let Some(window) = &input.window {
             lines.push(format!("{:?}", window.shape));
             lines.extend(view_lines(&window.view));
+            // By it events of one time follow each other.
+            let order = &window.view.stream;
+            let key: Vec<String> = order.primary_key.iter().map(|column| column_text(order, *column)).collect();
+            lines.push(format!("order {}", key.join(", ")));
             // Over what is named by its place: the parts of the key, then the aggregates.
             let outputs = stream.columns.iter().zip(&input.columns);
             lines.extend(outputs.map(|(column, output)| {

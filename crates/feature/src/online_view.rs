@@ -381,6 +381,10 @@ impl OnlineView {
 
     /// Takes note of what sessions will be dropped with the next change.
     pub(crate) fn note_settled(&self, settled: Settled) {
+        if self.closes() {
+            // What comes later is too late for a window, and is told so.
+            return;
+        }
         if let (Some(from_us), Some(floor_us)) = (self.sessions_settled_before(settled), settled.floor_us) {
             self.sessions_from_us.fetch_max(from_us.min(floor_us), Ordering::Relaxed);
         }

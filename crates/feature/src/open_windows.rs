@@ -116,9 +116,10 @@ impl OnlineView {
         let Some(shape) = self.shape else { return watermark_us };
         let first_us = self.shards.iter().filter_map(|shard| lock(shard).next_due_us()).min();
         let Some(first_us) = first_us.filter(|first_us| *first_us < watermark_us) else { return watermark_us };
-        let periods = TOGETHER_WINDOWS.checked_div(self.open_entities()).unwrap_or(1).max(1);
-        let period_us = shape.period_us().max(1);
-        first_us.saturating_add(period_us.saturating_mul(periods as i64)).min(watermark_us)
+        // An entity has at most one window that ends within a period.
+        let step_us = i128::from(shape.period_us()) * TOGETHER_WINDOWS as i128 / self.open_entities().max(1) as i128;
+        let step_us = i64::try_from(step_us.max(1)).unwrap_or(i64::MAX);
+        first_us.saturating_add(step_us).min(watermark_us)
     }
 
     /// Closes the windows whose last instant is before the watermark, in microseconds.

@@ -18,7 +18,7 @@ use arrow::error::ArrowError;
 use arrow::row::Rows;
 use asof_definition::{DerivedInput, Stream};
 use asof_expression::normalize;
-use asof_window::TieBreak;
+use asof_window::{GroupWindow, TieBreak};
 
 use crate::error::FeatureError;
 use crate::failure::{FeatureFailure, failures_of};
@@ -77,6 +77,11 @@ impl WindowStream {
     /// The view that the open windows are in: one of those that the streams have which this one reads.
     pub fn open(&self) -> &Arc<OnlineView> {
         &self.open
+    }
+
+    /// Whether its windows are sessions, whose ends depend on what comes.
+    pub fn are_sessions(&self) -> bool {
+        self.stream().window().is_some_and(|window| matches!(window.shape, GroupWindow::Session { .. }))
     }
 
     /// The watermark that closed windows last, in microseconds.

@@ -32,9 +32,11 @@ impl BoundView {
         &self.online.plan().view().name
     }
 
-    /// What a checkpoint calls it: a view may have the name of a stream.
+    /// What a checkpoint calls it. Open windows go with the log of their rows: another definition has neither, also where the
+    /// same events are held.
     pub(crate) fn stored_name(&self) -> String {
-        if self.online.closes() { format!("<windows of {}>", self.name()) } else { self.name().to_owned() }
+        let of_windows = self.rows_name.as_ref().map(|rows_name| format!("<windows of {rows_name}>"));
+        of_windows.unwrap_or_else(|| self.name().to_owned())
     }
 
     /// All that its values depend on.
@@ -55,8 +57,9 @@ pub(crate) struct BoundWindows {
     pub(crate) reads: Vec<usize>,
     /// Rows of windows that have closed, for which the disk has no room yet.
     pub(crate) waiting: Option<ClosedRows>,
-    /// The watermark that its log has, in microseconds, and the one that it has durably.
+    /// The watermark that its log has, in microseconds.
     pub(crate) appended_us: Option<i64>,
+    /// One that it has durably.
     pub(crate) durable_us: Option<i64>,
 }
 

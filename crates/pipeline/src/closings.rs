@@ -4,7 +4,8 @@
 //!   group of arrivals ─▶ look at the clock ─▶ close ─▶ judge, append, sync ─▶ close ─▶ visible together
 //!   nothing arrives   ─▶ look at the clock ─▶ close ─▶ visible
 //!
-//!   close: sync what the windows are made of ─▶ rows of one step ─▶ append ─▶ next step … ─▶ sync
+//!   close: rows of one step ─▶ sync what they are made of, and let windows among it say how far they have closed ─▶ still
+//!          ours? ─▶ append ─▶ next step … ─▶ sync
 //! ```
 //! Rules kept here:
 //! - what the clock decided cannot be computed again: a row that was made stands in the log of its stream, and a start takes it
@@ -34,6 +35,17 @@ use crate::writer::{Judged, Writer};
 
 /// Rows after which a closing goes on another time: they are in memory until they are visible.
 const ROWS_AT_ONCE: usize = 1 << 20;
+
+/// What came of closing windows.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// The rows of some.
+    Rows(Judged),
+    /// They have no rows.
+    NoRows,
+    /// Their rows wait to be stored.
+    Waits,
+}
 
 /// Which windows are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,23 +84,27 @@ impl Engine {
             }
             while rows < ROWS_AT_ONCE {
                 let Some(watermark_us) = self.due_watermark(writer, place) else { break };
-                let Some(made) = self.close_step(writer, place, watermark_us, now_us)? else { break };
-                rows += made.as_ref().map_or(0, |made| made.batch.offsets.len());
-                judged.extend(made);
+                match self.close_step(writer, place, watermark_us, now_us)? {
+                    Closed::Rows(made) => {
+                        rows += made.batch.offsets.len();
+                        judged.push(made);
+                    }
+                    Closed::NoRows => {}
+                    Closed::Waits => break,
+                }
             }
         }
         Ok(judged)
     }
 
-    /// Closes windows by a watermark, or some that are due by it; those whose rows waited come first. The rows, if there are
-    /// any; `None` where they have to wait.
+    /// Closes windows by a watermark, or some that are due by it; those whose rows waited come first.
     pub(crate) fn close_step(
         &self,
         writer: &mut Writer,
         place: usize,
         watermark_us: i64,
         now_us: i64,
-    ) -> Result<Option<Option<Judged>>, PipelineError> {
+    ) -> Result<Closed, PipelineError> {
         let bound = &mut writer.sources.windows[place];
         let source = bound.source;
         let rows = match bound.waiting.take() {
@@ -101,16 +117,45 @@ impl Engine {
         };
         let closed_before_us = bound.windows.watermark_us();
         let is_any = rows.batch.num_rows() > 0;
-        let is_stored = !is_any
-            || self.settle_what_is_read(writer, place, now_us).is_ok()
-                && self.append_rows(writer, place, &rows, now_us);
-        if !is_stored {
+        if is_any && !self.store_rows(writer, place, &rows, now_us)? {
             writer.sources.windows[place].waiting = Some(rows);
-            return Ok(None);
+            return Ok(Closed::Waits);
         }
         closed_before_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
         writer.moved_windows.push(source);
-        if is_any { Ok(Some(Some(self.judge_rows(writer, source, rows, now_us)?))) } else { Ok(Some(None)) }
+        if is_any { Ok(Closed::Rows(self.judge_rows(writer, source, rows, now_us)?)) } else { Ok(Closed::NoRows) }
+    }
+
+    /// Appends rows to the log of their stream, if it has one, behind all that they are made of. Returns whether they are there:
+    /// not where the disk has no room, where a log is broken, or where it is not known whether another writer has taken over.
+    fn store_rows(
+        &self,
+        writer: &mut Writer,
+        place: usize,
+        rows: &ClosedRows,
+        now_us: i64,
+    ) -> Result<bool, PipelineError> {
+        let bound = &writer.sources.windows[place];
+        let (source, watermark_us) = (bound.source, bound.windows.watermark_us());
+        if writer.logs[source].is_none() {
+            return Ok(true);
+        }
+        if self.settle_what_is_read(writer, place, now_us).is_err() {
+            return Ok(false);
+        }
+        // Whoever has taken over since has what is durable by now.
+        match self.storage().map_or(Ok(()), |storage| storage.check()) {
+            Err(error) if error.may_pass() => return Ok(false),
+            checked => checked?,
+        }
+        let room =
+            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve_columns(rows.batch.get_array_memory_size()));
+        let rows = stored(rows, StoredVerdict::Used, watermark_us);
+        if room.and_then(|()| append_frame(writer, source, rows, now_us)).is_err() {
+            return Ok(false);
+        }
+        writer.sources.windows[place].appended_us = watermark_us;
+        Ok(true)
     }
 
     /// Closes windows though nothing arrives, and lets their rows be seen.
@@ -126,11 +171,10 @@ impl Engine {
             Some(storage) => storage.check(),
             None => Ok(()),
         };
-        let durable = Durable::of_rows(rows, arrived_us);
+        let durable = Durable::of_rows(rows, arrived_us).with_moved(std::mem::take(&mut writer.moved_windows));
         match checked {
             Ok(()) => {
                 self.publish_durable(writer, durable)?;
-                writer.note_moved_windows();
             }
             Err(error) if error.may_pass() => writer.hold_back(durable),
             Err(error) => return Err(error),
@@ -153,6 +197,7 @@ impl Engine {
             settled.map(|one| Settled { version: Version(0), ..one }).collect()
         };
         writer.sources.take_in(rows.batch.stream, &rows.preparation, Version(0), settled)?;
+        self.tell(writer, rows);
         writer.note(rows, now_us);
         Ok(())
     }
@@ -173,7 +218,7 @@ impl Engine {
     pub(crate) fn make_room_for_windows(&self, writer: &mut Writer, stream: usize) -> Result<(), IngestError> {
         if let Some(waiting) = writer.rows_waiting(stream) {
             let (stream, detail) =
-                (self.sources()[waiting].name.clone(), "rows of closed windows wait for room".to_owned());
+                (self.sources()[waiting].name.clone(), "rows of closed windows wait to be stored".to_owned());
             return Err(IngestError::DiskFull { stream, detail });
         }
         for place in Engine::unsaid(writer, stream) {
@@ -206,6 +251,7 @@ impl Engine {
         let closed_us = writer.sources[source].watermark_us();
         if bound.appended_us < closed_us && writer.logs[source].is_some() {
             self.settle_what_is_read(writer, place, arrived_us)?;
+            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0))?;
             append_frame(writer, source, stored(&none, StoredVerdict::Clock, closed_us), arrived_us)?;
             writer.sources.windows[place].appended_us = closed_us;
             writer.sources[source].looked();
@@ -232,7 +278,8 @@ impl Engine {
     /// start.
     pub(crate) fn sync_rows(&self, writer: &mut Writer, mut rows: Vec<Judged>) -> Vec<Judged> {
         for source in rows.iter().map(|one| one.batch.stream) {
-            let _told_by_the_log = self.sync_source(writer, source);
+            // What it could not sync is told, and is no row of it.
+            let _synced = self.sync_source(writer, source);
         }
         rows.retain(|one| writer.logs[one.batch.stream].as_ref().is_none_or(|log| !log.is_broken()));
         rows
@@ -241,15 +288,14 @@ impl Engine {
     /// Makes the log of a source durable, if it has one. If that cannot be, nothing that is connected with it goes on.
     pub(crate) fn sync_source(&self, writer: &mut Writer, source: usize) -> Result<(), IngestError> {
         let Some(log) = writer.logs[source].as_mut() else { return Ok(()) };
-        let synced = log.check().and_then(|()| if log.is_dirty() { self.sync_log(log) } else { Ok(()) });
-        match &synced {
-            Ok(()) => {
-                let own = writer.sources.windows.iter_mut().find(|one| one.source == source);
-                own.into_iter().for_each(|one| one.durable_us = one.appended_us);
-            }
-            Err(_) => writer.break_connected(),
+        log.check()?;
+        if let Err(error) = if log.is_dirty() { self.sync_log(log) } else { Ok(()) } {
+            break_connected(writer, &error);
+            return Err(error);
         }
-        synced
+        let own = writer.sources.windows.iter_mut().find(|one| one.source == source);
+        own.into_iter().for_each(|one| one.durable_us = one.appended_us);
+        Ok(())
     }
 
     /// The watermark of the windows at this place, where it has moved since they were last closed: the least of the sources that
@@ -296,30 +342,6 @@ impl Engine {
         };
         Ok(Judged { batch, preparation: Preparation::Events(prepared) })
     }
-
-    /// Appends rows to the log of their stream, if it has one, and up to where windows have closed. Returns whether there was
-    /// room.
-    fn append_rows(&self, writer: &mut Writer, place: usize, rows: &ClosedRows, arrived_us: i64) -> bool {
-        let (source, watermark_us) = {
-            let bound = &writer.sources.windows[place];
-            (bound.source, bound.windows.watermark_us())
-        };
-        let Some(log) = writer.logs[source].as_mut() else { return true };
-        let room = log.reserve_columns(rows.batch.get_array_memory_size());
-        if matches!(room, Err(IngestError::DiskFull { .. })) {
-            return false;
-        }
-        let appended = room
-            .and_then(|()| append_frame(writer, source, stored(rows, StoredVerdict::Used, watermark_us), arrived_us));
-        match appended {
-            Ok(()) => writer.sources.windows[place].appended_us = watermark_us,
-            Err(error) => {
-                tracing::error!(%error, "the rows of closed windows cannot be stored: events are refused until the next start");
-                writer.break_connected();
-            }
-        }
-        true
-    }
 }
 
 /// A frame of rows, each with this verdict; one of a look at the clock where there are none.
@@ -344,8 +366,13 @@ fn append_frame(
 ) -> Result<(), IngestError> {
     let log = writer.logs[source].as_mut().expect("rows of windows with a log");
     let appended = log.append(&mut stored, FrameAbout { arrived_us, newest_us: None });
-    if appended.is_err() {
-        writer.break_connected();
+    if let Err(error) = &appended {
+        break_connected(writer, error);
     }
     appended
+}
+
+fn break_connected(writer: &mut Writer, error: &IngestError) {
+    tracing::error!(%error, "rows of closed windows cannot be stored: events are refused until the next start");
+    writer.break_connected();
 }

@@ -137,7 +137,7 @@ impl Engine {
         let (looked, closed) = (self.sync_rows(writer, looked), self.sync_rows(writer, closed));
         let storage = self.storage().expect("logs are open only where there is a data folder");
         let (units, durable) = Durable::of(written, arrived_us);
-        let durable = durable.with_rows(looked, closed);
+        let durable = durable.with_rows(looked, closed).with_moved(std::mem::take(&mut writer.moved_windows));
         match storage.check() {
             Ok(()) => self.make_visible(writer, units, durable, answers),
             Err(error) if error.may_pass() => {
@@ -168,7 +168,10 @@ impl Engine {
             let name = self.sources()[stream].name.clone();
             return Ok(Err(IngestError::ReadsFile { stream: name }));
         };
-        let room = log.reserve(unit.rows(), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
+        // A letter for each window stream that an event may be too late for.
+        let letters = self.views_of(stream).into_iter().filter(|view| self.view(*view).online.closes()).count();
+        let room =
+            log.reserve(unit.rows() * (1 + letters), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
         let room = room.and_then(|()| self.make_room_for_windows(writer, stream));
         if let Err(error) = room {
             writer.break_connected();
@@ -198,6 +201,7 @@ impl Engine {
         let preparation = writer.sources.prepare(stream, batch.arrivals(arrived, lateness, &used_before))?;
         let judged = Judged { batch, preparation };
         if let Err(error) = self.note_too_late(writer, stream, judged.prepared(), arrived_us) {
+            writer.break_source(stream, &error.to_string());
             return Ok(Err(error));
         }
         let mut stored = self.stored_unit(writer, unit, &judged)?;

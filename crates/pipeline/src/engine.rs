@@ -157,6 +157,11 @@ impl Engine {
         self.stored_forms[source].is_logged
     }
 
+    /// The source that has the rows of the open windows at this place among the views; `None` of any other view.
+    pub(crate) fn rows_of_windows(&self, view: usize) -> Option<usize> {
+        view.checked_sub(self.project.views.len()).map(|number| self.project.streams.len() + number)
+    }
+
     /// Whether a source is a table.
     pub fn is_table(&self, source: usize) -> bool {
         source >= self.first_table()
@@ -214,7 +219,8 @@ impl Engine {
             judged.push(Judged { batch, preparation });
         }
         judged.extend(self.close_windows(&mut writer, arrived_us, Which::NotLogged)?);
-        self.publish_judged(&mut writer, &judged, arrived_us)?;
+        let moved = std::mem::take(&mut writer.moved_windows);
+        self.publish_judged(&mut writer, &judged, &moved, arrived_us)?;
         self.within_memory()?;
         Ok(None)
     }
@@ -224,6 +230,7 @@ impl Engine {
         &self,
         writer: &mut Writer,
         judged: &[Judged],
+        moved_windows: &[usize],
         arrived_us: i64,
     ) -> Result<(), PipelineError> {
         let version = writer.next_version();
@@ -236,7 +243,7 @@ impl Engine {
             writer.note(one, arrived_us);
             self.progress.stream(batch.stream).rows_taken.fetch_add(batch.offsets.len() as u64, Ordering::Relaxed);
         }
-        writer.note_moved_windows();
+        writer.note_windows(moved_windows);
         self.visibility.publish(writer.published());
         if let Some(rows) = writer.rows_to_sweep(SWEEP_ROWS) {
             self.sweep(writer, rows)?;
@@ -245,7 +252,7 @@ impl Engine {
     }
 
     /// Takes note of why events of a batch, or others because of it, are not where they could be.
-    fn tell(&self, writer: &Writer, judged: &Judged) {
+    pub(crate) fn tell(&self, writer: &Writer, judged: &Judged) {
         let (batch, prepared) = (&judged.batch, judged.prepared());
         let mut told = lock(&self.told);
         told.add(batch, prepared, &self.views_of(batch.stream), &writer.sources[batch.stream]);

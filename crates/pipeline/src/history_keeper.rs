@@ -120,6 +120,10 @@ impl Engine {
             let (earliest_us, _) = published.earliest_of(&self.view(view).streams, horizon_us)?;
             let reach_us = self.view(view).online.plan().view().reach_us()?;
             needed_from_us = needed_from_us.min(earliest_us.saturating_sub(reach_us));
+            if let Some(rows) = self.rows_of_windows(view) {
+                // What is open is open for as long as any source of the windows has never had an event.
+                needed_from_us = needed_from_us.min(published.streams[rows].watermark_us?.saturating_sub(reach_us));
+            }
         }
         let from_offset = self.checkpoint_measures().covered(&self.stored_form(place).name);
         Some(Needs { retention, watermark_us, needed_from_us, from_offset })

@@ -16,8 +16,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use asof_connect::{StoredBatch, StoredStream};
 
+use crate::closings::Closed;
 use crate::engine::Engine;
 use crate::error::PipelineError;
+use crate::stream_log::StreamLog;
 use crate::writer::Writer;
 
 /// How far windows may close while a recovery goes on.
@@ -39,13 +41,13 @@ impl RecalledWindows {
         self.ends[source]
     }
 
-    /// All rows of a source are there.
-    pub(crate) fn is_back(&mut self, source: usize) {
+    /// Takes note that all rows of a source are there.
+    pub(crate) fn note_back(&mut self, source: usize) {
         self.is_back[source] = true;
     }
 
-    /// The events of all streams are there as far as the checkpoint has them.
-    pub(crate) fn has_before(&mut self) {
+    /// Takes note that the events of all streams are there as far as the checkpoint has them.
+    pub(crate) fn note_before(&mut self) {
         self.has_before = true;
     }
 }
@@ -53,7 +55,7 @@ impl RecalledWindows {
 impl Engine {
     /// Asks the logs of rows how far windows had closed.
     pub(crate) fn begin_windows(&self, writer: &mut Writer) -> Result<RecalledWindows, PipelineError> {
-        let end = |log: &Option<crate::stream_log::StreamLog>| log.as_ref().map_or(0, |log| log.log().next_offset());
+        let end = |log: &Option<StreamLog>| log.as_ref().map_or(0, |log| log.log().next_offset());
         let ends: Vec<u64> = writer.logs.iter().map(end).collect();
         for bound in &mut writer.sources.windows {
             let Some(last) = ends[bound.source].checked_sub(1) else { continue };
@@ -63,6 +65,10 @@ impl Engine {
             let watermark_us = stored.next_frame()?.and_then(|frame| frame.batch.watermark_us);
             // What a log has when it is opened is durable.
             (bound.appended_us, bound.durable_us) = (watermark_us, watermark_us);
+            if let Some(watermark_us) = watermark_us.filter(|_| !bound.windows.are_sessions()) {
+                // Whatever comes back, these have closed; a session may yet turn out longer.
+                bound.windows.pass(watermark_us);
+            }
         }
         let is_back = ends.iter().map(|end| *end == 0).collect();
         Ok(RecalledWindows { before_us: vec![None; ends.len()], has_before: false, is_back, ends })
@@ -103,11 +109,15 @@ impl Engine {
                     break;
                 }
                 let arrived_us = writer.next_arrival(now_us);
-                let Some(rows) = self.close_step(writer, place, watermark_us, arrived_us)? else { break };
-                rows.iter().try_for_each(|rows| self.take_in_recalled(writer, rows, arrived_us))?;
+                match self.close_step(writer, place, watermark_us, arrived_us)? {
+                    Closed::Rows(rows) => self.take_in_recalled(writer, &rows, arrived_us)?,
+                    Closed::NoRows => {}
+                    Closed::Waits => break,
+                }
             }
         }
-        writer.note_moved_windows();
+        let moved = std::mem::take(&mut writer.moved_windows);
+        writer.note_windows(&moved);
         Ok(())
     }
 
@@ -118,7 +128,7 @@ impl Engine {
         }
         self.close_recalled_windows(writer, windows)?;
         for place in 0..writer.sources.windows.len() {
-            let _told_by_the_log = self.sync_source(writer, writer.sources.windows[place].source);
+            let _synced_or_told = self.sync_source(writer, writer.sources.windows[place].source);
         }
         Ok(())
     }

@@ -169,7 +169,7 @@ impl Engine {
         for one in streams.iter().filter(is_undercut) {
             self.recall_logs(writer, std::slice::from_ref(one), Stretch::Before, (stop, windows))?;
         }
-        windows.has_before();
+        windows.note_before();
         for one in streams {
             self.recall_logs(writer, std::slice::from_ref(one), Stretch::After, (stop, windows))?;
         }
@@ -181,7 +181,8 @@ impl Engine {
     }
 
     /// For each view of a stream the events that came too late for a window of it, by their places among the used rows.
-    fn too_late(&self, stream: usize, stored: &StoredBatch) -> Vec<Vec<TooLate>> {
+    /// Those that are made anew hold what they would then.
+    fn too_late(&self, writer: &Writer, stream: usize, stored: &StoredBatch) -> Vec<Vec<TooLate>> {
         if stored.dead.iter().all(|letter| too_late_for(letter).is_none()) {
             return Vec::new();
         }
@@ -190,7 +191,8 @@ impl Engine {
             before.filter(|verdict| **verdict == StoredVerdict::Used).count()
         };
         let of_view = |view: usize| {
-            let Some(rows_name) = &self.view(view).rows_name else { return Vec::new() };
+            let windows = writer.sources.windows.iter().find(|one| one.view == view && self.is_logged(one.source));
+            let Some(rows_name) = windows.and(self.view(view).rows_name.as_ref()) else { return Vec::new() };
             let named = stored.dead.iter().filter_map(|letter| Some((letter.row, too_late_for(letter)?)));
             let own = named.filter(|(_, (name, _))| name == rows_name);
             own.map(|(row, (_, branch))| TooLate { row: used(row), branch }).collect()
@@ -273,7 +275,7 @@ impl Engine {
         }
         logs.iter().for_each(|(source, _)| writer.note_position(*source));
         if stretch == Stretch::After {
-            logs.iter().for_each(|(source, _)| windows.is_back(*source));
+            logs.iter().for_each(|(source, _)| windows.note_back(*source));
         }
         Ok(())
     }
@@ -313,7 +315,7 @@ impl Engine {
             primary_keys: primary_keys.as_ref(),
             counts,
             views: &views,
-            too_late: &self.too_late(stream, &stored),
+            too_late: &self.too_late(writer, stream, &stored),
             looks,
             judgement: from.judgement(first_offset),
         };

@@ -28,6 +28,8 @@ pub(crate) struct Durable {
     /// How many the first are.
     before: usize,
     taken: Vec<Taken>,
+    /// Sources with rows of windows whose watermark moved with it.
+    moved: Vec<usize>,
     arrived_us: i64,
 }
 
@@ -55,7 +57,12 @@ impl Durable {
 
     /// Rows of windows alone.
     pub(crate) fn of_rows(judged: Vec<Judged>, arrived_us: i64) -> Durable {
-        Durable { before: judged.len(), judged, taken: Vec::new(), arrived_us }
+        Durable { before: judged.len(), judged, taken: Vec::new(), moved: Vec::new(), arrived_us }
+    }
+
+    /// The same group, and with it windows that have closed, whether they have rows or not.
+    pub(crate) fn with_moved(self, moved: Vec<usize>) -> Durable {
+        Durable { moved, ..self }
     }
 
     /// The same group with the rows of windows that closed before it was judged, and of those that closed by it.
@@ -75,14 +82,16 @@ impl Durable {
 impl Engine {
     /// Lets reads see a group. Gives back what its producers are to be told of.
     pub(crate) fn publish_durable(&self, writer: &mut Writer, durable: Durable) -> Result<Vec<Judged>, PipelineError> {
-        let Durable { mut judged, before, taken, arrived_us } = durable;
+        let Durable { mut judged, before, taken, moved, arrived_us } = durable;
         for Taken { stream, bytes, named } in taken {
             let log = writer.logs[stream].as_mut().expect("what is durable is in a log");
             log.received_bytes += bytes;
             named.into_iter().for_each(|batch| log.producers.remember(batch));
         }
-        if !judged.is_empty() {
-            self.publish_judged(writer, &judged, arrived_us)?;
+        if judged.is_empty() {
+            writer.note_windows(&moved);
+        } else {
+            self.publish_judged(writer, &judged, &moved, arrived_us)?;
         }
         Ok(judged.split_off(before))
     }

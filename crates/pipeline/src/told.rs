@@ -136,7 +136,8 @@ impl Told {
             }
             let derived = self.derived.iter_mut().filter(|(name, _)| reason.name == set_aside_for(name));
             derived.for_each(|(_, count)| *count += reason.count);
-            let windows = self.views.iter_mut().filter(|view| view.rows_name.is_some() && reason.name == late_for(&view.name));
+            let windows =
+                self.views.iter_mut().filter(|view| view.rows_name.is_some() && reason.name == late_for(&view.name));
             windows.for_each(|view| view.too_late += reason.count);
         }
         self.reasons[stream] = Reasons::from(reasons.to_vec());

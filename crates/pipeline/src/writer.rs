@@ -39,7 +39,7 @@ pub(crate) struct Writer {
     pub(crate) unsettled: Option<Durable>,
     /// By source: what recovery has still to bring.
     pub(crate) still_to_come: Vec<StillToCome>,
-    /// Sources with rows of windows whose watermark has moved since it was last published.
+    /// Sources with rows of windows whose watermark has moved, of the group that is on its way.
     pub(crate) moved_windows: Vec<usize>,
     version: Version,
     rows_since_sweep: usize,
@@ -158,17 +158,25 @@ impl Writer {
         }
     }
 
-    /// A source whose rows of windows wait for room on the disk, which this source is connected with.
+    /// A source whose rows of windows wait to be stored, which this source is connected with.
     pub(crate) fn rows_waiting(&self, source: usize) -> Option<usize> {
         let mut waiting = self.sources.windows.iter().filter(|one| one.waiting.is_some()).map(|one| one.source);
         waiting.find(|waiting| self.sources.connected(source).contains(waiting))
     }
 
-    /// Notes how far the streams of windows have come that have closed since.
-    pub(crate) fn note_moved_windows(&mut self) {
-        for source in std::mem::take(&mut self.moved_windows) {
-            self.note_position(source);
+    /// Notes how far streams of windows have come. Of one whose log is broken it is not known what stands there.
+    pub(crate) fn note_windows(&mut self, sources: &[usize]) {
+        for source in sources {
+            if self.logs[*source].as_ref().is_none_or(|log| !log.is_broken()) {
+                self.note_position(*source);
+            }
         }
+    }
+
+    /// Lets a log not be written any more whose judge knows what it has not, and all that is connected with it.
+    pub(crate) fn break_source(&mut self, source: usize, detail: &str) {
+        self.logs[source].iter_mut().for_each(|log| log.break_beside(detail));
+        self.break_connected();
     }
 
     /// Notes how far a stream has come.
