@@ -1,7 +1,7 @@
 """That the brokers of these tests are real: what librdkafka's own mock of a cluster would let pass is asked for here.
 
     target/venv/bin/python tests/kafka/check_cluster.py                  all parts
-    target/venv/bin/python tests/kafka/check_cluster.py --only one three --keep /tmp/kafka
+    target/venv/bin/python tests/kafka/check_cluster.py --only one three --keep kafka-logs
 
 | Part | What is done | What must hold |
 |---|---|---|
