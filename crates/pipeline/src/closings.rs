@@ -40,7 +40,7 @@ const ROWS_AT_ONCE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Closed {
     /// The rows of some.
-    Rows(Judged),
+    Rows(Box<Judged>),
     /// They have no rows.
     NoRows,
     /// Their rows wait to be stored.
@@ -87,7 +87,7 @@ impl Engine {
                 match self.close_step(writer, place, watermark_us, now_us)? {
                     Closed::Rows(made) => {
                         rows += made.batch.offsets.len();
-                        judged.push(made);
+                        judged.push(*made);
                     }
                     Closed::NoRows => {}
                     Closed::Waits => break,
@@ -123,7 +123,11 @@ impl Engine {
         }
         closed_before_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
         writer.moved_windows.push(source);
-        if is_any { Ok(Closed::Rows(self.judge_rows(writer, source, rows, now_us)?)) } else { Ok(Closed::NoRows) }
+        if is_any {
+            Ok(Closed::Rows(self.judge_rows(writer, source, rows, now_us)?.into()))
+        } else {
+            Ok(Closed::NoRows)
+        }
     }
 
     /// Appends rows to the log of their stream, if it has one, behind all that they are made of. Returns whether they are there:
