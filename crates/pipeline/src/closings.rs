@@ -170,7 +170,7 @@ impl Engine {
         let arrived_us = writer.next_arrival(self.wall_us());
         writer.is_torn = true;
         let rows = self.close_windows(writer, arrived_us, Which::All)?;
-        let rows = self.sync_rows(writer, rows);
+        let [rows] = self.sync_rows(writer, [rows]);
         let checked = match self.storage().filter(|_| !rows.is_empty()) {
             Some(storage) => storage.check(),
             None => Ok(()),
@@ -221,13 +221,16 @@ impl Engine {
     /// is connected with it, wait for room.
     pub(crate) fn make_room_for_windows(&self, writer: &mut Writer, stream: usize) -> Result<(), IngestError> {
         if let Some(waiting) = writer.rows_waiting(stream) {
+            if self.storage().is_some_and(|storage| storage.check().is_err_and(|error| error.may_pass())) {
+                return Err(IngestError::BehindNotSettled);
+            }
             let (stream, detail) =
                 (self.sources()[waiting].name.clone(), "rows of closed windows wait to be stored".to_owned());
             return Err(IngestError::DiskFull { stream, detail });
         }
         for place in Engine::unsaid(writer, stream) {
             let source = writer.sources.windows[place].source;
-            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0))?;
+            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0, 0))?;
         }
         Ok(())
     }
@@ -255,7 +258,7 @@ impl Engine {
         let closed_us = writer.sources[source].watermark_us();
         if bound.appended_us < closed_us && writer.logs[source].is_some() {
             self.settle_what_is_read(writer, place, arrived_us)?;
-            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0))?;
+            writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0, 0))?;
             append_frame(writer, source, stored(&none, StoredVerdict::Clock, closed_us), arrived_us)?;
             writer.sources.windows[place].appended_us = closed_us;
             writer.sources[source].looked();
@@ -280,12 +283,17 @@ impl Engine {
 
     /// Makes the logs of rows durable. Gives the rows that are; those of a log that cannot be written are made again at the next
     /// start.
-    pub(crate) fn sync_rows(&self, writer: &mut Writer, mut rows: Vec<Judged>) -> Vec<Judged> {
-        for source in rows.iter().map(|one| one.batch.stream) {
+    pub(crate) fn sync_rows<const GROUPS: usize>(
+        &self,
+        writer: &mut Writer,
+        mut rows: [Vec<Judged>; GROUPS],
+    ) -> [Vec<Judged>; GROUPS] {
+        for source in rows.iter().flatten().map(|one| one.batch.stream) {
             // What it could not sync is told, and is no row of it.
             let _synced = self.sync_source(writer, source);
         }
-        rows.retain(|one| writer.logs[one.batch.stream].as_ref().is_none_or(|log| !log.is_broken()));
+        let is_stored = |one: &Judged| writer.logs[one.batch.stream].as_ref().is_none_or(|log| !log.is_broken());
+        rows.iter_mut().for_each(|rows| rows.retain(is_stored));
         rows
     }
 
@@ -312,6 +320,9 @@ impl Engine {
         }
         if bound.waiting.is_some() {
             return bound.windows.watermark_us();
+        }
+        if writer.logs[bound.source].is_none() && writer.has_to_wait(bound.source) {
+            return None;
         }
         let of_source = |source: &usize| {
             // What has never had an event holds everything back.

@@ -120,7 +120,10 @@ impl Engine {
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
         let arrived_us = writer.next_arrival(self.wall_us());
-        let looked = self.look_at_windows(writer, arrived_us, Which::All)?;
+        let looked = match self.look_at_windows(writer, arrived_us, Which::All) {
+            Ok(looked) => looked,
+            Err(error) => return refuse_all(units, error, answers),
+        };
         let mut written = Vec::with_capacity(units.len());
         for unit in units {
             let outcome = match self.state_full_for(writer, &unit) {
@@ -133,8 +136,11 @@ impl Engine {
             }
         }
         let written = self.sync(writer, written, answers);
-        let closed = self.close_windows(writer, arrived_us, Which::All)?;
-        let (looked, closed) = (self.sync_rows(writer, looked), self.sync_rows(writer, closed));
+        let closed = match self.close_windows(writer, arrived_us, Which::All) {
+            Ok(closed) => closed,
+            Err(error) => return refuse_all(written.into_iter().map(|one| one.unit), error, answers),
+        };
+        let [looked, closed] = self.sync_rows(writer, [looked, closed]);
         let storage = self.storage().expect("logs are open only where there is a data folder");
         let (units, durable) = Durable::of(written, arrived_us);
         let durable = durable.with_rows(looked, closed).with_moved(std::mem::take(&mut writer.moved_windows));
@@ -148,11 +154,7 @@ impl Engine {
                 self.visibility().publish(writer.published());
                 Ok(())
             }
-            Err(error) => {
-                let told = told_at_the_end(&error);
-                units.into_iter().for_each(|unit| refuse(unit, &told, answers));
-                Err(error)
-            }
+            Err(error) => refuse_all(units, error, answers),
         }
     }
 
@@ -168,10 +170,9 @@ impl Engine {
             let name = self.sources()[stream].name.clone();
             return Ok(Err(IngestError::ReadsFile { stream: name }));
         };
-        // A letter for each window stream that an event may be too late for.
-        let letters = self.views_of(stream).into_iter().filter(|view| self.view(*view).online.closes()).count();
+        let window_streams = self.views_of(stream).into_iter().filter(|view| self.view(*view).online.closes()).count();
         let room =
-            log.reserve(unit.rows() * (1 + letters), unit.bytes()).and_then(|()| writer.make_room_for_keys(stream));
+            log.reserve(unit.rows(), unit.bytes(), window_streams).and_then(|()| writer.make_room_for_keys(stream));
         let room = room.and_then(|()| self.make_room_for_windows(writer, stream));
         if let Err(error) = room {
             writer.break_connected();
@@ -324,6 +325,17 @@ fn reaches_back(writer: &Writer, unit: &Unit, batch: &StreamBatch) -> Result<(),
 
 fn refuse(unit: Unit, error: &IngestError, answers: &mut Answers) {
     answers.extend(unit.parts.into_iter().map(|part| (part, Err(error.clone()))));
+}
+
+/// Answers units of which an error of the job takes hold.
+fn refuse_all(
+    units: impl IntoIterator<Item = Unit>,
+    error: PipelineError,
+    answers: &mut Answers,
+) -> Result<(), PipelineError> {
+    let told = told_at_the_end(&error);
+    units.into_iter().for_each(|unit| refuse(unit, &told, answers));
+    Err(error)
 }
 
 impl Writer {

@@ -110,7 +110,7 @@ impl Engine {
         Ok(Engine {
             progress: Progress::new(unpaced),
             services: bind_services(&project),
-            told: Mutex::new(Told::new(sources.len(), &project, &views)),
+            told: Mutex::new(Told::new(&stored_forms, &project, &views)),
             writer: Mutex::new(Writer::new(bound, positions, wall_clock())),
             held_bytes: AtomicUsize::new(0),
             intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),

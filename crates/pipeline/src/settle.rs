@@ -119,10 +119,15 @@ impl Engine {
             return Err(error);
         }
         let now_us = self.wall_us();
+        let mut are_synced = true;
         for log in writer.logs.iter_mut().flatten().filter(|log| log.is_overdue(now_us)) {
             if let Err(error) = self.sync_log(log) {
                 tracing::warn!(%error, "events that were acknowledged with `ack = 'os'` may not be on disk");
+                are_synced = false;
             }
+        }
+        if !are_synced {
+            writer.break_connected();
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ use crate::too_late::too_late_for;
 /// What a row takes in a frame beside its own columns and raw text: verdict, and of one dead letter the reason, 200
 /// characters of detail, names.
 const ROW_BYTES: u64 = 1_024;
+/// What the letter of an event that came too late for a window takes beside the event's text.
+const LATE_LETTER_BYTES: u64 = 256;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
 
@@ -112,9 +114,11 @@ impl StreamLog {
         self.broken.as_ref().map(broken).map_or(Ok(()), Err)
     }
 
-    /// Makes sure that a frame of `rows` rows and `bytes` bytes of columns and raw texts will find room.
-    pub(crate) fn reserve(&mut self, rows: usize, bytes: usize) -> Result<(), IngestError> {
-        self.reserve_bytes(bytes as u64 * 3 + rows as u64 * ROW_BYTES + FRAME_BYTES)
+    /// Makes sure that a frame of `rows` rows and `bytes` bytes of columns and raw texts will find room, where a row may come
+    /// too late for windows of `window_streams` streams.
+    pub(crate) fn reserve(&mut self, rows: usize, bytes: usize, window_streams: usize) -> Result<(), IngestError> {
+        let row_bytes = ROW_BYTES + window_streams as u64 * LATE_LETTER_BYTES;
+        self.reserve_bytes(bytes as u64 * 3 + rows as u64 * row_bytes + FRAME_BYTES)
     }
 
     /// The same of rows of which none can be a dead letter, in columns of `bytes` bytes.
@@ -140,8 +144,8 @@ impl StreamLog {
     pub(crate) fn append(&mut self, batch: &mut StoredBatch, about: FrameAbout) -> Result<(), IngestError> {
         let mut appended = self.append_whole(batch, about)?;
         if matches!(appended, Err(LogError::Full { .. } | LogError::Frame { .. })) {
-            let left_out = leave_out_letters_of_readers(batch);
-            if left_out > 0 {
+            let (left_out, is_less) = leave_out_letters_of_readers(batch);
+            if is_less {
                 tracing::warn!(
                     stream = self.stream.name,
                     letters = left_out,
@@ -255,13 +259,16 @@ impl StreamLog {
     }
 }
 
-/// Takes the letters of views and derived streams out of a batch. Returns how many there were.
-fn leave_out_letters_of_readers(batch: &mut StoredBatch) -> u64 {
+/// Takes the letters of views and derived streams out of a batch. Returns how many there were, and whether the batch is less.
+fn leave_out_letters_of_readers(batch: &mut StoredBatch) -> (u64, bool) {
     let before = batch.dead.len();
     batch.dead.retain(|letter| letter.view.is_none() || too_late_for(letter).is_some());
+    let left_out = before - batch.dead.len();
+    let mut is_less = left_out > 0;
     // What came too late for a window has to be known, if not what it was.
     for letter in batch.dead.iter_mut().filter(|letter| letter.view.is_some()) {
+        is_less |= !letter.raw.is_empty();
         (letter.raw, letter.raw_is_cut) = (String::new(), true);
     }
-    (before - batch.dead.len()) as u64
+    (left_out as u64, is_less)
 }

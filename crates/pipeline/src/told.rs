@@ -10,6 +10,7 @@ use asof_window::{Rejection, Verdict};
 use crate::binding::BoundView;
 use crate::late_letters::{LatelyFailed, lately_failed};
 use crate::statistics::{Reason, Reasons};
+use crate::stored_form::StoredForm;
 use crate::stream_batch::StreamBatch;
 use crate::too_late::{TOO_LATE, TOO_LATE_DETAIL, as_told, rows_of, too_late_for};
 use crate::unit::Readers;
@@ -29,7 +30,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 struct ToldOfView {
     name: String,
-    /// Of open windows what the log of their rows is called.
+    /// Of open windows what the log of their rows is called, if they have one: others are made anew, of all events.
     rows_name: Option<String>,
     set_aside: u64,
     /// Events that came too late for a window.
@@ -38,20 +39,24 @@ struct ToldOfView {
 }
 
 impl Told {
-    pub(crate) fn new(sources: usize, project: &Project, views: &[BoundView]) -> Told {
-        let nothing = |view: &BoundView| ToldOfView {
+    pub(crate) fn new(stored: &[StoredForm], project: &Project, views: &[BoundView]) -> Told {
+        let is_logged = |view: usize| {
+            let windows = view.checked_sub(project.views.len());
+            windows.is_some_and(|number| stored[project.streams.len() + number].is_logged)
+        };
+        let nothing = |(place, view): (usize, &BoundView)| ToldOfView {
             name: view.name().to_owned(),
-            rows_name: view.rows_name.clone(),
+            rows_name: view.rows_name.clone().filter(|_| is_logged(place)),
             set_aside: 0,
             too_late: 0,
             example_key: None,
         };
         let derived = project.derived.iter().filter(|stream| stream.window().is_none());
         Told {
-            reasons: vec![Reasons::default(); sources],
-            absent_columns: vec![Vec::new(); sources],
+            reasons: vec![Reasons::default(); stored.len()],
+            absent_columns: vec![Vec::new(); stored.len()],
             derived: derived.map(|stream| (stream.name.clone(), 0)).collect(),
-            views: views.iter().map(nothing).collect(),
+            views: views.iter().enumerate().map(nothing).collect(),
         }
     }
 
