@@ -140,7 +140,6 @@ def sum_in_order(values):
 CALLS = {  # all of these are NULL if an argument is NULL
     "array_length": len, "list_sum": of_present(sum_in_order),
     "list_avg": of_present(lambda values: sum_in_order(values) / len(values)),
-    "list_min": of_present(lambda values: min(values, key=rank)), "list_max": of_present(lambda values: max(values, key=rank)),
     "list_contains": lambda values, one: any(value is not None and rank(value) == rank(one) for value in values),
     "=": lambda a, b: rank(a) == rank(b), "<>": lambda a, b: rank(a) != rank(b),
     "<": lambda a, b: rank(a) < rank(b), "<=": lambda a, b: rank(a) <= rank(b),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::TreeNode;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, DFSchemaRef, DataFusionError, Result as DataFusionResult, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
-use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF, cast};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion_physical_expr::utils::collect_columns;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -17,7 +17,7 @@ use sqlparser::ast;
 use crate::error::PlanError;
 use crate::evaluation::{Program, explain};
 use crate::expression::{Expression, Planned};
-use crate::function::{Lookup, lookup};
+use crate::function::{Lookup, UNSIGNED, lookup};
 use crate::grammar::{internal_name, resolve};
 use crate::meaning::{can_fail, give_meaning, physical};
 use crate::scope::Scope;
@@ -76,7 +76,13 @@ fn typed(resolved: ast::Expr, schema: &DFSchemaRef) -> DataFusionResult<Expr> {
     let provider = Provider::new();
     let planner = SqlToRel::new_with_options(&provider, options);
     let untyped = planner.sql_to_expr(resolved, schema, &mut PlannerContext::new())?;
-    let coerced = untyped.rewrite(&mut TypeCoercionRewriter::new(schema))?;
+    let signed = untyped.transform_up(|expr| match &expr {
+        Expr::ScalarFunction(call) if UNSIGNED.contains(&call.func.name()) => {
+            Ok(Transformed::yes(cast(expr, DataType::Int64)))
+        }
+        _ => Ok(Transformed::no(expr)),
+    })?;
+    let coerced = signed.data.rewrite(&mut TypeCoercionRewriter::new(schema))?;
     Ok(coerced.data)
 }
 
