@@ -1,7 +1,7 @@
 //! Judged events of one stream on their way to the views over it and over streams derived from it: derived, joined, taken
 //! in, scattered.
 //!
-//! Knowing event times, each event is joined once, with all versions of the tables. As-served it is joined with those that
+//! Knowing event times, each event is joined once, with all versions of the tables, and so it is for windows that close. As-served it is joined with those that
 //! had arrived when it did, and again for each arrival of a version that changes that: [`VisibleRows`]. So are the versions of a
 //! table whose rows a view groups, for which the next version of their key says when they end; they wait until all are there.
 
@@ -59,14 +59,29 @@ impl<'a> Delivery<'a> {
     pub(crate) fn deliver(&self, batch: &EventBatch, told: &Told) -> Result<(), HistoryError> {
         let tables = match self.tables {
             Some(tables) if tables.are_as_served() && !self.derived.tables().is_empty() => {
-                return self.deliver_as_served(tables, batch, told);
+                let (whole, as_served): (Vec<_>, Vec<_>) =
+                    self.feeds.iter().copied().partition(|(place, _)| self.views[*place].knows_all);
+                if !as_served.is_empty() {
+                    self.deliver_as_served(tables, batch, (&as_served, told))?;
+                }
+                return if whole.is_empty() { Ok(()) } else { self.deliver_whole(&tables.complete(), batch, (&whole, told)) };
             }
             Some(tables) => tables.complete(),
             None => Tables::none(),
         };
-        let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), &tables)?;
+        self.deliver_whole(&tables, batch, (&self.feeds, told))
+    }
+
+    /// Each event is joined once.
+    fn deliver_whole(
+        &self,
+        tables: &Tables<'_>,
+        batch: &EventBatch,
+        (feeds, told): (&[(usize, Feed)], &Told),
+    ) -> Result<(), HistoryError> {
+        let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), tables)?;
         self.tell_derived(&derived, batch, told);
-        for (place, feed) in &self.feeds {
+        for (place, feed) in feeds {
             let turn = Turn { feed: *feed, derived: &derived, batch, seen: None, ends_us: None };
             let events = self.bring(*place, turn, told)?;
             self.views[*place].scatter(batch.number, &events)?;
@@ -110,14 +125,19 @@ impl<'a> Delivery<'a> {
             again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
             known_us = instants_us;
         }
-        self.scatter(visible, first.number)
+        self.scatter(&self.feeds, visible, first.number)
     }
 
     /// Each turn has the events whose joins find something else than in the turn before.
-    fn deliver_as_served(&self, tables: &TableVersions, first: &EventBatch, told: &Told) -> Result<(), HistoryError> {
+    fn deliver_as_served(
+        &self,
+        tables: &TableVersions,
+        first: &EventBatch,
+        (feeds, told): (&[(usize, Feed)], &Told),
+    ) -> Result<(), HistoryError> {
         let joins: Vec<Vec<bool>> =
             self.derived.tables().into_iter().map(|table| self.derived.branches_of(table)).collect();
-        let mut visible: Vec<VisibleRows> = self.feeds.iter().map(|_| VisibleRows::default()).collect();
+        let mut visible: Vec<VisibleRows> = feeds.iter().map(|_| VisibleRows::default()).collect();
         let mut known_us: Vec<i64> = first.arrivals_us(self.plan).values().to_vec();
         let mut again: Option<EventBatch> = None;
         loop {
@@ -126,7 +146,7 @@ impl<'a> Delivery<'a> {
             let tables = tables.as_served(&known_us);
             let derived = self.derived.derive_asked(&batch.rows, batch.used.as_ref(), &tables, is_asked)?;
             self.tell_derived(&derived, batch, told);
-            for ((place, feed), visible) in self.feeds.iter().zip(&mut visible) {
+            for ((place, feed), visible) in feeds.iter().zip(&mut visible) {
                 let joins = self.derived.joins(*feed);
                 if joins || is_first {
                     let seen = joins.then_some(Seen { until_us: &derived.until_us, is_first });
@@ -141,12 +161,12 @@ impl<'a> Delivery<'a> {
             again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
             known_us = instants_us;
         }
-        self.scatter(visible, first.number)
+        self.scatter(feeds, visible, first.number)
     }
 
     /// Lets what came by each feed wait in the shards of its view.
-    fn scatter(&self, visible: Vec<VisibleRows>, number: u64) -> Result<(), HistoryError> {
-        for ((place, _), visible) in self.feeds.iter().zip(visible) {
+    fn scatter(&self, feeds: &[(usize, Feed)], visible: Vec<VisibleRows>, number: u64) -> Result<(), HistoryError> {
+        for ((place, _), visible) in feeds.iter().zip(visible) {
             if let Some(events) = visible.finish(&self.views[*place].layout)? {
                 self.views[*place].scatter(number, &events)?;
             }

@@ -33,6 +33,8 @@ pub(crate) struct ViewEvents {
     pub(crate) asked: Option<KeyFilter>,
     /// Columns of the stream kept for the output.
     pub(crate) kept: Vec<usize>,
+    /// Whether its events are joined with all versions, whatever had arrived.
+    pub(crate) knows_all: bool,
 }
 
 /// A batch as it comes to a view.
@@ -86,7 +88,7 @@ pub(crate) fn view_events(
     let layout = EventLayout::new(&plan, needs, &fields);
     let events = room.partitions(layout.schema().clone(), shards);
     let keys = key_encoder(&plan.key_types())?;
-    Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
+    Ok(ViewEvents { plan, layout, keys, events, asked: None, kept, knows_all: !as_served })
 }
 
 /// Whether a primary key orders the ties of a view's stream: that of the stream in which its rows arise.
@@ -117,7 +119,8 @@ impl ViewEvents {
         // NULL is a group.
         let parts = plan.key_types().into_iter().map(|data_type| Field::new("part", data_type, true));
         let keys = KeyEncoder::of_groups(&parts.collect::<Vec<Field>>())?;
-        Ok(ViewEvents { plan, layout, keys, events, asked: None, kept: Vec::new() })
+        // They stay open for each version that is used.
+        Ok(ViewEvents { plan, layout, keys, events, asked: None, kept: Vec::new(), knows_all: true })
     }
 
     /// What the view took in, in the columns that its events wait with.

@@ -6,8 +6,8 @@
 //!                  (a view that                                                         sorted: offsets are the order
 //!                   nobody asks)                                                        in which rows were made
 //! ```
-//! No clock closes windows over files, so that none of the used events comes too late for one: the rows do not depend on the
-//! order of arrival, and are made when all events are there. What depends on it is their own arrival: when the watermarks of
+//! No clock closes windows over files, so that none of the used events comes too late for one, nor a version of a table that
+//! they are joined with: the rows do not depend on the order of arrival, and are made when all events are there. What depends on it is their own arrival: when the watermarks of
 //! all files behind them had passed their last instant. That is the step at which windows of windows close too.
 
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ struct MadeRows {
     ranges: Partitions,
     /// How many rows each range has.
     counts: Vec<u64>,
-    /// Of the files that the rows are made of.
+    /// Of the files that close the windows.
     watermarks: Vec<Arc<Watermark>>,
 }
 
@@ -105,8 +105,8 @@ impl WindowsBeingRead {
     }
 
     /// Whether the watermark of a file closes them.
-    pub(crate) fn are_over(&self, file: &str) -> bool {
-        self.stream.origins().iter().any(|origin| origin.name == file)
+    pub(crate) fn are_closed_by(&self, file: &str) -> bool {
+        self.stream.closed_by().iter().any(|source| source.name == file)
     }
 
     /// All events are there: closes the windows that the watermarks have passed.
@@ -116,8 +116,8 @@ impl WindowsBeingRead {
         watermarks: &BTreeMap<String, Arc<Watermark>>,
         duplicates: &ViewDuplicates<'_>,
     ) -> Result<(WindowRows, FailedRows), HistoryError> {
-        let of_origin = |origin: &Arc<Stream>| watermarks[&origin.name].clone();
-        let watermarks: Vec<Arc<Watermark>> = self.stream.origins().iter().map(of_origin).collect();
+        let of_source = |source: &Arc<Stream>| watermarks[&source.name].clone();
+        let watermarks: Vec<Arc<Watermark>> = self.stream.closed_by().iter().map(of_source).collect();
         let last_us: Option<Vec<i64>> = watermarks.iter().map(|watermark| watermark.last_us()).collect();
         let schema = WindowStream::new(self.stream.clone(), 1)?.no_rows().batch.schema();
         let made = MadeByShard {

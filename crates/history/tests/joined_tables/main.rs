@@ -7,6 +7,11 @@
 mod case;
 #[path = "../../../feature/tests/temporal_joins/decoded.rs"]
 mod decoded;
+mod closed;
+#[path = "../reference/closed_rows.rs"]
+mod closed_rows;
+#[path = "../reference/drawn.rs"]
+mod drawn;
 mod golden;
 mod limits;
 mod live;
