@@ -79,7 +79,8 @@ def grouped(shape, keyed):
 def play(shape, steps, keyed_of):
     """The windows that close at the steps of `watermarks.steps`, and the rows that came too late for some window.
     `keyed_of(known)` are the (key, row) pairs of what is known at a step. Rows of windows that close at a step are among
-    them: windows of windows close at the same step, after those rows are in."""
+    them: windows of windows close at the same step, after those rows are in. A version of a joined table changes the rows of
+    earlier events at the step at which it is known, in the windows that are open; it makes no event come too late."""
     watermark, reached = None, {}  # the watermark before each row came
     closings, closed, late = [], set(), []
     for step in steps:
@@ -87,16 +88,17 @@ def play(shape, steps, keyed_of):
         for key, row in by_arrival(keyed_of(step.known), reached):
             if name(row) not in reached:
                 reached[name(row)] = watermark
-                before = [other for held_key, other in held if key_rank(held_key) == key_rank(key)]
-                if comes_too_late(shape, row, before, watermark):
+                same_key = [other for held_key, other in held if key_rank(held_key) == key_rank(key)]
+                if row.arrived == step.moment and comes_too_late(shape, row, same_key, watermark):
                     late.append(name(row))
             if not (is_session(shape) and name(row) in late):
                 held.append((key, row))
-        watermark = step.watermark
+        before, watermark = watermark, step.watermark
         for key, window, rows in sorted(grouped(shape, held), key=lambda one: (one[1].last, key_rank(one[0]))):
             rows = [row for row in rows if not has_passed(reached[name(row)], window)]
             identity = (key_rank(key), window.start, window.end)
-            if has_passed(watermark, window) and rows and identity not in closed:
+            is_due = has_passed(watermark, window) and not has_passed(before, window)
+            if is_due and rows and identity not in closed:
                 closed.add(identity)
                 closings.append(Closing(key, window, rows, step.moment))
     return closings, late

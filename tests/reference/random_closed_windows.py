@@ -4,12 +4,12 @@ describes.
     python3 random_closed_windows.py --seed 7 --cases 300 --out closed.json     about 15 s; the same seed, the same file
     python3 random_closed_windows.py --seed 7 --out closed.json --check         also reads the file back through check_cases.py
 
-    s ──▶ a filter, or a UNION ALL ──▶ windows ──▶ a filter, or beside s in a UNION ALL ──▶ view
-                                          ▲                          │
-                                          └──────── windows ◀────────┘     at times once more
+    s ──▶ a filter, a UNION ALL, a join ──▶ windows ──▶ a filter, a join, or beside s in a UNION ALL ──▶ view
+                                              ▲                          │
+                                              └──────── windows ◀────────┘     at times once more
 
-A stream falls silent now and then, so that windows close by the clock: at a look, or just before an arrival. Looks have a
-moment of their own, and a read's `position` is the end of a batch. Exits 1 where a cell of the table is empty: what is
+A stream falls silent now and then, so that windows close by the clock: at a look, or just before an arrival. So does the
+table that some join, whose versions come late at times. Looks have a moment of their own, and a read's `position` is the end of a batch. Exits 1 where a cell of the table is empty: what is
 drawn does not show all that it should.
 """
 import argparse
@@ -40,7 +40,8 @@ WIDE_SHAPES = [
     {"kind": "session", "gap": "9s"},
 ]
 # A stream as those that read it see it: `time` is what its event time is called, `is_named` whether a SELECT may name it.
-Layer = namedtuple("Layer", "name time is_named types")
+# `is_joined` whether its rows, in whatever stream they arose, are joined on their way here.
+Layer = namedtuple("Layer", "name time is_named types is_joined", defaults=[False])
 
 
 # ---- Schema --------------------------------------------------------------------------------------------------------------
@@ -49,6 +50,13 @@ Layer = namedtuple("Layer", "name time is_named types")
 def draw_stream(rng):
     stream = {**random_window_views.STREAM, "lateness": rng.choice(["0s", "5s", "5s", "20s"])}
     return stream | rng.choice([{}, {"idle_timeout": "5s"}, {"idle_timeout": "12s"}])
+
+
+def draw_table(rng):
+    columns = {"k": {"type": "BIGINT"}, "plan": {"type": "BIGINT"}, "label": {"type": "VARCHAR"}, "gone": {"type": "BOOLEAN"}}
+    columns |= {"updated_at": {"type": "TIMESTAMP", "not_null": True}}
+    table = {"columns": columns, "primary_key": ["k"], "time": "updated_at", "lateness": rng.choice(["0s", "5s", "20s"])}
+    return table | {"delete": "gone"} | rng.choice([{}, {"idle_timeout": "5s"}, {"idle_timeout": "12s"}])
 
 
 def of_type(layer, kind):
@@ -97,6 +105,23 @@ def add_union(rng, derived, layer):
     return layer._replace(name=derived[-1]["name"])
 
 
+def add_join(rng, derived, layer, times):
+    """The rows with columns of the table beside their own, or in place of them: before what they are drawn from."""
+    columns, brought = {name: name for name in layer.types}, {}
+    brought |= {"plan": rng.choice(["p.plan", "p.plan", ["+", "p.plan", of_type(layer, "BIGINT")], ["/", 12, "p.plan"]])}
+    brought |= {"label": "p.label"} if rng.random() < 0.7 else {}
+    stays = [name for name in columns if name in ("id", "k", "total", of_type(layer, "BIGINT")) or rng.random() < 0.5]
+    columns = brought | {name: columns[name] for name in stays}
+    columns |= {layer.time: layer.time}
+    times[layer.name] = layer.time
+    join = {"table": "plans", "as": "p", "on": {"k": rng.choice(["k", "k", "k", ["+", "k", 1]])}, "columns": ["k", "plan", "label"]}
+    branch = {"from": layer.name, "joins": [join], "columns": columns}
+    branch |= {"where": rng.choice([["is not null", "p.plan"], ["<>", "p.label", {"text": "b"}], [">", "p.plan", 1]])} if rng.random() < 0.3 else {}
+    types = {name: {"plan": "BIGINT", "label": "VARCHAR"}.get(name, layer.types.get(name)) for name in columns if name != layer.time}
+    derived.append({"name": f"d{len(derived)}", "primary_key": "id" in types, "branches": [branch]})
+    return Layer(derived[-1]["name"], layer.time, True, types, True)
+
+
 def add_beside(rng, derived, layer, base):
     """The rows of windows and the events of the stream itself as one stream, which has the columns that both have."""
     pairs = [("k", "k"), ("total", "amount"), ("mean", "score"), ("word", "country")]
@@ -105,11 +130,13 @@ def add_beside(rng, derived, layer, base):
     of_events = {"from": base.name, "columns": {own: others for own, others in pairs} | {"ts": base.time}}
     branches = [of_rows, of_events] if rng.random() < 0.5 else [of_events, of_rows]
     derived.append({"name": f"d{len(derived)}", "primary_key": False, "branches": branches})
-    return Layer(derived[-1]["name"], "ts", True, {own: layer.types[own] for own, _ in pairs})
+    return Layer(derived[-1]["name"], "ts", True, {own: layer.types[own] for own, _ in pairs}, layer.is_joined)
 
 
-def add_between(rng, derived, layer, base):
+def add_between(rng, derived, layer, base, times):
     chance = rng.random()
+    if layer.is_named and rng.random() < 0.2:
+        layer = add_join(rng, derived, layer, times)
     if chance < 0.15:
         return add_filter(rng, derived, layer, rng.choice([layer.time, "moved_at"]) if layer.is_named else layer.time)
     if chance < 0.5 and layer.is_named:
@@ -166,7 +193,7 @@ def draw_columns(rng, layer, group, is_first):
 
 
 def add_windows(rng, derived, layer, shapes):
-    kind = rng.choice(list(LENGTHS))
+    kind = rng.choice([kind for kind in LENGTHS if not (layer.is_joined and kind == "session")])
     shape = rng.choice([shape for shape in shapes if shape["kind"] == kind])
     group = draw_group(rng, layer, shape)
     is_first = not any("window" in branch for stream in derived for branch in stream["branches"])
@@ -194,9 +221,13 @@ def draw_derived(rng):
     elif chance < 0.4:
         layer = add_union(rng, derived, base)
     times[layer.name] = layer.time
+    if layer.is_named and rng.random() < 0.35:
+        layer = add_join(rng, derived, layer, times)
+        layer = add_filter(rng, derived, layer, layer.time) if rng.random() < 0.2 else layer
+    times[layer.name] = layer.time
     for shapes in [SHAPES, WIDE_SHAPES][: rng.choice([1, 1, 2, 2])]:
         layer = add_windows(rng, derived, layer, shapes)
-        layer = add_between(rng, derived, layer, base)
+        layer = add_between(rng, derived, layer, base, times)
         times[layer.name] = layer.time
     return derived, layer, times
 
@@ -230,25 +261,39 @@ def draw_view(rng, layer):
 # ---- Events and reads -------------------------------------------------------------------------------------------------------
 
 
-def draw_events(rng, stream):
+def draw_events(rng, stream, tables):
     """In some disorder, at times several of one arrival, with pauses, and looks at the clock between them."""
     lateness = reference.duration_us(stream["lateness"])
     times = sorted(rng.randrange(-40, 50) * SECOND + rng.choice([0, 0, 0, 1, -1]) for _ in range(rng.randrange(5, 14)))
     times.sort(key=lambda time: time + rng.randrange(lateness * 3 // 2 + 2 * SECOND))
     partitions = rng.choice([1] * 7 + [2])
     moment, events = rng.choice([-60, -60, 60]) * SECOND, []
+    # Without any version nothing that is joined closes.
+    if tables and rng.random() < 0.9:
+        events.append(draw_version(rng, moment, moment))
+        moment += 1
     for number, time in enumerate(times):
         moment = max(moment, time) + rng.choice([0, 0, SECOND, 8 * SECOND])
         if rng.random() < 0.25:
             moment += rng.choice([1, SECOND, 20 * SECOND])
             events.append(look(moment))
             moment += rng.choice([1, SECOND, 20 * SECOND])
+        for _ in range(rng.choice([0, 0, 1, 2]) * len(tables)):
+            # It has a moment of its own: between a version and an event windows may close.
+            events.append(draw_version(rng, rng.choice([time, time, *times]) + rng.choice([0, 1, -1, 3 * SECOND]), moment + 1))
+            moment += 2
         event = {"columns": draw_row(rng, number, time), "arrived": time_text(moment)}
         events.append(event | ({"partition": rng.randrange(2)} if partitions == 2 else {}))
     for pause in rng.sample([7 * SECOND, 30 * SECOND, 100 * SECOND, 1_000 * SECOND], rng.randrange(3)):
         moment += pause
         events.append(look(moment))
     return events
+
+
+def draw_version(rng, time, moment):
+    row = {"k": rng.choice([1, 1, 2, 2, 0, 3]), "plan": rng.choice([None, 0, 1, 2, 3]), "label": rng.choice([None, "a", "b", "DE"])}
+    row |= {"gone": True if rng.random() < 0.15 else None, "updated_at": time_text(time)}
+    return {"into": "plans", "columns": row, "arrived": time_text(moment)}
 
 
 def look(moment):
@@ -288,6 +333,15 @@ def draw_reads(rng, case, derived):
 # ---- As SQL -----------------------------------------------------------------------------------------------------------------
 
 
+def table_sql(rng, table):
+    columns = [f"{name} {one['type']}{' NOT NULL' if one.get('not_null') else ''}" for name, one in table["columns"].items()]
+    watermark = f"WATERMARK FOR updated_at AS updated_at - {interval_sql(rng, table['lateness'])}"
+    inside = ",\n  ".join([*columns, "PRIMARY KEY (k)", watermark])
+    options = ["delete_column = 'gone'"]
+    options += [f"idle_timeout = '{table['idle_timeout'][:-1]} seconds'"] if "idle_timeout" in table else []
+    return f"CREATE TABLE plans (\n  {inside}\n) WITH ({', '.join(options)});\n"
+
+
 def stream_sql(rng, stream):
     declared = stream["columns"].items()
     columns = [f"{name} {one['type']}{' NOT NULL' if one.get('not_null') else ''}" for name, one in declared]
@@ -300,17 +354,34 @@ def stream_sql(rng, stream):
 def branch_sql(rng, branch, times):
     def selected(name, part):
         of_group = branch.get("group", {}).get(part, part) if isinstance(part, str) else part
+        of_group = of_source(of_group, branch["from"]) if "joins" in branch else of_group
         text = expression_sql(of_group, call_sql)
-        return text if text == name else f"{text} AS {name}"
+        return text if text in (name, f"{branch['from']}.{name}", f"p.{name}") else f"{text} AS {name}"
 
     texts = [selected(name, part) for name, part in branch["columns"].items()]
     where = f"\nWHERE {expression_sql(branch['where'])}" if "where" in branch else ""
+    if "joins" in branch:
+        return f"SELECT {', '.join(texts)}\nFROM {branch['from']}{join_sql(branch, times)}{where}"
     if "window" not in branch:
         return f"SELECT {', '.join(texts)} FROM {branch['from']}{where}"
     key = [expression_sql(part) for part in branch["group"].values()]
     source = window_sql(rng, branch["window"], branch["from"], times[branch["from"]], ", ".join(key))
     group_by = rng.choice([[*key, "window_start", "window_end"]] * 4 + [["window_start", "window_end", *key]])
     return f"SELECT {', '.join(texts)}\nFROM {source}{where}\nGROUP BY {', '.join(group_by)}"
+
+
+def join_sql(branch, times):
+    (join,), source = branch["joins"], branch["from"]
+    key = expression_sql(of_source(join["on"]["k"], source))
+    instant = f"{source}.{times[source]}"
+    return f"\nLEFT JOIN {join['table']} FOR SYSTEM_TIME AS OF {instant} AS {join['as']} ON {join['as']}.k = {key}"
+
+
+def of_source(part, source):
+    """An expression with the columns named as those of a source, but for those of a table."""
+    if isinstance(part, str):
+        return part if "." in part else f"{source}.{part}"
+    return [part[0], *(of_source(one, source) for one in part[1:])] if isinstance(part, list) else part
 
 
 def derived_sql(rng, derived, times):
@@ -337,26 +408,32 @@ def draw_case(rng, name):
     stream = draw_stream(rng)
     derived, layer, times = draw_derived(rng)
     view = draw_view(rng, layer)
-    sql = stream_sql(rng, stream) + derived_sql(rng, derived, times) + view_sql(rng, view)
-    drawn = {"name": name, "why": "random", "sql": sql, "stream": stream, "derived": derived, "view": view}
-    drawn["events"] = draw_events(rng, stream)
+    tables = {"plans": draw_table(rng)} if any(joins_in(one) for one in derived) else {}
+    sql = stream_sql(rng, stream) + "".join(table_sql(rng, table) for table in tables.values())
+    sql += derived_sql(rng, derived, times) + view_sql(rng, view)
+    drawn = {"name": name, "why": "random", "sql": sql, "stream": stream} | ({"tables": tables} if tables else {})
+    drawn |= {"derived": derived, "view": view, "events": draw_events(rng, stream, tables)}
     case = Case(name, drawn)
     drawn["reads"] = draw_reads(rng, case, derived)
     for one, found in case.reads():
         one["expect"] = {name: json_value(value) for name, value in found.items()}
-    return drawn | {field: found for field, found in case.answers() if field != "table_accounting"}
+    return drawn | {field: found for field, found in case.answers() if tables or field != "table_accounting"}
+
+
+def joins_in(stream):
+    return any("joins" in branch for branch in stream["branches"])
 
 
 # ---- Coverage ---------------------------------------------------------------------------------------------------------------
 
 OF_KIND = [
     "closed", "of NULL", "of windows", "of both", "at a look", "at an arrival", "set aside", "too late", "offset", "WHERE", "FILTER",
-    "no key", "hidden key", "computed key", "answers",
+    "no key", "hidden key", "computed key", "of joined", "keyed by a table", "answers",
 ]
 OF_ALL = [
     "size no multiple of the slide", "over a filter", "over UNION ALL", "windows that close together with those over them", "time renamed",
     "time hidden", "two partitions", "duplicate", "late", "rejected", "events set aside", "out_of_range", "division_by_zero",
-    "range", "lag", "rows", "lifetime", "event-time", "as-served", "at a position", "every_row", "every_event", "WHERE of a view",
+    "versions used", "versions late", "range", "lag", "rows", "lifetime", "event-time", "as-served", "at a position", "every_row", "every_event", "WHERE of a view",
 ]
 
 
@@ -367,6 +444,8 @@ def count_stream(coverage, case, stream, windowed):
     looks = {event["arrived"] for event in case["events"] if "into" in event}
     below = sources_of(derived, branch["from"])
     inner = [name for name in windowed if name in below]
+    # Those between the windows inside, whose rows are final, and this one.
+    above = [derived[name] for name in below if name in derived and not any(name in sources_of(derived, one) for one in inner)]
     shows = {
         "closed": len(rows), "of windows": len(rows) * bool(inner), "of both": len(rows) * mixes(derived, branch["from"], windowed),
         "of NULL": sum(None in [row["row"].get(name) for name in group] for row in rows if "row" in row and group),
@@ -376,6 +455,7 @@ def count_stream(coverage, case, stream, windowed):
         "FILTER": len(rows) * any("filter" in call for part in branch["columns"].values() for call in reference.aggregates_in(part)),
         "hidden key": len(rows) * any(name not in branch["columns"] for name in group),
         "computed key": len(rows) * any(not isinstance(part, str) for part in group.values()),
+        "of joined": len(rows) * any(joins_in(one) for one in above), "keyed by a table": len(rows) * (not {"plan", "label"}.isdisjoint(group)),
         "answers": sum(answers_in(case)) * (stream["name"] in sources_of(derived, case["view"]["stream"])),
     }
     for what, count in shows.items():
@@ -416,6 +496,8 @@ def count_case(coverage, case):
         if stream["name"] in windowed:
             count_stream(coverage, case, stream, windowed)
     coverage.update(outcome.split(":")[0] for outcome in case["judged"])
+    for counts in case.get("table_accounting", {}).values():
+        coverage.update({"versions used": counts["used"], "versions late": counts["late"]})
     coverage["two partitions"] += any(event.get("partition") for event in case["events"])
     coverage["events set aside"] += len(case["set_aside"])
     coverage["WHERE of a view"] += sum(answers_in(case)) * ("where" in case["view"])
@@ -443,8 +525,8 @@ def print_coverage(coverage):
 
 
 def is_refused(kind, what):
-    """A session has no offset, no WHERE beside it, and a PARTITION BY of columns."""
-    return kind == "session" and what in ("offset", "WHERE", "computed key")
+    """A session has no offset, no WHERE beside it, a PARTITION BY of columns, and no joined rows."""
+    return kind == "session" and what in ("offset", "WHERE", "computed key", "of joined", "keyed by a table")
 
 
 def main():

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use asof_expression::fold;
 use asof_expression::sqlparser::tokenizer::Span;
+use asof_window::GroupWindow;
 
+use crate::connector::Connector;
 use crate::derived_builder::relations;
 use crate::error::DefinitionError;
 use crate::project::Project;
@@ -19,6 +21,7 @@ use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
 use crate::table::Table;
 use crate::view::FeatureView;
+use crate::windowed_input::WindowedInput;
 
 /// Parses and checks all files together; objects may be defined in any order. Collects as many errors as it can.
 ///
@@ -216,20 +219,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What is checked, and not evaluated yet: a group window over joined rows.
+    /// What is checked, and not evaluated yet: some group windows over joined rows.
     fn refuse_what_is_not_built(&mut self, placed: &[Placed], project: &Project) {
         for Placed { file, statement } in placed {
             let Statement::Derived(syntax) = statement else { continue };
             let stream = project.derived.iter().find(|stream| stream.name == fold(&syntax.name));
-            let joined = stream.and_then(|stream| stream.window()?.view.stream.tables().first().cloned());
-            let refusal = joined.map(|table| {
-                let message = format!(
-                    "a group window over rows that are joined with table `{}` is not supported yet",
-                    table.name()
-                );
-                Refusal::new(syntax.name.span, message)
-                    .hint("join the table to the rows of the window, or to the view over them")
-            });
+            let refusal = stream.and_then(|stream| joined_windows_refusal(stream.window()?, syntax.name.span));
             self.refuse(*file, refusal);
         }
     }
@@ -254,6 +249,29 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// Why the rows of closed windows cannot be made of joined rows, if they cannot: a version that comes late may take an event
+/// out of a session, or put it into one that has closed; and the clock closes no windows that a file has a part in.
+fn joined_windows_refusal(window: &WindowedInput, place: Span) -> Option<Refusal> {
+    let tables = window.view.stream.tables();
+    let first = tables.first()?;
+    if matches!(window.shape, GroupWindow::Session { .. }) {
+        let message = format!("a SESSION window over rows that are joined with table `{}`", first.name());
+        let refusal = Refusal::new(place, format!("{message} is not supported yet"));
+        return Some(refusal.hint("join the table to the rows of the sessions, or to the view over them"));
+    }
+    let is_file = |stream: &Arc<Stream>| matches!(stream.connector, Connector::File(_));
+    let origins = window.view.stream.origins();
+    let all: Vec<&Arc<Stream>> = origins.iter().chain(tables.iter().map(|table| &table.versions)).collect();
+    let file = all.iter().find(|one| is_file(one))?;
+    let stored = all.iter().find(|one| !is_file(one))?;
+    let message = format!(
+        "a group window over joined rows, of the file of `{}` and the log of `{}`, is not supported yet",
+        file.name, stored.name
+    );
+    let hint = format!("declare `{0}` without the connector, and store its rows by `asof ingest {0} FILE`", file.name);
+    Some(Refusal::new(place, message).hint(hint))
 }
 
 /// A derived stream that is not checked yet.

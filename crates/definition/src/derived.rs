@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use asof_expression::Expression;
 
-use crate::connector::Connector;
+use crate::connector::{Connector, FileOrder};
 use crate::stream::{Column, Stream};
 use crate::table::Table;
 use crate::table_join::TableJoin;
@@ -125,6 +125,26 @@ impl Stream {
             None => vec![self.clone()],
             Some(derivation) => each_once(derivation.inputs.iter().flat_map(|input| input.stream.origins())),
         }
+    }
+
+    /// The tables joined on the way from its sources whose versions may come after the events that they hold for: windows over
+    /// its rows stay open for them. Those of a file in event-time order come before.
+    pub fn awaited_tables(self: &Arc<Stream>) -> Vec<Arc<Table>> {
+        let mut tables = self.tables();
+        tables.retain(|table| match &table.versions.connector {
+            Connector::File(file) => file.order != FileOrder::EventTime,
+            Connector::Log(_) | Connector::Derived(_) => true,
+        });
+        tables
+    }
+
+    /// All whose watermarks close the windows behind its rows: the streams with events of their own, and the tables that windows
+    /// on the way stay open for.
+    pub fn closed_by(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
+        let ancestry = self.ancestry();
+        let windows = ancestry.iter().filter_map(|stream| stream.window());
+        let tables = windows.flat_map(|window| window.view.stream.awaited_tables());
+        each_once(self.origins().into_iter().chain(tables.map(|table| table.versions.clone())))
     }
 
     /// Those of its sources whose events are joined with a table on some way to it.

@@ -197,10 +197,11 @@ impl BranchReader<'_> {
         if is_changed(options) {
             return Err(refuse(&format!("`{item}`"), span).hint("write `*`, or name the columns"));
         }
-        let own = self.rows.stream.named_columns().iter().map(|column| (&self.rows.qualifier, column.name.clone()));
+        let stream = &self.rows.stream;
+        let own = stream.named_columns().iter().map(|column| (&self.rows.qualifier, column.name.clone()));
         let joined =
             self.rows.joins.iter().flat_map(|join| join.brings().map(move |column| (&join.alias, column.name)));
-        let columns = own.chain(joined).enumerate();
+        let columns = own.enumerate().chain((stream.columns.len()..).zip(joined));
         let columns = columns.filter(|(_, (of, _))| alias.as_ref().is_none_or(|alias| alias == *of));
         let columns = columns.map(|(index, (_, name))| {
             let expression = Expression::column(index, &self.scope);

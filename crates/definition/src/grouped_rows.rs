@@ -118,8 +118,9 @@ fn refuse_other_clauses(select: &Select, syntax: &QuerySyntax, hints: Hints) -> 
     refuse_clauses_of(select, tokens, hints)?;
     match from_of(select, tokens, &syntax.name)?.joins.is_empty() {
         true => Ok(()),
-        false => Err(Refusal::new(place(tokens, &["JOIN"]), "JOIN beside a group window is not supported")
-            .hint("join the table to the rows of the window, in a derived stream or a view over them")),
+        false => Err(Refusal::new(place(tokens, &["JOIN"]), "JOIN beside a group window is not supported").hint(
+            "join in a derived stream, and read that in the window; or join the table to the rows of the window",
+        )),
     }
 }
 

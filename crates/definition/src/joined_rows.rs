@@ -67,9 +67,11 @@ impl<'a> JoinedRows<'a> {
         Ok(self)
     }
 
-    /// The stream's columns, then for each join those that it brings, qualified by the aliases.
+    /// The stream's columns, those that cannot be named too, then for each join those that it brings, qualified by the aliases.
     pub(crate) fn scope(&self) -> Scope {
         let mut scope = self.stream.scope_as(&self.qualifier);
+        let hidden = &self.stream.columns[scope.len()..];
+        hidden.iter().for_each(|column| scope.push_hidden(column.data_type.clone(), !column.not_null));
         for join in &self.joins {
             join.brings().for_each(|column| scope.push(Some(&join.alias), &column.name, column.data_type, true));
         }

@@ -20,6 +20,7 @@ pub struct Scope {
 #[derive(Debug, Clone)]
 struct ScopeColumn {
     qualifier: Option<String>,
+    /// Empty where no expression can name it.
     name: String,
     data_type: DataType,
     nullable: bool,
@@ -47,6 +48,11 @@ impl Scope {
             data_type,
             nullable,
         });
+    }
+
+    /// Adds the next column of the batches, which no expression can name.
+    pub fn push_hidden(&mut self, data_type: DataType, nullable: bool) {
+        self.push(None, "", data_type, nullable);
     }
 
     /// The number of columns.
@@ -92,7 +98,7 @@ impl Scope {
         let found: Vec<usize> = (0..self.columns.len())
             .filter(|&index| {
                 let column = &self.columns[index];
-                column.name == name && (qualifier.is_none() || column.qualifier == qualifier)
+                column.is_named() && column.name == name && (qualifier.is_none() || column.qualifier == qualifier)
             })
             .collect();
         match found[..] {
@@ -121,8 +127,12 @@ impl Scope {
             _ => format!("unknown column `{written}`"),
         })
         .with_kind(PlanErrorKind::UnknownColumn { name: written.clone() });
-        let names = self.columns.iter().filter(qualified).map(|column| column.name.as_str());
-        let displayed: Vec<String> = (0..self.len()).map(|index| self.display_name(index)).collect();
+        let named = || self.columns.iter().filter(|column| column.is_named());
+        let names = named().filter(qualified).map(|column| column.name.as_str());
+        let displayed: Vec<String> = (0..self.len())
+            .filter(|index| self.columns[*index].is_named())
+            .map(|index| self.display_name(index))
+            .collect();
         if let Some(near) = nearest(name, names).filter(|near| *near != name) {
             let near = match qualifier {
                 Some(qualifier) => format!("{qualifier}.{near}"),
@@ -139,11 +149,18 @@ impl Scope {
         if displayed.len() > LISTED_COLUMNS_MAX {
             return error;
         }
-        let of_one_relation = self.columns.iter().all(|column| column.qualifier == self.columns[0].qualifier);
+        let of_one_relation =
+            named().all(|column| Some(&column.qualifier) == named().next().map(|first| &first.qualifier));
         let listed = match qualifier {
-            None if of_one_relation => self.columns.iter().map(|column| column.name.clone()).collect(),
+            None if of_one_relation => named().map(|column| column.name.clone()).collect(),
             _ => displayed,
         };
         error.with_hint(format!("the columns are `{}`", listed.join("`, `")))
+    }
+}
+
+impl ScopeColumn {
+    fn is_named(&self) -> bool {
+        !self.name.is_empty()
     }
 }

@@ -185,7 +185,7 @@ impl DerivedPlan {
     }
 
     /// The same of the branches that these feeds stand for: nobody asks what the others make of it.
-    pub(crate) fn branches_behind(&self, feeds: impl IntoIterator<Item = Feed>, table: &str) -> Vec<bool> {
+    pub fn branches_behind(&self, feeds: impl IntoIterator<Item = Feed>, table: &str) -> Vec<bool> {
         let depending = feeds.into_iter().filter(|feed| self.depends_on(*feed, table));
         let mut asked = vec![false; self.branches.len()];
         depending.filter_map(|feed| feed.branch).for_each(|branch| asked[branch] = true);

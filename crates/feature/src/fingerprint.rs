@@ -61,7 +61,7 @@ impl ViewPlan {
             Over::Row(table) => lines.push(format!("rows of {}", table_text(table))),
             Over::Groups(table) => lines.push(format!("groups of {}", table_text(table))),
         }
-        lines.extend(stream.ancestry().iter().flat_map(|stream| derivation_lines(stream)));
+        lines.extend(stream.ancestry().iter().flat_map(|stream| derivation_lines(stream, table_text)));
         if self.program().follows_order() {
             let key: Vec<String> = stream.primary_key.iter().map(|column| column_text(stream, *column)).collect();
             lines.push(format!("order {}", key.join(", ")));
@@ -95,14 +95,16 @@ fn frame_line(frame: &Frame) -> String {
     format!("Frame {{ extent: {extent:?}, calendar: {calendar:?}{excluded} }}")
 }
 
-/// Of all that a derived stream is computed by, down to the streams with events of their own.
+/// Of all that a derived stream is computed by, down to the streams with events of their own. How late events and versions may
+/// come is not among it.
 pub(crate) fn derivation_fingerprint(stream: &Arc<Stream>) -> u64 {
-    let lines: Vec<String> = stream.ancestry().iter().flat_map(|stream| derivation_lines(stream)).collect();
+    let ancestry = stream.ancestry();
+    let lines: Vec<String> = ancestry.iter().flat_map(|stream| derivation_lines(stream, table_meaning)).collect();
     XxHash3_64::oneshot(lines.join("\n").as_bytes())
 }
 
 /// What the columns and the rows of a derived stream are computed by.
-fn derivation_lines(stream: &Stream) -> Vec<String> {
+fn derivation_lines(stream: &Stream, table_text: fn(&Table) -> String) -> Vec<String> {
     let mut lines = vec![format!("derived {}", stream.name)];
     for input in stream.derivation().into_iter().flat_map(|derivation| &derivation.inputs) {
         lines.push(format!("from {} by {}", input.stream.name, column_text(&input.stream, input.stream.time_column)));
@@ -120,7 +122,7 @@ fn derivation_lines(stream: &Stream) -> Vec<String> {
             }));
             continue;
         }
-        lines.extend(input.joins.iter().map(|join| join_line(input, join)));
+        lines.extend(input.joins.iter().map(|join| join_line(input, join, table_text)));
         let filter = input.filter_text.iter().zip(&input.filter);
         lines.extend(filter.map(|(text, filter)| joined_text(input, "where", text, filter)));
         for (column, output) in stream.columns.iter().zip(&input.columns) {
@@ -132,7 +134,7 @@ fn derivation_lines(stream: &Stream) -> Vec<String> {
 }
 
 /// What a join brings, by which versions, and whose.
-fn join_line(input: &DerivedInput, join: &TableJoin) -> String {
+fn join_line(input: &DerivedInput, join: &TableJoin, table_text: fn(&Table) -> String) -> String {
     let brings: Vec<String> = join.columns.iter().map(|column| column_text(&join.table.versions, *column)).collect();
     let keys = join.key.iter().map(|key| joined_text(input, "", &key.text, &key.expression));
     let keys: Vec<String> = keys.collect();
@@ -141,11 +143,20 @@ fn join_line(input: &DerivedInput, join: &TableJoin) -> String {
 
 /// By what a table's rows are found, what ends them, and how late they may come: so long events are held that they change.
 fn table_text(table: &Table) -> String {
+    table_parts(table).join(&format!(", {} us late, ", table.versions.lateness_us))
+}
+
+/// By what a table's rows are found, and what ends them.
+fn table_meaning(table: &Table) -> String {
+    table_parts(table).join(", ")
+}
+
+fn table_parts(table: &Table) -> [String; 2] {
     let column = |column: &usize| column_text(&table.versions, *column);
     let key: Vec<String> = table.key().iter().map(column).collect();
     let deleted = table.deleted.map_or_else(|| "never deleted".to_owned(), |at| format!("deleted by {}", column(&at)));
-    let (since, lateness_us) = (column(&table.versions.time_column), table.versions.lateness_us);
-    format!("{} by {} since {since}, {lateness_us} us late, {deleted}", table.name(), key.join(", "))
+    let since = column(&table.versions.time_column);
+    [format!("{} by {} since {since}", table.name(), key.join(", ")), deleted]
 }
 
 /// An expression over the columns of an input: the stream's own, and those that its joins bring.
@@ -319,6 +330,28 @@ Frame { extent: Rows { preceding: 0 }, calendar: None }";
         assert_eq!(plan(table).description(), expected);
         let kept = plan(&table.replace(" WITH (delete_column = 'd')", ""));
         assert_ne!(kept.fingerprint(), plan(table).fingerprint());
+    }
+
+    #[test]
+    fn how_late_a_version_may_come_counts_for_a_state_and_not_for_rows_that_are_made() {
+        let print = |from: &str, to: &str| {
+            let text = "
+                CREATE STREAM s (id BIGINT, k BIGINT, ts TIMESTAMP, PRIMARY KEY (id), WATERMARK FOR ts AS ts);
+                CREATE TABLE t (k BIGINT, a BIGINT, at TIMESTAMP, PRIMARY KEY (k), WATERMARK FOR at AS at);
+                CREATE STREAM j AS SELECT s.k, t.a, s.ts FROM s LEFT JOIN t FOR SYSTEM_TIME AS OF s.ts AS t ON t.k = s.k;
+                CREATE STREAM d AS SELECT k, sum(a) AS a
+                FROM TABLE(TUMBLE(TABLE j, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY k, window_start, window_end;";
+            let text = text.replace(from, to);
+            let project = check(&[SourceFile { name: "d.sql".to_owned(), text }]).unwrap();
+            let rows = project.derived.iter().find(|stream| stream.window().is_some()).unwrap();
+            let open = ViewPlan::of_windows(rows.window().unwrap()).unwrap();
+            (derivation_fingerprint(rows), open.fingerprint())
+        };
+        let own = print("", "");
+        let later = print("AS at)", "AS at - INTERVAL '1' MINUTE)");
+        assert_eq!(later.0, own.0);
+        assert_ne!(later.1, own.1);
+        assert_ne!(print("a BIGINT, at", "a INTEGER, at").0, own.0);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! ```text
 //!   events ─▶ admit ─▶ shards of open windows ─▶ close(watermark) ─▶ keys and answers of those that have ended
 //!               └─▶ which came too late                └─ pass(watermark): the same, of rows that are known
+//!   a late version of a joined table ─▶ change_open: events go, and come with other values, in the windows that are open
 //! ```
 //! Rules kept here:
 //! - an event that some window of it has closed for is too late for that one, and stands in its others;
 //! - one that touches a closed session is in none;
+//! - a window that has closed stays as it is, whatever becomes of its events;
 //! - whether an event is too late depends on the events before it, in its batch too.
 
 use std::sync::atomic::Ordering;
@@ -40,7 +42,9 @@ impl OnlineView {
     pub fn of_windows(window: &WindowedInput, shards: usize) -> Result<OnlineView, FeatureError> {
         let plan = ViewPlan::of_windows(window)?;
         let shape = window.shape;
-        let mut view = OnlineView::with_states(plan, shards, |program| WindowState::new(program).closing(shape, None))?;
+        let departs = !window.view.stream.joining_sources().is_empty();
+        let state = if departs { WindowState::with_departures } else { WindowState::new };
+        let mut view = OnlineView::with_states(plan, shards, |program| state(program).closing(shape, None))?;
         view.shape = Some(shape);
         Ok(view)
     }
@@ -53,6 +57,12 @@ impl OnlineView {
     /// All windows that ended before this instant, in microseconds, are closed.
     pub(crate) fn closed_before_us(&self) -> i64 {
         self.closed_before_us.load(Ordering::Relaxed)
+    }
+
+    /// The event time in microseconds before which an event is in no window that is open; `None` while it may be in any.
+    pub(crate) fn open_from_us(&self) -> Option<i64> {
+        let closed_before_us = Some(self.closed_before_us()).filter(|closed_us| *closed_us > i64::MIN)?;
+        self.shape?.at(closed_before_us).map(|first| first.start_us)
     }
 
     /// How many entities have open windows.
@@ -75,6 +85,22 @@ impl OnlineView {
     ) {
         let is_session = matches!(self.shape, Some(GroupWindow::Session { .. }));
         self.admit_but(events, tie_of, if is_session { too_late } else { &[] });
+    }
+
+    /// Lets events go from their open windows, and takes others in, as a late version of a joined table has it. It makes none
+    /// come too late: what stands in windows that have closed stays there.
+    pub(crate) fn change_open<'a>(
+        &self,
+        gone: Option<&ViewEvents>,
+        come: Option<&ViewEvents>,
+        tie_of: impl Fn(usize) -> TieBreak<'a>,
+    ) {
+        if let Some(gone) = gone {
+            self.depart(gone, &tie_of, VERSION, self.settled_windows());
+        }
+        if let Some(come) = come {
+            self.admit(come, &tie_of);
+        }
     }
 
     /// Takes events into their open windows, but for some rows of the batch, ascending. Gives those that came too late for some

@@ -10,6 +10,7 @@
 //!   nothing;
 //! - after it the views hold what they would if the version had come before all events, at the version that it came with;
 //! - the counts of the stream do not move: its events were judged when they arrived;
+//! - windows that close are changed when the version is prepared, those that are open then;
 //! - between the log and the views it keeps what some ten thousand rows bring. One version may change all that is held: of
 //!   further rows only their places are kept, and what they bring is evaluated again, over the tables as they were then.
 
@@ -132,9 +133,9 @@ impl OnlineStream {
         !self.derived.joins_with(table).is_empty()
     }
 
-    /// Evaluates what changes of a table, which are the last that were taken in there, change for the views, which stay as
-    /// they are: [`OnlineStream::take_in_rejoined`] is the second step, and has to come in the order of the first among
-    /// those of [`OnlineStream::prepare`]. No batch may be prepared between the table's and this.
+    /// Evaluates what changes of a table, which are the last that were taken in there, change for the views, which stay as they
+    /// are, but for open windows: [`OnlineStream::take_in_rejoined`] is the second step, and has to come in the order of the first
+    /// among those of [`OnlineStream::prepare`]. No batch may be prepared between the table's and this.
     pub fn prepare_rejoined(
         &mut self,
         changes: &VersionChanges,
@@ -196,11 +197,13 @@ impl OnlineStream {
                 Change::Nothing => {}
                 Change::Moves(moves, ties) => self.change_views(moves, ties, version, settled),
                 Change::Later(rows) => {
+                    // Open windows are changed already.
+                    let is_asked = |view: usize| !self.views[view].closes();
                     let batch = rows.gather().map_err(|source| self.refused(source))?;
                     let before = tables.at_positions(&rejoined.before);
-                    let before = self.evaluate(&batch, &before, &rejoined.table, &|_| true)?;
+                    let before = self.evaluate(&batch, &before, &rejoined.table, &is_asked)?;
                     let now = tables.at_positions(&rejoined.now);
-                    let after = self.evaluate(&batch, &now, &rejoined.table, &|_| true)?;
+                    let after = self.evaluate(&batch, &now, &rejoined.table, &is_asked)?;
                     let ties = self.ties(&batch, step.partition, step.offsets.clone())?;
                     self.change_views(&self.moves(before.taken, after.taken, &batch)?, &ties, version, settled);
                 }
@@ -249,12 +252,27 @@ impl OnlineStream {
         }
         let set_aside = newly(&before.set_aside, after.set_aside);
         let derived_set_aside = newly(&before.derived_set_aside, after.derived_set_aside);
-        let moves = self.moves(before.taken, after.taken, &batch)?;
-        let change = match moves.iter().any(Moves::is_some) {
-            true => Change::Moves(moves, self.ties(&batch, partition, offsets.clone())?),
-            false => Change::Nothing,
-        };
+        let mut moves = self.moves(before.taken, after.taken, &batch)?;
+        let mut change = Change::Nothing;
+        if moves.iter().any(Moves::is_some) {
+            let ties = self.ties(&batch, partition, offsets.clone())?;
+            self.change_open_windows(&mut moves, &ties);
+            if moves.iter().any(Moves::is_some) {
+                change = Change::Moves(moves, ties);
+            }
+        }
         Ok(RejoinedRows { partition, offsets, set_aside, derived_set_aside, change })
+    }
+
+    /// Takes out of what goes and comes that of open windows, and changes these at once: they are their writer's business alone.
+    fn change_open_windows(&self, moves: &mut [Moves], ties: &Ties) {
+        for (ViewFeed { view, feed, has_key }, moves) in self.feeds.iter().zip(moves) {
+            let view = &self.views[*view];
+            if view.closes() {
+                let Moves { gone, come } = std::mem::take(moves);
+                view.change_open(gone.as_ref(), come.as_ref(), |row| ties.of(row, feed.number, *has_key));
+            }
+        }
     }
 
     /// For each feed of a view, which events go and which come.
@@ -346,8 +364,9 @@ impl OnlineStream {
         let (Some(from_us), Some(held)) = (changeable_from_us, &mut self.held) else { return };
         let joining = || self.views.iter().zip(settled).filter(|(view, _)| view.joins());
         joining().for_each(|(view, _)| view.settle_events_before(&self.plan.stream().name, from_us));
-        let needed = |(view, settled): (&Arc<OnlineView>, &Settled)| {
-            Some(settled.floor_us?.saturating_sub(view.plan().reach_us()?))
+        let needed = |(view, settled): (&Arc<OnlineView>, &Settled)| match view.closes() {
+            true => view.open_from_us(),
+            false => Some(settled.floor_us?.saturating_sub(view.plan().reach_us()?)),
         };
         if let Some(needed_us) = joining().map(needed).min().flatten() {
             held.drop_before(needed_us);

@@ -1,9 +1,10 @@
 //! Judged events of one stream on their way to the views over it and over streams derived from it: derived, joined, taken
 //! in, scattered.
 //!
-//! Knowing event times, each event is joined once, with all versions of the tables. As-served it is joined with those that
-//! had arrived when it did, and again for each arrival of a version that changes that: [`VisibleRows`]. So are the versions of a
-//! table whose rows a view groups, for which the next version of their key says when they end; they wait until all are there.
+//! Knowing event times, each event is joined once, with all versions of the tables, and so it is for windows that close.
+//! As-served it is joined with those that had arrived when it did, and again for each arrival of a version that changes that:
+//! [`VisibleRows`]. So are the versions of a table whose rows a view groups, for which the next version of their key says when
+//! they end; they wait until all are there.
 
 use std::sync::Arc;
 
@@ -23,8 +24,10 @@ pub(crate) struct Delivery<'a> {
     plan: &'a StreamPlan,
     derived: DerivedPlan,
     views: Vec<&'a ViewEvents>,
-    /// The ways by which events come to the views, with the place of each view.
-    feeds: Vec<(usize, Feed)>,
+    /// The ways by which events come to the views, each once, with the place of each view.
+    once: Vec<(usize, Feed)>,
+    /// Those by which they come as often as a version that arrives makes another row of them.
+    as_served: Vec<(usize, Feed)>,
     /// What joins look into; `None` for the versions of a table.
     tables: Option<&'a TableVersions>,
 }
@@ -40,8 +43,11 @@ impl<'a> Delivery<'a> {
             let feeds = derived.feeds(&view.plan.view().stream.name).into_iter();
             feeds.map(move |feed| (place, feed))
         };
-        let feeds = views.iter().enumerate().flat_map(feeds).collect();
-        Delivery { plan, derived, views, feeds, tables }
+        let are_as_served = tables.is_some_and(TableVersions::are_as_served);
+        let is_as_served =
+            |(place, feed): &(usize, Feed)| are_as_served && derived.joins(*feed) && !views[*place].are_windows;
+        let (as_served, once) = views.iter().enumerate().flat_map(feeds).partition(is_as_served);
+        Delivery { plan, derived, views, once, as_served, tables }
     }
 
     /// The names of those that may set events aside: the derived streams, then the views. What a view joins before its
@@ -57,16 +63,20 @@ impl<'a> Delivery<'a> {
 
     /// Scatters a judged batch to the views.
     pub(crate) fn deliver(&self, batch: &EventBatch, told: &Told) -> Result<(), HistoryError> {
-        let tables = match self.tables {
-            Some(tables) if tables.are_as_served() && !self.derived.tables().is_empty() => {
-                return self.deliver_as_served(tables, batch, told);
-            }
-            Some(tables) => tables.complete(),
-            None => Tables::none(),
-        };
+        if let Some(tables) = self.tables.filter(|_| !self.as_served.is_empty()) {
+            self.deliver_as_served(tables, batch, told)?;
+        }
+        if !self.once.is_empty() || self.as_served.is_empty() {
+            self.deliver_once(batch, told)?;
+        }
+        Ok(())
+    }
+
+    fn deliver_once(&self, batch: &EventBatch, told: &Told) -> Result<(), HistoryError> {
+        let tables = self.tables.map_or_else(Tables::none, TableVersions::complete);
         let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), &tables)?;
         self.tell_derived(&derived, batch, told);
-        for (place, feed) in &self.feeds {
+        for (place, feed) in &self.once {
             let turn = Turn { feed: *feed, derived: &derived, batch, seen: None, ends_us: None };
             let events = self.bring(*place, turn, told)?;
             self.views[*place].scatter(batch.number, &events)?;
@@ -87,7 +97,7 @@ impl<'a> Delivery<'a> {
         versions: &VersionsBeingRead,
         told: &Told,
     ) -> Result<(), HistoryError> {
-        let mut visible: Vec<VisibleRows> = self.feeds.iter().map(|_| VisibleRows::default()).collect();
+        let mut visible: Vec<VisibleRows> = self.once.iter().map(|_| VisibleRows::default()).collect();
         let mut known_us: Vec<i64> = first.arrivals_us(self.plan).values().to_vec();
         let mut again: Option<EventBatch> = None;
         loop {
@@ -95,7 +105,7 @@ impl<'a> Delivery<'a> {
             let ends = versions.ends(self.plan, batch, &known_us)?;
             let (ends_us, until_us): (Vec<i64>, Vec<i64>) = ends.iter().map(|end| (end.end_us, end.until_us)).unzip();
             let derived = self.derived.derive(&batch.rows, batch.used.as_ref(), &Tables::none())?;
-            for ((place, feed), visible) in self.feeds.iter().zip(&mut visible) {
+            for ((place, feed), visible) in self.once.iter().zip(&mut visible) {
                 let groups = self.views[*place].plan.is_over_groups();
                 if groups || is_first {
                     let seen = groups.then_some(Seen { until_us: &until_us, is_first });
@@ -110,29 +120,28 @@ impl<'a> Delivery<'a> {
             again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
             known_us = instants_us;
         }
-        self.scatter(visible, first.number)
+        self.scatter(&self.once, visible, first.number)
     }
 
     /// Each turn has the events whose joins find something else than in the turn before.
     fn deliver_as_served(&self, tables: &TableVersions, first: &EventBatch, told: &Told) -> Result<(), HistoryError> {
-        let joins: Vec<Vec<bool>> =
-            self.derived.tables().into_iter().map(|table| self.derived.branches_of(table)).collect();
-        let mut visible: Vec<VisibleRows> = self.feeds.iter().map(|_| VisibleRows::default()).collect();
+        let behind = |table: &str| self.derived.branches_behind(self.as_served.iter().map(|(_, feed)| *feed), table);
+        let joins: Vec<Vec<bool>> = self.derived.tables().into_iter().map(behind).collect();
+        // What sets events aside is told once.
+        let asks_all = self.once.is_empty();
+        let mut visible: Vec<VisibleRows> = self.as_served.iter().map(|_| VisibleRows::default()).collect();
         let mut known_us: Vec<i64> = first.arrivals_us(self.plan).values().to_vec();
         let mut again: Option<EventBatch> = None;
         loop {
             let (batch, is_first) = (again.as_ref().unwrap_or(first), again.is_none());
-            let is_asked = |branch: usize| is_first || joins.iter().any(|joins| joins[branch]);
+            let is_asked = |branch: usize| is_first && asks_all || joins.iter().any(|joins| joins[branch]);
             let tables = tables.as_served(&known_us);
             let derived = self.derived.derive_asked(&batch.rows, batch.used.as_ref(), &tables, is_asked)?;
             self.tell_derived(&derived, batch, told);
-            for ((place, feed), visible) in self.feeds.iter().zip(&mut visible) {
-                let joins = self.derived.joins(*feed);
-                if joins || is_first {
-                    let seen = joins.then_some(Seen { until_us: &derived.until_us, is_first });
-                    let turn = Turn { feed: *feed, derived: &derived, batch, seen, ends_us: None };
-                    visible.add(self.bring(*place, turn, told)?);
-                }
+            for ((place, feed), visible) in self.as_served.iter().zip(&mut visible) {
+                let seen = Some(Seen { until_us: &derived.until_us, is_first });
+                let turn = Turn { feed: *feed, derived: &derived, batch, seen, ends_us: None };
+                visible.add(self.bring(*place, turn, told)?);
             }
             let (rows, instants_us) = changing(&derived.until_us);
             if rows.is_empty() {
@@ -141,12 +150,12 @@ impl<'a> Delivery<'a> {
             again = Some(batch.arriving_again(self.plan, &rows, instants_us.clone())?);
             known_us = instants_us;
         }
-        self.scatter(visible, first.number)
+        self.scatter(&self.as_served, visible, first.number)
     }
 
     /// Lets what came by each feed wait in the shards of its view.
-    fn scatter(&self, visible: Vec<VisibleRows>, number: u64) -> Result<(), HistoryError> {
-        for ((place, _), visible) in self.feeds.iter().zip(visible) {
+    fn scatter(&self, feeds: &[(usize, Feed)], visible: Vec<VisibleRows>, number: u64) -> Result<(), HistoryError> {
+        for ((place, _), visible) in feeds.iter().zip(visible) {
             if let Some(events) = visible.finish(&self.views[*place].layout)? {
                 self.views[*place].scatter(number, &events)?;
             }

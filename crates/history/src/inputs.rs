@@ -51,12 +51,21 @@ impl Inputs {
             Over::Row(table) | Over::Groups(table) => Some(table.clone()),
             Over::Events => None,
         };
-        for table in view.stream.tables().into_iter().chain(under) {
-            if !self.read.contains_key(table.name()) {
-                self.read.insert(table.name().to_owned(), Input::open_table(job, &table)?);
-            }
+        under.iter().try_for_each(|table| self.open_table(job, table))?;
+        self.open_behind(job, &view.stream)
+    }
+
+    /// Opens all that the rows of a stream are made of, back to where they arise.
+    fn open_behind(&mut self, job: &Job, stream: &Arc<Stream>) -> Result<(), HistoryError> {
+        stream.tables().iter().try_for_each(|table| self.open_table(job, table))?;
+        stream.sources().iter().try_for_each(|source| self.open_source(job, source))
+    }
+
+    fn open_table(&mut self, job: &Job, table: &Table) -> Result<(), HistoryError> {
+        if !self.read.contains_key(table.name()) {
+            self.read.insert(table.name().to_owned(), Input::open_table(job, table)?);
         }
-        view.stream.sources().iter().try_for_each(|source| self.open_source(job, source))
+        Ok(())
     }
 
     fn open_source(&mut self, job: &Job, source: &Arc<Stream>) -> Result<(), HistoryError> {
@@ -65,8 +74,7 @@ impl Inputs {
         }
         match source.window() {
             Some(window) if is_over_files(source)? => {
-                let sources = window.view.stream.sources();
-                sources.iter().try_for_each(|inner| self.open_source(job, inner))?;
+                self.open_behind(job, &window.view.stream)?;
                 self.made.push(source.clone());
             }
             Some(_) | None => {

@@ -35,7 +35,7 @@ pub(crate) struct Reading<'a> {
 #[derive(Default)]
 struct Found {
     duplicates: BTreeMap<String, Duplicates>,
-    /// Of the files that windows are over.
+    /// Of the files that windows follow.
     watermarks: BTreeMap<String, Arc<Watermark>>,
 }
 
@@ -59,13 +59,14 @@ impl Reading<'_> {
         let windows: VecDeque<WindowsBeingRead> = windows.collect::<Result<_, _>>()?;
         let (tables, streams): (BTreeMap<_, _>, BTreeMap<_, _>) =
             inputs.read.into_iter().partition(|(_, input)| input.is_table);
-        let views: Vec<Arc<FeatureView>> = self.views.iter().map(|view| view.plan.view().clone()).collect();
+        let views = self.views.iter().copied().chain(windows.iter().map(|one| &one.view));
+        let views: Vec<Arc<FeatureView>> = views.map(|view| view.plan.view().clone()).collect();
         let versions = VersionsBeingRead::of(self.job, &views, self.room)?;
         for (name, input) in tables {
             let ingested = self.ingest(input, Role::Table(&versions), &windows)?;
             summary.warnings.extend(table_warnings(self.job, &ingested.summary));
             summary.tables.push(ingested.summary);
-            found.add(name, ingested.duplicates, None);
+            found.add(name, ingested.duplicates, ingested.watermark);
         }
         let versions = versions.finish();
         for (name, input) in streams {
@@ -115,7 +116,7 @@ impl Reading<'_> {
         let views = self.views.iter().copied().chain(windows.iter().map(|one| &one.view));
         let views = views.filter(|view| sees(view.plan.view(), &name)).collect();
         let search = |horizon_us| DuplicateSearch::new(horizon_us, self.shards, &self.room.budget, &self.room.folder);
-        let is_waited_for = windows.iter().any(|one| one.are_over(&name));
+        let is_waited_for = windows.iter().any(|one| one.follow(&name));
         let watermark = is_waited_for.then(|| WatermarkBeingRead::new(self.job, &input, self.room, self.shards));
         let Input { plan, source, is_table: _ } = input;
         let ingest = Ingest::new(&plan, &source, role, views, search, watermark);

@@ -33,6 +33,8 @@ pub(crate) struct ViewEvents {
     pub(crate) asked: Option<KeyFilter>,
     /// Columns of the stream kept for the output.
     pub(crate) kept: Vec<usize>,
+    /// Whether these are open windows: they stay open for each version that is used, and their events are joined with all.
+    pub(crate) are_windows: bool,
 }
 
 /// A batch as it comes to a view.
@@ -86,7 +88,7 @@ pub(crate) fn view_events(
     let layout = EventLayout::new(&plan, needs, &fields);
     let events = room.partitions(layout.schema().clone(), shards);
     let keys = key_encoder(&plan.key_types())?;
-    Ok(ViewEvents { plan, layout, keys, events, asked: None, kept })
+    Ok(ViewEvents { plan, layout, keys, events, asked: None, kept, are_windows: false })
 }
 
 /// Whether a primary key orders the ties of a view's stream: that of the stream in which its rows arise.
@@ -117,7 +119,7 @@ impl ViewEvents {
         // NULL is a group.
         let parts = plan.key_types().into_iter().map(|data_type| Field::new("part", data_type, true));
         let keys = KeyEncoder::of_groups(&parts.collect::<Vec<Field>>())?;
-        Ok(ViewEvents { plan, layout, keys, events, asked: None, kept: Vec::new() })
+        Ok(ViewEvents { plan, layout, keys, events, asked: None, kept: Vec::new(), are_windows: true })
     }
 
     /// What the view took in, in the columns that its events wait with.

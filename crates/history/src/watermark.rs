@@ -8,7 +8,7 @@
 //! Rules kept here:
 //! - the watermark is the newest used event less the lateness; no clock has a part in it;
 //! - a file in event-time order is played in that order, where an event is there no sooner than all before it: so what a
-//!   window has is there before its row is.
+//!   window has is there before its row is. So are the versions of a table in such a file, for which no window stays open.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +44,8 @@ pub(crate) struct Watermark {
     lateness_us: i64,
     /// Ascending in both.
     steps: Vec<Step>,
+    /// Of a file that is played: from an event time on, when all up to it are there. Ascending in both.
+    there: Vec<Step>,
     budget: Arc<Budget>,
 }
 
@@ -125,9 +127,11 @@ impl WatermarkBeingRead {
                 steps.sort_unstable_by_key(|step| (step.arrived_us, step.newest_us));
             }
         }
+        let plays = self.judgement == Judgement::ByEventTime && self.knowledge == Knowledge::AsServed;
+        let there = if plays { delays(&steps) } else { Vec::new() };
         let steps = rising(steps.into_iter());
-        self.budget.take(size_of_val(&steps[..]));
-        Ok(Watermark { lateness_us: stream.lateness_us, steps, budget: self.budget })
+        self.budget.take(size_of_val(&steps[..]) + size_of_val(&there[..]));
+        Ok(Watermark { lateness_us: stream.lateness_us, steps, there, budget: self.budget })
     }
 }
 
@@ -147,6 +151,19 @@ fn rising(steps: impl Iterator<Item = Step>) -> Vec<Step> {
     rising
 }
 
+/// Of steps by event time, those that arrived later than all before them.
+fn delays(steps: &[Step]) -> Vec<Step> {
+    let mut delays: Vec<Step> = Vec::new();
+    for step in steps {
+        match delays.last_mut() {
+            Some(last) if last.arrived_us >= step.arrived_us => {}
+            Some(last) if last.newest_us == step.newest_us => last.arrived_us = step.arrived_us,
+            _ => delays.push(*step),
+        }
+    }
+    delays
+}
+
 impl Watermark {
     /// Where it stands at the end, in microseconds; `None` without any event.
     pub(crate) fn last_us(&self) -> Option<i64> {
@@ -159,6 +176,13 @@ impl Watermark {
         self.steps.get(first).map(|step| step.arrived_us)
     }
 
+    /// The arrival by which all were there that a played file has up to an instant, both in microseconds; `None` where it has
+    /// none.
+    pub(crate) fn there_us(&self, time_us: i64) -> Option<i64> {
+        let behind = self.there.partition_point(|step| step.newest_us <= time_us);
+        self.there[..behind].last().map(|step| step.arrived_us)
+    }
+
     fn at(&self, step: &Step) -> i64 {
         step.newest_us.saturating_sub(self.lateness_us)
     }
@@ -166,7 +190,7 @@ impl Watermark {
 
 impl Drop for Watermark {
     fn drop(&mut self) {
-        self.budget.give_back(size_of_val(&self.steps[..]));
+        self.budget.give_back(size_of_val(&self.steps[..]) + size_of_val(&self.there[..]));
     }
 }
 
@@ -178,7 +202,8 @@ mod tests {
         let steps = steps.iter().map(|(arrived_us, newest_us)| Step { arrived_us: *arrived_us, newest_us: *newest_us });
         let steps = rising(steps);
         assert_eq!(steps.iter().map(|step| (step.arrived_us, step.newest_us)).collect::<Vec<_>>(), expect);
-        let watermark = Watermark { lateness_us: 10, steps, budget: Arc::new(Budget::new(usize::MAX)) };
+        let watermark =
+            Watermark { lateness_us: 10, steps, there: Vec::new(), budget: Arc::new(Budget::new(usize::MAX)) };
         watermark.budget.take(size_of_val(&watermark.steps[..]));
         for (time_us, expect) in passed {
             assert_eq!(watermark.passed_us(*time_us), *expect, "{time_us}");
@@ -195,6 +220,19 @@ mod tests {
     fn played_in_event_time_order_an_event_is_there_no_sooner_than_those_before_it() {
         let played = [(1, 20), (7, 21), (3, 40), (9, 50), (9, 60)];
         check(&played, &[(1, 20), (7, 40), (9, 60)], &[(9, Some(1)), (10, Some(7)), (30, Some(9)), (50, None)]);
+    }
+
+    #[test]
+    fn played_in_event_time_order_all_up_to_an_instant_are_there_with_the_last_of_them_to_arrive() {
+        let step = |(arrived_us, newest_us): &(i64, i64)| Step { arrived_us: *arrived_us, newest_us: *newest_us };
+        let played: Vec<Step> = [(5, 20), (9, 20), (7, 21), (8, 30), (12, 30), (11, 40)].iter().map(step).collect();
+        let there = delays(&played);
+        assert_eq!(there, [(9, 20), (12, 30)].iter().map(step).collect::<Vec<_>>());
+        let watermark =
+            Watermark { lateness_us: 0, steps: Vec::new(), there, budget: Arc::new(Budget::new(usize::MAX)) };
+        watermark.budget.take(size_of_val(&watermark.there[..]));
+        let found = [19, 20, 29, 30, 50].map(|time_us| watermark.there_us(time_us));
+        assert_eq!(found, [None, Some(9), Some(9), Some(12), Some(12)]);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //!                  (a view that                                                         sorted: offsets are the order
 //!                   nobody asks)                                                        in which rows were made
 //! ```
-//! No clock closes windows over files, so that none of the used events comes too late for one: the rows do not depend on the
-//! order of arrival, and are made when all events are there. What depends on it is their own arrival: when the watermarks of
-//! all files behind them had passed their last instant. That is the step at which windows of windows close too.
+//! No clock closes windows over files, so that none of the used events comes too late for one, nor a version of a table
+//! that they are joined with: the rows do not depend on the order of arrival, and are made when all events are there. What
+//! depends on it is their own arrival: when the watermarks of all files behind them had passed their last instant. That is
+//! the step at which windows of windows close too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,8 +69,10 @@ struct MadeRows {
     ranges: Partitions,
     /// How many rows each range has.
     counts: Vec<u64>,
-    /// Of the files that the rows are made of.
+    /// Of the files that close the windows.
     watermarks: Vec<Arc<Watermark>>,
+    /// Of the tables that they do not stay open for.
+    tables: Vec<Arc<Watermark>>,
 }
 
 /// Windows that have no row because a column of it failed.
@@ -104,9 +107,17 @@ impl WindowsBeingRead {
         &self.stream
     }
 
-    /// Whether the watermark of a file closes them.
-    pub(crate) fn are_over(&self, file: &str) -> bool {
-        self.stream.origins().iter().any(|origin| origin.name == file)
+    /// Whether it matters to them how far a file has come: it closes them, or has versions that their events are joined with.
+    pub(crate) fn follow(&self, file: &str) -> bool {
+        self.stream.closed_by().iter().chain(&self.unawaited_tables()).any(|source| source.name == file)
+    }
+
+    /// The tables that are joined with their events and that they do not stay open for.
+    fn unawaited_tables(&self) -> Vec<Arc<Stream>> {
+        let (ancestry, closed_by) = (self.stream.ancestry(), self.stream.closed_by());
+        let windows = ancestry.iter().filter_map(|stream| stream.window());
+        let tables = windows.flat_map(|window| window.view.stream.tables()).map(|table| table.versions.clone());
+        tables.filter(|table| closed_by.iter().all(|source| source.name != table.name)).collect()
     }
 
     /// All events are there: closes the windows that the watermarks have passed.
@@ -116,8 +127,9 @@ impl WindowsBeingRead {
         watermarks: &BTreeMap<String, Arc<Watermark>>,
         duplicates: &ViewDuplicates<'_>,
     ) -> Result<(WindowRows, FailedRows), HistoryError> {
-        let of_origin = |origin: &Arc<Stream>| watermarks[&origin.name].clone();
-        let watermarks: Vec<Arc<Watermark>> = self.stream.origins().iter().map(of_origin).collect();
+        let of_source = |source: &Arc<Stream>| watermarks[&source.name].clone();
+        let tables = self.unawaited_tables().iter().map(of_source).collect();
+        let watermarks: Vec<Arc<Watermark>> = self.stream.closed_by().iter().map(of_source).collect();
         let last_us: Option<Vec<i64>> = watermarks.iter().map(|watermark| watermark.last_us()).collect();
         let schema = WindowStream::new(self.stream.clone(), 1)?.no_rows().batch.schema();
         let made = MadeByShard {
@@ -131,7 +143,7 @@ impl WindowsBeingRead {
             })?;
         }
         let (ranges, counts) = made.in_ranges(reading, self.stream.time_column)?;
-        let made_rows = MadeRows { ranges, counts, watermarks };
+        let made_rows = MadeRows { ranges, counts, watermarks, tables };
         let failed = made.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((WindowRows { made: Arc::new(made_rows), next: 0, next_offset: 0 }, failed))
     }
@@ -264,6 +276,8 @@ impl MadeRows {
     /// When the row of a window arrived that ended at this instant, both in microseconds.
     fn arrived_us(&self, last_us: i64) -> i64 {
         let passed_us = self.watermarks.iter().filter_map(|watermark| watermark.passed_us(last_us));
-        passed_us.max().expect("a window has closed once all watermarks have passed it")
+        let passed_us = passed_us.max().expect("a window has closed once all watermarks have passed it");
+        let there_us = self.tables.iter().filter_map(|table| table.there_us(last_us)).max();
+        there_us.map_or(passed_us, |there_us| there_us.max(passed_us))
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct BoundWindows {
     pub(crate) source: usize,
     /// That of its open windows among the views.
     pub(crate) view: usize,
-    /// The sources whose rows its windows have, each once.
+    /// The sources whose rows its windows have, and the tables joined with these that its windows stay open for, each once.
     pub(crate) reads: Vec<usize>,
     /// Rows of windows that have closed, for which the disk has no room yet.
     pub(crate) waiting: Option<ClosedRows>,
@@ -91,11 +91,13 @@ pub(crate) fn bind_windows(project: &Project) -> Result<Vec<BoundWindows>, Pipel
     };
     let bind = |(number, stream): (usize, &Arc<Stream>)| {
         let windows = WindowStream::new(stream.clone(), SHARDS)?;
-        let reads = stream.window().map_or_else(Vec::new, |window| window.view.stream.sources());
+        let window = stream.window().expect("its rows are those of windows");
+        let tables = window.view.stream.awaited_tables().into_iter().map(|table| table.versions.clone());
+        let reads = window.view.stream.sources().into_iter().chain(tables);
         Ok(BoundWindows {
             source: project.streams.len() + number,
             view: project.views.len() + number,
-            reads: reads.iter().map(place_of).collect(),
+            reads: reads.map(|read| place_of(&read)).collect(),
             windows,
             waiting: None,
             appended_us: None,
@@ -107,23 +109,24 @@ pub(crate) fn bind_windows(project: &Project) -> Result<Vec<BoundWindows>, Pipel
 
 pub(crate) fn bind_views(project: &Project, windows: &[BoundWindows]) -> Result<Vec<BoundView>, PipelineError> {
     let sources = sources_of(project);
-    let bind = |view: &Arc<FeatureView>| {
-        let place_of = |source: &Arc<Stream>| {
-            let place = sources.iter().position(|stream| stream.name == source.name);
-            place.expect("a view reads sources of its project")
-        };
-        Ok(BoundView {
-            online: Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?),
-            streams: view.stream.sources().iter().map(place_of).collect(),
-            tables: view.stream.tables().iter().map(|table| place_of(&table.versions)).collect(),
-            rows_name: None,
-        })
+    let place_of = |source: &Arc<Stream>| {
+        let place = sources.iter().position(|stream| stream.name == source.name);
+        place.expect("a view reads sources of its project")
     };
-    let open = windows.iter().map(|one| {
-        let rows_name = Some(one.windows.stored_form().name.clone());
-        Ok(BoundView { online: one.windows.open().clone(), streams: one.reads.clone(), tables: Vec::new(), rows_name })
-    });
-    project.views.iter().map(bind).chain(open).collect()
+    let bind = |online: Arc<OnlineView>, rows_name: Option<String>| {
+        let stream = online.plan().view().stream.clone();
+        BoundView {
+            online,
+            streams: stream.sources().iter().map(place_of).collect(),
+            tables: stream.tables().iter().map(|table| place_of(&table.versions)).collect(),
+            rows_name,
+        }
+    };
+    let online = |view: &Arc<FeatureView>| Ok(Arc::new(OnlineView::new(ViewPlan::new(view.clone())?, SHARDS)?));
+    let views: Vec<Arc<OnlineView>> = project.views.iter().map(online).collect::<Result<_, PipelineError>>()?;
+    let of_windows =
+        windows.iter().map(|one| bind(one.windows.open().clone(), Some(one.windows.stored_form().name.clone())));
+    Ok(views.into_iter().map(|online| bind(online, None)).chain(of_windows).collect())
 }
 
 pub(crate) fn bind_sources(

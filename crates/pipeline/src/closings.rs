@@ -311,8 +311,9 @@ impl Engine {
     }
 
     /// The watermark of the windows at this place, where it has moved since they were last closed: the least of the sources that
-    /// they are made of. Where a file has a part in them it is that of the events alone, since the clock closes nothing that the
-    /// next start could not close again.
+    /// they are made of, and of the tables that their rows are joined with, so that a version that is not late finds them open.
+    /// Where a file has a part in them it is that of the events alone, since the clock closes nothing that the next start could not
+    /// close again.
     pub(crate) fn due_watermark(&self, writer: &Writer, place: usize) -> Option<i64> {
         let bound = &writer.sources.windows[place];
         if writer.logs[bound.source].as_ref().is_some_and(StreamLog::is_broken) {

@@ -19,13 +19,17 @@ pub(crate) struct StoredForm {
 pub(crate) fn stored_forms(project: &Project, windows: &[BoundWindows]) -> Vec<StoredForm> {
     let sources = sources_of(project);
     let first_table = sources.len() - project.tables.len();
+    let of_tables: Vec<bool> = sources[first_table..].iter().map(|table| is_log(table)).collect();
     let mut forms: Vec<StoredForm> = Vec::with_capacity(sources.len());
     for (place, source) in sources.iter().enumerate() {
         let form = match (windows.iter().find(|one| one.source == place), place.checked_sub(first_table)) {
             (Some(bound), _) => StoredForm {
                 stream: bound.windows.stored_form(),
                 // Rows that files have a part in are made anew at each start, as the files are read anew.
-                is_logged: bound.reads.iter().all(|read| forms[*read].is_logged),
+                is_logged: bound.reads.iter().all(|read| match read.checked_sub(first_table) {
+                    Some(table) => of_tables[table],
+                    None => forms[*read].is_logged,
+                }),
             },
             (None, Some(table)) => StoredForm { stream: project.tables[table].stored(), is_logged: is_log(source) },
             (None, None) => StoredForm { stream: source.clone(), is_logged: is_log(source) },

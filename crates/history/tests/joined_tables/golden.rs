@@ -12,7 +12,7 @@ use crate::sources::{Arrival, SHAPES, Shape, Sources, Way};
 
 const WAYS: [Way; 3] = [Way::Files, Way::Log, Way::Loaded];
 
-fn cases(file: &str) -> Vec<Case> {
+pub(crate) fn cases(file: &str) -> Vec<Case> {
     Case::read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/cases").join(file))
 }
 
@@ -128,7 +128,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
+pub(crate) fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
     let columns = case.events.iter().map(|event| serde_json::from_str(event.columns.get()).unwrap());
     let columns: Vec<Map<String, Value>> = columns.collect();
     let times: Vec<Option<i64>> = case
@@ -138,6 +138,7 @@ fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
         .map(|(event, columns)| {
             let declared = match &event.into {
                 None => &sources.project.streams[0],
+                Some(_) if event.is_look() => return None,
                 Some(name) => &sources.project.tables.iter().find(|table| table.name() == name).unwrap().versions,
             };
             let time = columns.get(&declared.columns[declared.time_column].name);
@@ -150,7 +151,7 @@ fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
 }
 
 /// With `--on-error null` a failing feature is NULL.
-fn without_errors(expect: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn without_errors(expect: &Map<String, Value>) -> Map<String, Value> {
     let value = |value: &Value| if value.get("error").is_some() { Value::Null } else { value.clone() };
     expect.iter().map(|(name, wanted)| (name.clone(), value(wanted))).collect()
 }

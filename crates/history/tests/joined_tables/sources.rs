@@ -63,9 +63,24 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// A project without any arrivals.
+    /// A project without any arrivals, with the number of each in its streams.
     pub(crate) fn new(sql: &str, way: Way) -> Sources {
-        let file = SourceFile { name: "case.sql".to_owned(), text: with_options(sql, way) };
+        Sources::of(with_options(sql, way), way)
+    }
+
+    /// The same without numbers: a window of many events has none.
+    pub(crate) fn unnumbered(sql: &str, way: Way) -> Sources {
+        let is_declared = |text: &str| text.starts_with("CREATE TABLE") || !text.contains("SELECT");
+        let statements = sql.split(';').map(|statement| match statement.trim_start() {
+            "" => String::new(),
+            text if is_declared(text) => with_option(statement, &options(text.split_whitespace().nth(2).unwrap(), way)),
+            _ => statement.to_owned(),
+        });
+        Sources::of(statements.collect::<Vec<_>>().join(";"), way)
+    }
+
+    fn of(text: String, way: Way) -> Sources {
+        let file = SourceFile { name: "case.sql".to_owned(), text };
         let project =
             check_ahead(std::slice::from_ref(&file)).unwrap_or_else(|errors| panic!("{}\n{}", errors[0], file.text));
         Sources { folder: TempDir::new().unwrap(), project, way }

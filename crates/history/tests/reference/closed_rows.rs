@@ -12,7 +12,7 @@ use asof_feature::WindowStream;
 use asof_history::Summary;
 use serde_json::{Map, Value, json};
 
-use crate::case::{Answered, AnsweredRow, Case, Closed, decode, differences, instant_us};
+use crate::case::{Answered, AnsweredRow, Case, Closed, Event, decode, differences, instant_us};
 use crate::stored::StoredLog;
 
 /// Writes the logs of all streams of closed windows, up to an instant of arrival in microseconds.
@@ -73,25 +73,46 @@ fn line(stream: &Arc<Stream>, closed: &Closed, rank: usize) -> String {
     Value::Object(row).to_string()
 }
 
-/// Whether events alone closed all windows of a case, as where they come from a file: no clock had a part in it.
+/// Whether events and versions alone closed all windows of a case, as where they come from a file: no clock had a part in it.
 pub(crate) fn are_closed_by_events(case: &Case) -> bool {
-    let stream = case.project(&case.sql).streams[0].clone();
-    let folder = tempfile::TempDir::new().unwrap();
-    let columns =
-        [(stream.columns[stream.time_column].name.clone(), stream.columns[stream.time_column].data_type.clone())];
-    let lines: Vec<String> = case.events.iter().map(|event| event.columns.get().replace('\n', " ")).collect();
-    let (batch, _) = decode(folder.path(), &columns, &lines);
-    let times: Vec<Option<i64>> = batch.column(0).as_primitive::<TimestampMicrosecondType>().iter().collect();
+    let project = case.project(&case.sql);
+    let times = times_us(case, &project);
     let arrivals_us = case.arrivals_us(&times);
-    let passed_us = |last_us: i64| {
-        let used = (0..case.events.len()).filter(|place| case.judged[*place] == "used");
-        let newer = used.filter(|place| times[*place].is_some_and(|time_us| time_us - stream.lateness_us > last_us));
-        newer.map(|place| arrivals_us[place]).next()
+    let passed_us = |source: &Arc<Stream>, last_us: i64| {
+        let own = |event: &Event| {
+            event.into.as_ref().map_or(source.name == project.streams[0].name, |into| *into == source.name)
+        };
+        let used = (0..case.events.len()).filter(|place| case.judged[*place] == "used" && own(&case.events[*place]));
+        let mut newer =
+            used.filter(|place| times[*place].is_some_and(|time_us| time_us - source.lateness_us > last_us));
+        newer.next().map(|place| arrivals_us[place])
     };
-    let by_events = |closed: &Closed| {
-        closed.time.as_ref().map(instant_us).is_none_or(|last_us| passed_us(last_us) == Some(instant_us(&closed.at)))
+    let by_events = |(name, closed): (&String, &Closed)| {
+        let stream = project.derived.iter().find(|stream| stream.name == *name).unwrap();
+        closed.time.as_ref().map(instant_us).is_none_or(|last_us| {
+            let passed: Option<Vec<i64>> = stream.closed_by().iter().map(|source| passed_us(source, last_us)).collect();
+            passed.and_then(|passed| passed.into_iter().max()) == Some(instant_us(&closed.at))
+        })
     };
-    case.too_late.values().all(Vec::is_empty) && case.closed.values().flatten().all(by_events)
+    let mut closed = case.closed.iter().flat_map(|(name, closed)| closed.iter().map(move |one| (name, one)));
+    case.too_late.values().all(Vec::is_empty) && closed.all(by_events)
+}
+
+/// The event times of all arrivals, in microseconds; `None` of one that cannot be read, and of looks at the clock.
+fn times_us(case: &Case, project: &Project) -> Vec<Option<i64>> {
+    let declared = |event: &Event| match &event.into {
+        None => Some(project.streams[0].clone()),
+        Some(into) => project.tables.iter().find(|table| table.name() == into).map(|table| table.versions.clone()),
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    let time_us = |event: &Event| {
+        let declared = declared(event)?;
+        let time = &declared.columns[declared.time_column];
+        let line = event.columns.get().replace('\n', " ");
+        let (batch, _) = decode(folder.path(), &[(time.name.clone(), time.data_type.clone())], &[line]);
+        batch.column(0).as_primitive::<TimestampMicrosecondType>().iter().next().flatten()
+    };
+    case.events.iter().map(time_us).collect()
 }
 
 /// The answers of events and of rows in the order of event times.

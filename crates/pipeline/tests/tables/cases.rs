@@ -68,13 +68,9 @@ fn golden(file: &str) -> PathBuf {
 
 fn cases(path: &Path) -> Vec<Case> {
     let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let is_here = |case: &&Value| {
-        // The log has one partition.
-        let has_partitions = list(&case["events"]).iter().any(|event| event["partition"].as_i64().unwrap_or(0) > 0);
-        // Nothing late changes what a window has: rows that are joined come to none.
-        let is_joined = !case["closed"].is_null() && !case["tables"].is_null();
-        !has_partitions && !is_joined
-    };
+    // The log has one partition.
+    let is_here =
+        |case: &&Value| list(&case["events"]).iter().all(|event| event["partition"].as_i64().unwrap_or(0) == 0);
     cases.iter().filter(is_here).map(Case::of).collect()
 }
 
@@ -128,18 +124,22 @@ impl Case {
         }
     }
 
-    /// Runs the case, and checks after each arrival, and again after each restart, what is known then.
+    /// Runs the case, and checks after each arrival, and again after each restart, what is known then. It ends where a restart
+    /// has forgotten that somebody had looked at the clock: it closed windows without any row, and what comes now is in time.
     fn check(&self, between: Between) {
         let mut world = World::new(1, &self.sql);
         if !self.windows.is_empty() {
             world.settings.clock = Clock::System;
         }
-        let (mut judged, mut at) = (Vec::new(), 0);
+        let (mut judged, mut at, mut closed) = (Vec::new(), 0, Vec::new());
         let batches = self.batches();
         let lives = if between == Between::Nothing { 1 } else { batches.len() + 1 };
         for life in 0..lives {
             let until = if between == Between::Nothing { batches.len() } else { life };
-            world.live(|engine, job| {
+            let goes_on = world.live(|engine, job| {
+                if self.has_forgotten(engine, &closed) {
+                    return false;
+                }
                 self.check_reads(engine, at, between);
                 for batch in batches[..until].iter().filter(|batch| batch.start >= at) {
                     judged.extend(self.send(&world, engine, job, batch.clone()));
@@ -153,10 +153,28 @@ impl Case {
                 if is_orderly || between == (Between::Kill { checkpoint_behind: at }) {
                     checkpoint(job);
                 }
+                closed = closed_before(engine);
+                true
             });
+            if !goes_on {
+                return;
+            }
         }
         // Once more, so that the last arrival is behind a restart too.
-        world.live(|engine, _| self.check_end(engine, &judged));
+        world.live(|engine, _| {
+            if !self.has_forgotten(engine, &closed) {
+                self.check_end(engine, &judged);
+            }
+        });
+    }
+
+    /// Whether windows are not closed that were before, given how far they were. Those with rows always are.
+    fn has_forgotten(&self, engine: &Engine, closed: &[(Option<i64>, u64)]) -> bool {
+        let now = closed_before(engine);
+        for ((_, rows_before), (_, rows)) in closed.iter().zip(&now) {
+            assert_eq!(rows, rows_before, "{}: rows are there again", self.name);
+        }
+        closed.iter().zip(&now).any(|((before_us, _), (now_us, _))| now_us < before_us)
     }
 
     /// Arrivals at one time are one batch, where windows close behind them.
@@ -304,6 +322,12 @@ impl Read {
         let known = if json["knowledge"] == "as-served" { all.min(arrived) } else { all };
         Read { key: object(&json["key"]), as_of_us, known, expect: object(&json["expect"]) }
     }
+}
+
+/// For each stream of windows the instant before which they have closed, in microseconds, and how many rows it has.
+fn closed_before(engine: &Engine) -> Vec<(Option<i64>, u64)> {
+    let told = (0..engine.project().derived.len()).filter_map(|derived| engine.windows_statistics(derived));
+    told.map(|told| (told.derived.watermark_us, told.derived.rows)).collect()
 }
 
 /// How the events of a batch were judged. A receipt has counts and what was refused: of several it is asked whether these are

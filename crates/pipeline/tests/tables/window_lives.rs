@@ -5,6 +5,7 @@
 //! ```text
 //!   log of events  e1 e2 e3 e4(too late for `minutes`) e5 …      an event is in the row of its window, or it is said why not
 //!   log of rows    row(e1 e2) …                                  a window has one row, once it has closed, and never before
+//!   log of plans   v1 v2 …                                       a row over joined events has the versions that were there by then
 //! ```
 //! The reference says what the rows are where nothing ends in between (`cases.rs`); this says that they are the same rows over
 //! any end. `ASOF_SIMULATION_SEED` runs one seed.
@@ -47,6 +48,12 @@ FROM TABLE(HOP(TABLE both, DESCRIPTOR(ts), INTERVAL '7' SECOND, INTERVAL '20' SE
 GROUP BY account, window_start, window_end;
 CREATE STREAM minutes AS SELECT account, sum(n) AS n, sum(total) AS total, window_start, window_time
 FROM TABLE(TUMBLE(TABLE tens, DESCRIPTOR(closed_at), INTERVAL '60' SECOND)) GROUP BY account, window_start, window_end;
+CREATE TABLE plans (account BIGINT NOT NULL, plan BIGINT, at TIMESTAMP NOT NULL, PRIMARY KEY (account),
+  WATERMARK FOR at AS at - INTERVAL '6' SECOND) WITH (idle_timeout = '10 seconds');
+CREATE STREAM planned AS SELECT s.serial, s.account, s.ts, coalesce(p.plan, 0) AS plan
+FROM s LEFT JOIN plans FOR SYSTEM_TIME AS OF s.ts AS p ON p.account = s.account;
+CREATE STREAM charges AS SELECT account * 10 + plan AS account, count(*) AS n, sum(serial) AS total, window_start, window_time
+FROM TABLE(TUMBLE(TABLE planned, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY account * 10 + plan, window_start, window_end;
 CREATE FEATURE VIEW of_visits AS SELECT account, count(*) OVER w AS windows, sum(n) OVER w AS n, sum(total) OVER w AS total
 FROM visits WINDOW w AS (PARTITION BY account ORDER BY window_time);
 CREATE FEATURE VIEW of_beats AS SELECT account, count(*) OVER w AS windows, sum(n) OVER w AS n, sum(total) OVER w AS total
@@ -56,7 +63,7 @@ FROM minutes WINDOW w AS (PARTITION BY account ORDER BY window_time);
 ";
 
 /// The streams of windows of which the rows are recomputed, and the views over some of them.
-const OVER_EVENTS: [&str; 3] = ["visits", "tens", "beats"];
+const OVER_EVENTS: [&str; 4] = ["visits", "tens", "beats", "charges"];
 const VIEWS: [(&str, &str); 3] = [("of_visits", "visits"), ("of_beats", "beats"), ("of_minutes", "minutes")];
 
 /// The project; without sessions; with sessions and hops that are computed otherwise, as though somebody had changed them; with
@@ -70,7 +77,8 @@ static PROJECTS: LazyLock<[[Arc<Project>; VARIANTS]; 2]> = LazyLock::new(|| {
         let statements = |change: &dyn Fn(&str) -> String| sql.split_inclusive(';').map(change).collect::<String>();
         let of = |statement: &str, name: &str| statement.contains(&format!("CREATE STREAM {name} "));
         let without = |statement: &str| if statement.contains("visits") { String::new() } else { statement.to_owned() };
-        let changed = |statement: &str| match of(statement, "visits") || of(statement, "beats") {
+        let is_changed = |statement: &str| ["visits", "beats", "charges"].iter().any(|name| of(statement, name));
+        let changed = |statement: &str| match is_changed(statement) {
             true => statement.replace("sum(serial)", "sum(serial + 0)"),
             false => statement.to_owned(),
         };
@@ -107,19 +115,31 @@ struct Seen {
     compared: u64,
     rows: u64,
     too_late: u64,
+    /// Events that a row has by another version than the one that was there when they came.
+    rejoined: u64,
     restored: u64,
     crashes: u64,
     full: u64,
     broken: u64,
 }
 
-/// A used event: its serial, account, event time in microseconds, and what logs of rows it came too late for.
+/// A used event: its serial, account, event time and arrival in microseconds, and what logs of rows it came too late for.
 #[derive(Debug, Clone)]
 struct Event {
     serial: i64,
     account: i64,
     time_us: i64,
+    arrived_us: i64,
     too_late: Vec<String>,
+}
+
+/// A version of a plan: its account, what it says from when on, and when it arrived, both in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    account: i64,
+    plan: i64,
+    at_us: i64,
+    arrived_us: i64,
 }
 
 /// Account, start and last instant of a window, and what it holds.
@@ -232,7 +252,7 @@ impl Run {
         let committed = job.commit();
         for (source, serials, answered) in sent {
             match answered.lock().unwrap().take() {
-                Some(Ok(receipt)) if source == "o" || !self.is_early => {
+                Some(Ok(receipt)) if source == "o" || source == "s" && !self.is_early => {
                     let late: BTreeSet<u64> = receipt.refused.iter().map(|one| one.row).collect();
                     let used = serials.iter().enumerate().filter(|(row, _)| !late.contains(&(*row as u64)));
                     self.acknowledged.extend(used.map(|(_, serial)| *serial));
@@ -249,10 +269,13 @@ impl Run {
     }
 
     fn leave(&mut self, engine: &Engine) -> (&'static str, Vec<i64>, Answered) {
-        let source = if self.chance.one_in(3) { "o" } else { "s" };
+        let source = ["o", "o", "s", "s", "s", "plans"][self.chance.below(6) as usize];
         let first = self.serial;
         let rows = 1 + self.chance.below(5);
-        let lines: Vec<String> = (0..rows).map(|_| self.row()).collect();
+        let lines: Vec<String> = match source {
+            "plans" => (0..rows.min(2)).map(|_| self.version()).collect(),
+            _ => (0..rows).map(|_| self.row()).collect(),
+        };
         let place = source_of(engine, source);
         let answered = leave(engine, place, &(lines.join("\n") + "\n"), (Manner::Live, None)).unwrap();
         let serials: Vec<i64> = (first + 1..=self.serial).collect();
@@ -276,6 +299,12 @@ impl Run {
         json!({"serial": self.serial, "account": self.chance.between(0, ACCOUNTS - 1), "ts": time_us}).to_string()
     }
 
+    fn version(&mut self) -> String {
+        let at_us = self.now_us - self.chance.between(-1, 12) * SECOND_US;
+        json!({"account": self.chance.between(0, ACCOUNTS - 1), "plan": self.chance.between(0, 9), "at": at_us})
+            .to_string()
+    }
+
     /// What the log of a stream of rows is called at present; `None` where there is no such stream.
     fn rows_name(&self, engine: &Engine, name: &str) -> Option<String> {
         let source = engine.sources().iter().position(|source| source.name == name)?;
@@ -297,7 +326,11 @@ impl Run {
             let of: Vec<Event> = if name == "beats" { s.iter().chain(&o).cloned().collect() } else { s.clone() };
             self.seen.rows += rows.len() as u64;
             self.seen.too_late += of.iter().filter(|event| event.too_late.contains(&rows_name)).count() as u64;
-            self.compare_rows((name, &rows_name), &of, &rows, closed_us);
+            if name == "charges" {
+                self.compare_charges(engine, (&of, &rows_name), closed_us)?;
+            } else {
+                self.compare_rows((name, &rows_name), &of, &rows, closed_us);
+            }
         }
         self.compare_minutes(engine)?;
         for (view, stream) in VIEWS.into_iter().filter(|(_, stream)| self.rows_name(engine, stream).is_some()) {
@@ -351,6 +384,76 @@ impl Run {
         }
     }
 
+    /// A window over joined events has its rows when it has closed, and in them each event by the version that held for it among
+    /// those that were there.
+    fn compare_charges(
+        &mut self,
+        engine: &Engine,
+        (events, rows_name): (&[Event], &String),
+        closed_us: i64,
+    ) -> Option<()> {
+        let plans = self.plans(engine)?;
+        let made = self.rows_with_arrivals(engine, "charges")?;
+        let unseen = self.unseen.get(rows_name);
+        let is_unseen = |event: &Event| unseen.is_some_and(|unseen| unseen.contains(&event.serial));
+        let mut windows: BTreeMap<(i64, i64), Vec<&Event>> = BTreeMap::new();
+        for event in events {
+            let start_us = event.time_us.div_euclid(10 * SECOND_US) * 10 * SECOND_US;
+            windows.entry((start_us, start_us + 10 * SECOND_US - 1)).or_default().push(event);
+        }
+        for (window, _, last_us) in made.keys() {
+            assert!(
+                windows.keys().any(|(_, last)| last == last_us),
+                "charges has a row of no window: {window} {last_us}"
+            );
+        }
+        for ((start_us, last_us), events) in windows {
+            let found: Vec<_> = made.iter().filter(|((_, start, _), _)| *start == start_us).collect();
+            let in_time = || events.iter().filter(|event| !event.too_late.contains(rows_name));
+            if events.iter().any(|event| is_unseen(event)) {
+                continue;
+            }
+            let is_made = last_us < closed_us && in_time().next().is_some();
+            assert_eq!(!found.is_empty(), is_made, "charges of {start_us}, closed before {closed_us}");
+            let Some((_, (_, arrived_us))) = found.first() else { continue };
+            assert!(found.iter().all(|(_, (_, other_us))| other_us == arrived_us), "charges of {start_us}: one step");
+            let held: BTreeMap<i64, (i64, i64)> = found.iter().map(|((code, ..), (held, _))| (*code, *held)).collect();
+            // With the version of its own group a row may have been made before or behind it.
+            let by = |until_us: i64| {
+                let mut expected: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+                for event in in_time() {
+                    let held = expected.entry(event.account * 10 + plan_of(event, &plans, until_us)).or_default();
+                    *held = (held.0 + 1, held.1 + event.serial);
+                }
+                expected
+            };
+            assert!(
+                [arrived_us - 1, *arrived_us].iter().any(|until_us| by(*until_us) == held),
+                "charges of {start_us}: {held:?}"
+            );
+            let is_rejoined =
+                |event: &&&Event| plan_of(event, &plans, event.arrived_us) != plan_of(event, &plans, arrived_us - 1);
+            self.seen.rejoined += in_time().filter(is_rejoined).count() as u64;
+        }
+        Some(())
+    }
+
+    /// The visible versions of the table.
+    fn plans(&self, engine: &Engine) -> Option<Vec<Plan>> {
+        let mut plans = Vec::new();
+        self.each_frame(engine, "plans", |arrived_us, _, batch| {
+            let columns = [0, 1].map(|column| batch.used.column(column).as_primitive::<Int64Type>().clone());
+            let times = batch.used.column(2).as_primitive::<TimestampMicrosecondType>();
+            plans.extend((0..batch.used.num_rows()).map(|row| Plan {
+                account: columns[0].value(row),
+                plan: columns[1].value(row),
+                at_us: times.value(row),
+                arrived_us,
+            }));
+        })?;
+        Some(plans)
+    }
+
     /// Windows of windows hold the rows that there are.
     fn compare_minutes(&self, engine: &Engine) -> Option<()> {
         let tens = self.rows(engine, "tens")?;
@@ -370,7 +473,7 @@ impl Run {
     /// The visible used events of a stream.
     fn events(&self, engine: &Engine, name: &str) -> Option<Vec<Event>> {
         let mut events = Vec::new();
-        self.each_frame(engine, name, |first_offset, end_offset, batch| {
+        self.each_frame(engine, name, |arrived_us, (first_offset, end_offset), batch| {
             let columns = [0, 1].map(|column| batch.used.column(column).as_primitive::<Int64Type>().clone());
             let times = batch.used.column(2).as_primitive::<TimestampMicrosecondType>();
             let used = (0..batch.verdicts.len()).filter(|row| batch.verdicts[*row] == StoredVerdict::Used);
@@ -381,6 +484,7 @@ impl Run {
                     serial: columns[0].value(place),
                     account: columns[1].value(place),
                     time_us: times.value(place),
+                    arrived_us,
                     too_late: own.filter_map(|letter| letter.view.as_ref().map(log)).collect(),
                 });
             }
@@ -390,14 +494,20 @@ impl Run {
 
     /// The visible rows of a stream of windows, none twice.
     fn rows(&self, engine: &Engine, name: &str) -> Option<Rows> {
-        let mut rows = Rows::new();
-        self.each_frame(engine, name, |_, _, batch| {
+        let rows = self.rows_with_arrivals(engine, name)?;
+        Some(rows.into_iter().map(|(window, (held, _))| (window, held)).collect())
+    }
+
+    /// The same, each with its arrival in microseconds.
+    fn rows_with_arrivals(&self, engine: &Engine, name: &str) -> Option<BTreeMap<(i64, i64, i64), ((i64, i64), i64)>> {
+        let mut rows = BTreeMap::new();
+        self.each_frame(engine, name, |arrived_us, _, batch| {
             let number = |column: usize| batch.used.column(column).as_primitive::<Int64Type>().clone();
             let instant = |column: usize| batch.used.column(column).as_primitive::<TimestampMicrosecondType>().clone();
             let (account, n, total, start, last) = (number(0), number(1), number(2), instant(3), instant(4));
             for row in 0..batch.used.num_rows() {
                 let window = (account.value(row), start.value(row), last.value(row));
-                let before = rows.insert(window, (n.value(row), total.value(row)));
+                let before = rows.insert(window, ((n.value(row), total.value(row)), arrived_us));
                 assert_eq!(before, None, "{name}: two rows of {window:?}");
             }
         })?;
@@ -408,14 +518,14 @@ impl Run {
         &self,
         engine: &Engine,
         name: &str,
-        mut each: impl FnMut(u64, u64, &asof_connect::StoredBatch),
+        mut each: impl FnMut(i64, (u64, u64), &asof_connect::StoredBatch),
     ) -> Option<()> {
         let place = source_of(engine, name);
         let end_offset = engine.published().streams[place].next_offsets[0];
         let disk = self.world.disk.shared();
         let mut stored = StoredStream::open(disk, Path::new(DATA), &engine.stored_form(place), 0, 0).ok()?;
         while let Some(frame) = stored.next_frame().ok()?.filter(|frame| frame.first_offset < end_offset) {
-            each(frame.first_offset, end_offset, &frame.batch);
+            each(frame.arrived_us, (frame.first_offset, end_offset), &frame.batch);
         }
         Some(())
     }
@@ -434,6 +544,14 @@ fn rows_names(name: &str) -> BTreeSet<String> {
         names
     });
     NAMES[name].clone()
+}
+
+/// The plan that held for an event by the versions that had arrived at an instant, in microseconds.
+fn plan_of(event: &Event, plans: &[Plan], until_us: i64) -> i64 {
+    let known = plans.iter().filter(|one| one.account == event.account && one.arrived_us <= until_us);
+    let valid = known.filter(|one| one.at_us <= event.time_us);
+    // Of one time the last to come stands.
+    valid.max_by_key(|one| one.at_us).map_or(0, |one| one.plan)
 }
 
 /// The windows of events, with what they hold.
@@ -483,11 +601,12 @@ fn rows_of_closed_windows_fit_the_events_over_any_end() {
         all.compared += seen.compared;
         all.rows += seen.rows;
         all.too_late += seen.too_late;
+        all.rejoined += seen.rejoined;
         all.restored += seen.restored;
         all.crashes += seen.crashes;
         all.full += seen.full;
         all.broken += seen.broken;
     }
-    let counts = [all.compared, all.rows, all.too_late, all.restored, all.crashes, all.full, all.broken];
+    let counts = [all.compared, all.rows, all.too_late, all.rejoined, all.restored, all.crashes, all.full, all.broken];
     assert!(counts.iter().all(|count| *count > 20), "too little happens: {all:?}");
 }

@@ -61,7 +61,7 @@ pub(super) struct Closing {
 impl WindowState {
     /// The same state, without entities yet, with windows of this shape that [come out](WindowState::due) when they have
     /// ended; `closed_before_us` is the watermark up to which they came out before, if they did. Events that no window can
-    /// hold that is still open must not come, nor those that would join a closed session; none before it departs any more.
+    /// hold that is still open must not come, nor those that would join a closed session; of sessions none departs.
     pub fn closing(self, shape: GroupWindow, closed_before_us: Option<i64>) -> WindowState {
         assert!(self.index.numbers() == 0, "windows are to close from the first event on");
         let closed_before_us = closed_before_us.unwrap_or(i64::MIN);
