@@ -144,6 +144,8 @@ struct Plan {
 
 /// Account, start and last instant of a window, and what it holds.
 type Rows = BTreeMap<(i64, i64, i64), (i64, i64)>;
+/// The same, and when its row arrived, in microseconds.
+type RowsWithArrivals = BTreeMap<(i64, i64, i64), ((i64, i64), i64)>;
 
 impl Run {
     fn new(seed: u64) -> Run {
@@ -498,8 +500,8 @@ impl Run {
         Some(rows.into_iter().map(|(window, (held, _))| (window, held)).collect())
     }
 
-    /// The same, each with its arrival in microseconds.
-    fn rows_with_arrivals(&self, engine: &Engine, name: &str) -> Option<BTreeMap<(i64, i64, i64), ((i64, i64), i64)>> {
+    /// The same with arrivals.
+    fn rows_with_arrivals(&self, engine: &Engine, name: &str) -> Option<RowsWithArrivals> {
         let mut rows = BTreeMap::new();
         self.each_frame(engine, name, |arrived_us, _, batch| {
             let number = |column: usize| batch.used.column(column).as_primitive::<Int64Type>().clone();
