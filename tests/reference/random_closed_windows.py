@@ -1,7 +1,7 @@
 """Random derived streams over group windows that close, with the reference's answers, as cases of the format that README.md
 describes.
 
-    python3 random_closed_windows.py --seed 7 --cases 300 --out closed.json     about 15 s; the same seed, the same file
+    python3 random_closed_windows.py --seed 7 --cases 300 --out closed.json     about 40 s; the same seed, the same file
     python3 random_closed_windows.py --seed 7 --out closed.json --check         also reads the file back through check_cases.py
 
     s ──▶ a filter, a UNION ALL, a join ──▶ windows ──▶ a filter, a join, or beside s in a UNION ALL ──▶ view

@@ -116,8 +116,8 @@ impl Reading<'_> {
         let views = self.views.iter().copied().chain(windows.iter().map(|one| &one.view));
         let views = views.filter(|view| sees(view.plan.view(), &name)).collect();
         let search = |horizon_us| DuplicateSearch::new(horizon_us, self.shards, &self.room.budget, &self.room.folder);
-        let is_waited_for = windows.iter().any(|one| one.follow(&name));
-        let watermark = is_waited_for.then(|| WatermarkBeingRead::new(self.job, &input, self.room, self.shards));
+        let is_followed = windows.iter().any(|one| one.follow(&name));
+        let watermark = is_followed.then(|| WatermarkBeingRead::new(self.job, &input, self.room, self.shards));
         let Input { plan, source, is_table: _ } = input;
         let ingest = Ingest::new(&plan, &source, role, views, search, watermark);
         ingest.run(source, self.job.threads, &self.job.stop, self.progress)

@@ -1,95 +1,40 @@
 //! Rows of windows that close over joined rows: spines at each position and `--every-event`, in both knowledges, from the log
 //! and, where no clock closed a window, from files.
 
-use std::collections::BTreeSet;
-
 use asof_history::{Knowledge, RowsOf};
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Read, differences, instant_us};
+use crate::case::{Case, instant_us};
 use crate::closed_rows;
 use crate::drawn::made_or_drawn;
-use crate::golden::{arrivals, cases, without_errors};
+use crate::golden::{Stored, cases, without_errors};
 use crate::sources::{Arrival, SHAPES, Shape, Sources, Way};
 
-struct Stored<'a> {
-    case: &'a Case,
-    sources: Sources,
-    arrivals: Vec<Arrival>,
+fn check(stored: &Stored<'_>, shape: Shape) -> Vec<String> {
+    let every = [Knowledge::EventTime, Knowledge::AsServed].into_iter();
+    every.flat_map(|knowledge| every_row(stored, shape, knowledge)).chain(stored.check_reads(shape)).collect()
 }
 
-impl Stored<'_> {
-    fn new(case: &Case, way: Way) -> Stored<'_> {
-        let sources = Sources::unnumbered(&case.sql, way);
-        let arrivals = arrivals(case, &sources);
-        Stored { case, sources, arrivals }
-    }
-
-    /// Stores the first `count` arrivals, and the rows that a server had made by then.
-    fn store(&self, count: usize) {
-        let arrivals = self.arrivals[..count].iter().zip(&self.case.events).filter(|(_, event)| !event.is_look());
-        self.sources.store(&arrivals.map(|(arrival, _)| arrival.clone()).collect::<Vec<_>>());
-        if self.sources.way == Way::Log {
-            let until_us = self.arrivals[count - 1].arrived_us;
-            closed_rows::write_logs(self.case, &self.sources.project, self.sources.path(), until_us);
-        }
-    }
-
-    /// Whether the stream has events among the first arrivals: without any there is nothing to read.
-    fn has_events(&self, count: usize) -> bool {
-        self.case.events[..count].iter().any(|event| event.into.is_none())
-    }
-
-    fn check(&self, shape: Shape) -> Vec<String> {
-        let mut differing = Vec::new();
-        for knowledge in [Knowledge::EventTime, Knowledge::AsServed] {
-            differing.extend(self.every_row(shape, knowledge));
-            let known = self.case.reads.iter().filter(|read| read.knowledge == knowledge.name());
-            let positions: BTreeSet<Option<usize>> = known.clone().map(|read| read.position).collect();
-            for position in positions {
-                let reads: Vec<&Read> = known.clone().filter(|read| read.position == position).collect();
-                differing.extend(self.spine(shape, &reads, position, knowledge));
-            }
-        }
-        differing
-    }
-
-    fn every_row(&self, shape: Shape, knowledge: Knowledge) -> Vec<String> {
-        let (events, rows) = match knowledge {
-            Knowledge::EventTime => (&self.case.every_event, &self.case.every_row),
-            Knowledge::AsServed => (&self.case.every_event_as_served, &self.case.every_row_as_served),
-        };
-        let Some(rows) = rows.as_ref().filter(|_| self.has_events(self.arrivals.len())) else { return Vec::new() };
-        self.store(self.arrivals.len());
-        let every_event = RowsOf::EveryEvent { keep: Vec::new() };
-        let (found, summary) = match self.sources.run(0, every_event, knowledge, shape) {
-            Ok(found) => found,
-            Err(error) => return vec![format!("every row: {error}")],
-        };
-        let wanted = closed_rows::in_order(events.as_deref().unwrap_or_default(), rows);
-        let wanted: Vec<_> = wanted.iter().map(without_errors).collect();
-        let stream = &self.sources.project.views[0].stream;
-        let (what, time) = (format!("every row {}", knowledge.name()), &stream.columns[stream.time_column].name);
-        let mut differing = closed_rows::accounts(self.case, &summary);
-        differing.extend(closed_rows::differences_by_time(&what, &wanted, found, time));
-        differing
-    }
-
-    fn spine(&self, shape: Shape, reads: &[&Read], position: Option<usize>, knowledge: Knowledge) -> Vec<String> {
-        let count = position.unwrap_or(self.arrivals.len());
-        if !self.has_events(count) {
-            return Vec::new();
-        }
-        self.store(count);
-        let spine: Vec<_> = reads.iter().map(|read| (read.key.clone(), instant_us(&read.as_of))).collect();
-        let (found, _) = match self.sources.run(0, self.sources.spine(&spine), knowledge, shape) {
-            Ok(found) => found,
-            Err(error) => return vec![format!("spine: {error}")],
-        };
-        let what = |read: &Read| format!("{} {:?} as of {} at {position:?}", knowledge.name(), read.key, read.as_of);
-        let each = reads.iter().zip(&found);
-        each.flat_map(|(read, row)| differences(&what(read), &without_errors(&read.expect), row, &[])).collect()
-    }
+/// `--every-event` of a view over such rows, which are told from each other by their times.
+fn every_row(stored: &Stored<'_>, shape: Shape, knowledge: Knowledge) -> Vec<String> {
+    let Stored { case, sources, arrivals } = stored;
+    let (events, rows) = match knowledge {
+        Knowledge::EventTime => (&case.every_event, &case.every_row),
+        Knowledge::AsServed => (&case.every_event_as_served, &case.every_row_as_served),
+    };
+    let Some(rows) = rows.as_ref().filter(|_| stored.has_events(arrivals.len())) else { return Vec::new() };
+    stored.store(arrivals.len());
+    let (found, summary) = match sources.run(0, RowsOf::EveryEvent { keep: Vec::new() }, knowledge, shape) {
+        Ok(found) => found,
+        Err(error) => return vec![format!("every row: {error}")],
+    };
+    let wanted = closed_rows::in_order(events.as_deref().unwrap_or_default(), rows);
+    let wanted: Vec<_> = wanted.iter().map(without_errors).collect();
+    let stream = &sources.project.views[0].stream;
+    let (what, time) = (format!("every row {}", knowledge.name()), &stream.columns[stream.time_column].name);
+    let mut differing = closed_rows::accounts(case, &summary);
+    differing.extend(closed_rows::differences_by_time(&what, &wanted, found, time));
+    differing
 }
 
 /// How many cases were checked, and how many of them from files too.
@@ -108,7 +53,7 @@ fn check_all(cases: &[Case]) -> (usize, usize) {
         };
         for (number, way) in ways.iter().enumerate() {
             // A log costs some syncs of the disk at each position: shapes differ from case to case.
-            let found = Stored::new(case, *way).check(SHAPES[(case.events.len() + number) % SHAPES.len()]);
+            let found = check(&Stored::new(case, *way), SHAPES[(case.events.len() + number) % SHAPES.len()]);
             differing.extend(found.into_iter().map(|one| format!("{} {way:?}: {one}", case.name)));
         }
         checked += 1;

@@ -8,6 +8,7 @@ use asof_history::{Knowledge, RowsOf, Summary};
 use serde_json::{Map, Value, json};
 
 use crate::case::{Answered, Case, Read, differences, instant_us};
+use crate::closed_rows;
 use crate::sources::{Arrival, SHAPES, Shape, Sources, Way};
 
 const WAYS: [Way; 3] = [Way::Files, Way::Log, Way::Loaded];
@@ -17,22 +18,35 @@ pub(crate) fn cases(file: &str) -> Vec<Case> {
 }
 
 /// A case, stored in one way.
-struct Stored<'a> {
-    case: &'a Case,
-    sources: Sources,
-    arrivals: Vec<Arrival>,
+pub(crate) struct Stored<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) sources: Sources,
+    pub(crate) arrivals: Vec<Arrival>,
 }
 
 impl<'a> Stored<'a> {
-    fn new(case: &'a Case, way: Way) -> Stored<'a> {
-        let sources = Sources::new(&case.sql, way);
+    pub(crate) fn new(case: &'a Case, way: Way) -> Stored<'a> {
+        let sources = match case.closed.is_empty() {
+            true => Sources::new(&case.sql, way),
+            false => Sources::unnumbered(&case.sql, way),
+        };
         let arrivals = arrivals(case, &sources);
         Stored { case, sources, arrivals }
     }
 
+    /// Stores the first `count` arrivals, and the rows of windows that a server had made by then.
+    pub(crate) fn store(&self, count: usize) {
+        let arrivals = self.arrivals[..count].iter().zip(&self.case.events).filter(|(_, event)| !event.is_look());
+        self.sources.store(&arrivals.map(|(arrival, _)| arrival.clone()).collect::<Vec<_>>());
+        if self.sources.way == Way::Log && !self.case.closed.is_empty() {
+            let until_us = self.arrivals[count - 1].arrived_us;
+            closed_rows::write_logs(self.case, &self.sources.project, self.sources.path(), until_us);
+        }
+    }
+
     /// Whether something stands under the view among the first arrivals; where it is a stream without events there is
     /// nothing to read.
-    fn has_events(&self, count: usize) -> bool {
+    pub(crate) fn has_events(&self, count: usize) -> bool {
         self.sources.project.streams.is_empty() || self.arrivals[..count].iter().any(|one| one.into.is_none())
     }
 
@@ -45,6 +59,13 @@ impl<'a> Stored<'a> {
                 differing.extend(self.every_event(shape, wanted, knowledge));
             }
         }
+        differing.extend(self.check_reads(shape));
+        differing
+    }
+
+    /// The reads of a case, those at one position together.
+    pub(crate) fn check_reads(&self, shape: Shape) -> Vec<String> {
+        let mut differing = Vec::new();
         for knowledge in [Knowledge::EventTime, Knowledge::AsServed] {
             let known = self.case.reads.iter().filter(|read| read.knowledge == knowledge.name());
             let positions: BTreeSet<Option<usize>> = known.clone().map(|read| read.position).collect();
@@ -61,7 +82,7 @@ impl<'a> Stored<'a> {
         if !self.has_events(count) {
             return Vec::new();
         }
-        self.sources.store(&self.arrivals[..count]);
+        self.store(count);
         let spine: Vec<_> = reads.iter().map(|read| (read.key.clone(), instant_us(&read.as_of))).collect();
         let (found, _) = match self.sources.run(0, self.sources.spine(&spine), knowledge, shape) {
             Ok(found) => found,
@@ -74,7 +95,7 @@ impl<'a> Stored<'a> {
     }
 
     fn every_event(&self, shape: Shape, wanted: &[Answered], knowledge: Knowledge) -> Vec<String> {
-        self.sources.store(&self.arrivals);
+        self.store(self.arrivals.len());
         let rows = RowsOf::EveryEvent { keep: vec!["case_event".to_owned()] };
         let (found, summary) = match self.sources.run(0, rows, knowledge, shape) {
             Ok(found) => found,
@@ -128,7 +149,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-pub(crate) fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
+fn arrivals(case: &Case, sources: &Sources) -> Vec<Arrival> {
     let columns = case.events.iter().map(|event| serde_json::from_str(event.columns.get()).unwrap());
     let columns: Vec<Map<String, Value>> = columns.collect();
     let times: Vec<Option<i64>> = case
