@@ -152,9 +152,9 @@ fn inside(tokens: &Tokens, index: usize) -> Option<Tokens> {
     for (end, token) in tokens.0.iter().enumerate().skip(index) {
         match token.token {
             Token::LParen => depth += 1,
+            _ if depth == 0 => return None,
             Token::RParen if depth == 1 => return Some(Tokens(tokens.0[index + 1..end].to_vec())),
             Token::RParen => depth -= 1,
-            _ if depth == 0 => return None,
             _ => {}
         }
     }
