@@ -99,7 +99,7 @@ pub fn send(engine: &Engine, steps: &mut Steps<'_>) -> Result<(), PipelineError>
     let body = EventBody::read(EVENTS.into(), BodyForm::Ndjson, stream, limits).expect("a body of lines");
     let batch_key = Some(BatchKey::of("first".to_owned(), EVENTS.as_bytes()));
     let (manner, received_us, answer) = (Manner::Live, engine.wall_us(), Box::new(|_told| ()));
-    let submission = Submission { stream: 0, body, manner, batch_key, received_us, answer };
+    let submission = Submission { stream: 0, body, manner, batch_key, origin: None, received_us, answer };
     assert!(engine.intake().submit(submission).is_ok(), "a few events find room");
     steps.commit()
 }

@@ -4,7 +4,7 @@ A page is read from top to bottom:
 
     <!-- file NAME -->      the next fenced block is written to that file
     ```console              lines after `$ ` are commands (`> ` goes on), the lines below are what they print
-    <!-- crowded -->, …     what the script that checks the page says
+    <!-- crowded -->, …     what the script that checks the page says: also waiting, mended
     <!-- stop -->           the reader presses Ctrl-C: the server that a command began is stopped, and has to end with 0
     <!-- kill -->           `kill -9`: the server is gone at once
 
@@ -13,7 +13,7 @@ spaces and line breaks between the tokens of JSON do not count, so that one long
 command prints on standard error is shown too.
 
 Commands run in one folder, in bash, with `asof` and the server's port put in: a page says 127.0.0.1:6566, a test takes any
-port that is free.
+port that is free. Whatever else a page names by an address of its own is in `elsewhere` of the session.
 """
 
 import argparse
@@ -36,7 +36,9 @@ COMMAND_S = 60
 # A string of JSON, the ellipsis, or anything else without spaces.
 TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|…|[^\s"…]+')
 STEP = re.compile(
-    r"<!-- (?P<word>file|stop|kill|crowded|waiting)(?: (?P<argument>[^>]*?))? -->|```(?P<language>\w*)\n(?P<body>.*?)\n```", re.S
+    r"<!-- (?P<word>file|stop|kill|crowded|waiting|mended)(?: (?P<argument>[^>]*?))? -->"
+    r"|```(?P<language>\w*)\n(?P<body>.*?)\n```",
+    re.S,
 )
 
 
@@ -114,8 +116,10 @@ def without_spaces(text):
 class Session:
     """A folder, a shell for each command, and the server that the page began."""
 
-    def __init__(self, folder, asof):
+    def __init__(self, folder, asof, elsewhere=None):
+        """`elsewhere`: further addresses that the page shows, each with what stands for it here."""
         self.folder, self.port, self.server, self.said = Path(folder), free_port(), None, None
+        self.elsewhere = {SHOWN_ADDRESS: f"127.0.0.1:{self.port}"} | (elsewhere or {})
         self.failures, self.compared = [], 0
         programs = self.folder / ".programs"
         programs.mkdir()
@@ -134,9 +138,8 @@ class Session:
         """Runs a command and compares; one that serves goes on in the background."""
         if re.match(r"(ASOF_\w+=\S+ )*asof run ", command.text):
             return self.begin_server(command, place)
-        text = command.text.replace(SHOWN_ADDRESS, f"127.0.0.1:{self.port}")
         ran = subprocess.run(
-            ["bash", "-c", text], cwd=self.folder, env=self.environment, timeout=COMMAND_S, text=True,
+            ["bash", "-c", self.here(command.text)], cwd=self.folder, env=self.environment, timeout=COMMAND_S, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )
         self.compare(command, self.as_shown(ran.stdout), place)
@@ -180,9 +183,16 @@ class Session:
         self.server.wait()
         self.server = None
 
+    def here(self, text):
+        """What the page says, with the addresses of this session."""
+        for shown, own in self.elsewhere.items():
+            text = text.replace(shown, own)
+        return text
+
     def as_shown(self, text):
-        """What was printed, as a reader with the standard port sees it."""
-        text = text.replace(f"127.0.0.1:{self.port}", SHOWN_ADDRESS)
+        """What was printed, as a reader sees it who has everything where the page says."""
+        for shown, own in self.elsewhere.items():
+            text = text.replace(own, shown)
         return text.replace(f" --url http://{SHOWN_ADDRESS}", "")
 
     def compare(self, command, printed, place):
@@ -195,12 +205,14 @@ class Session:
     def write(self, name, text):
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(self.here(text))
 
 
-# `asof get` and `asof ingest` ask the port of this session; `asof` calls itself by the name that the reader types.
+# What asks a server asks the port of this session; `asof` calls itself by the name that the reader types.
 WRAPPER = """#!/usr/bin/env bash
-case "$1" in get|ingest) command="$1"; shift; exec -a asof {asof} "$command" --url http://127.0.0.1:{port} "$@" ;; esac
+case "$1" in
+get|ingest|replay-dead-letters) command="$1"; shift; exec -a asof {asof} "$command" --url http://127.0.0.1:{port} "$@" ;;
+esac
 exec -a asof {asof} "$@"
 """
 

@@ -37,9 +37,16 @@ def durations(name, route, fast, slow):
     return {f'{name}_bucket{{{labels},le="{le}"}}': f"0+{count}x90" for le, count in counts.items()}
 
 
+def lag(values, partition=0):
+    return {f'asof_kafka_lag_messages{{job="asof",instance="a:6566",stream="s",partition="{partition}"}}': values}
+
+
 NEWEST, WATERMARK = (f"asof_stream_{name}_timestamp_seconds{OF_STREAM}" for name in ("newest_event", "watermark"))
 SET_ASIDE = 'asof_view_set_aside_total{job="asof",instance="a:6566",view="v"}'
 DELAY, SYNC, READS = "asof_ingest_visibility_delay_seconds", "asof_log_sync_seconds", "asof_http_request_duration_seconds"
+OF_TOPICS = ("in_trouble", "stopped_partitions", "lost_messages_total")
+IN_TROUBLE, STOPPED, LOST = (f"asof_kafka_{name}{OF_STREAM}" for name in OF_TOPICS)
+SINK = 'asof_sink_in_trouble{job="asof",instance="a:6566",sink="large"}'
 READ_ROUTE = ',route="/v1/services/{service}/features"'
 EVENT_ROUTE = ',route="/v1/streams/{stream}/events"'
 
@@ -68,6 +75,19 @@ CASES = {
         [{**events("used", 997), **events("not_null", 3)}, {**events("used", 95), **events("late", 5)}],
     ),
     "AsofEventsSetAside": Case({SET_ASIDE: "0+1x90"}, [{SET_ASIDE: "7x90"}]),
+    "AsofKafkaLagGrows": Case(
+        lag("0+250x90") | lag("20000-5x90", partition=1),
+        [lag("200000-1000x90"), lag("9000x90"), lag("0x90")],
+        also=lag("20000x90"),  # it stands still
+    ),
+    "AsofKafkaTrouble": Case({IN_TROUBLE: "0x50 1x40"}, [{IN_TROUBLE: "0x90"}, {IN_TROUBLE: "0x59 1x31"}]),
+    "AsofSinkTrouble": Case({SINK: "0x50 1x40"}, [{SINK: "0x90"}, {SINK: "0x59 1x31"}]),
+    "AsofKafkaStopped": Case({STOPPED: "0x59 1x31"}, [{STOPPED: "0x90"}]),
+    "AsofKafkaMessagesLost": Case(
+        {LOST: "_x30 55x60"},  # as it is first seen after a start
+        [{LOST: "0x90"}, {LOST: "55x90"}],
+        also={LOST: "0x30 55x60"},
+    ),
     "AsofIngestStopped": Case(refused("disk", "0+1x90"), [refused("disk", "9x90"), refused("queue", "0+100x90")]),
     "AsofIngestRefused": Case(
         refused("state", "0+1x90"),

@@ -1,6 +1,6 @@
 //! `asof check`: is the project sound, and what is in it?
 
-use asof_definition::{Connector, FeatureService, FeatureView, Project, Stream};
+use asof_definition::{Connector, FeatureService, FeatureView, Project, Sink, Stream};
 use asof_expression::type_name;
 use asof_server::window_words;
 use serde_json::{Value, json};
@@ -41,6 +41,10 @@ fn show(project: &Project) {
         let words = service_words(service);
         told::answer(&format!("feature service  {}  ← {}  {words}", service.name, reads.join(", ")));
     }
+    for sink in &project.sinks {
+        let (reads, words) = (sink.rows.reads().join(", "), sink_words(sink));
+        told::answer(&format!("sink             {}  ← {reads}  {words}", sink.name()));
+    }
     told::answer(&format!("ok: {}", contents(project)));
 }
 
@@ -50,7 +54,13 @@ pub(crate) fn contents(project: &Project) -> String {
     let tables = (!project.tables.is_empty()).then(|| counted(project.tables.len(), "table"));
     let views = counted(project.views.len(), "feature view");
     let services = counted(project.services.len(), "feature service");
-    [Some(streams), tables, Some(views), Some(services)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let sinks = (!project.sinks.is_empty()).then(|| counted(project.sinks.len(), "sink"));
+    [Some(streams), tables, Some(views), Some(services), sinks].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn sink_words(sink: &Sink) -> String {
+    let columns = counted(sink.columns(), "column");
+    format!("{columns} to topic `{}`, {}", sink.topic, sink.delivery.name().replace('_', " "))
 }
 
 fn stream_words(stream: &Stream) -> String {
@@ -64,7 +74,10 @@ fn stream_words(stream: &Stream) -> String {
     };
     let windows = windows_of(stream).map_or_else(String::new, |words| format!(", {words}"));
     let from = match &stream.connector {
-        Connector::Log(_) => " from the embedded log".to_owned(),
+        Connector::Log(log) => match &log.feed {
+            None => " from the embedded log".to_owned(),
+            Some(feed) => format!(" from topic `{}`", feed.topic),
+        },
         Connector::File(file) => format!(" from file `{}`", file.path),
         Connector::Derived(_) => String::new(),
     };
@@ -131,8 +144,17 @@ fn described(project: &Project) -> Value {
             "features": features(&service.features),
         })
     });
+    let sinks = project.sinks.iter().map(|sink| {
+        json!({
+            "kind": "sink", "name": sink.name(), "reads": sink.rows.reads(), "topic": sink.topic,
+            "delivery": sink.delivery.name(),
+            "columns": sink.rows.named_columns().iter()
+                .map(|column| json!({"name": column.name, "type": type_name(&column.data_type), "not_null": column.not_null}))
+                .collect::<Vec<Value>>(),
+        })
+    });
     let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
-    json!({"objects": streams.chain(tables).chain(views).chain(services).collect::<Vec<_>>(), "warnings": warnings})
+    json!({"objects": streams.chain(tables).chain(views).chain(services).chain(sinks).collect::<Vec<_>>(), "warnings": warnings})
 }
 
 fn features(features: &[asof_definition::Feature]) -> Vec<Value> {

@@ -9,11 +9,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use asof_connect::{KafkaSettings, Secret};
 use asof_server::{BODY_BYTES_CEILING, Limits};
 
 use crate::failure::Failure;
 use crate::settings::{self, Given, Place, Setting, SettingsFile};
-use crate::{duration, listen_address, size};
+use crate::{duration, kafka_settings, listen_address, size};
 
 /// What the commands of this release use.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(crate) struct Configuration {
     pub(crate) checkpoint_every: Option<Duration>,
     /// The rest of `[server]`.
     pub(crate) limits: Limits,
+    /// `[kafka]`; without brokers there is no cluster.
+    pub(crate) kafka: KafkaSettings,
 }
 
 /// A key and what it sets.
@@ -100,10 +103,46 @@ const KEYS: &[Key] = &[
         name: "as_of_horizon",
         sets: Sets::Text(|all, text| put(&mut all.as_of_horizon, duration::parse(text))),
     },
+    Key {
+        section: "kafka",
+        name: "brokers",
+        sets: Sets::Text(|all, text| set(&mut all.kafka.brokers, kafka_settings::brokers(text))),
+    },
+    Key {
+        section: "kafka",
+        name: "security",
+        sets: Sets::Text(|all, text| set(&mut all.kafka.security, kafka_settings::security(text))),
+    },
+    Key {
+        section: "kafka",
+        name: "mechanism",
+        sets: Sets::Text(|all, text| set(&mut all.kafka.mechanism, kafka_settings::mechanism(text))),
+    },
+    Key {
+        section: "kafka",
+        name: "username",
+        sets: Sets::Text(|all, text| put(&mut all.kafka.username, kafka_settings::word(text))),
+    },
+    Key {
+        section: "kafka",
+        name: "password",
+        sets: Sets::Text(|all, text| put(&mut all.kafka.password, kafka_settings::word(text).map(Secret::new))),
+    },
+    Key { section: "kafka", name: "ca_file", sets: Sets::Text(|all, text| put(&mut all.kafka.ca_file, folder(text))) },
+    Key {
+        section: "kafka",
+        name: "certificate_file",
+        sets: Sets::Text(|all, text| put(&mut all.kafka.certificate_file, folder(text))),
+    },
+    Key {
+        section: "kafka",
+        name: "key_file",
+        sets: Sets::Text(|all, text| put(&mut all.kafka.key_file, folder(text))),
+    },
 ];
 
 /// Sections of the contract that come with a later release.
-const LATER_SECTIONS: &[&str] = &["kafka", "auth"];
+const LATER_SECTIONS: &[&str] = &["auth"];
 /// What is said of a key that a later release brings.
 const OBJECT_STORE: &str = "not supported yet: checkpoints lie in the data folder";
 /// The sizes that a segment may have: small ones for tests, none that takes minutes to read.
@@ -124,6 +163,9 @@ impl Configuration {
         for setting in file.settings.iter().chain(&settings::of_environment()?) {
             configuration.take(setting)?;
         }
+        kafka_settings::check(&configuration.kafka).map_err(|detail| {
+            Failure::input(format!("`{}`: {detail} in [kafka]", folder.join("asof.toml").display()))
+        })?;
         Ok(configuration)
     }
 
@@ -136,8 +178,10 @@ impl Configuration {
             }
             Place::Variable(_) => Failure::input(format!("{}: {detail}", setting.place)),
         };
+        let hidden =
+            |detail: String| if key.name == "password" { "expected text in quotes".to_owned() } else { detail };
         match &key.sets {
-            Sets::Text(take) => setting.given.text().and_then(|text| take(self, text)).map_err(wrong),
+            Sets::Text(take) => setting.given.text().map_err(hidden).and_then(|text| take(self, text)).map_err(wrong),
             Sets::Count(take) => {
                 take(self, count(&setting.given).map_err(wrong)?);
                 Ok(())

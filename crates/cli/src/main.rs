@@ -17,6 +17,7 @@ mod history;
 mod ingest;
 mod instant;
 mod interrupt;
+mod kafka_settings;
 mod listen_address;
 mod logs;
 mod memory;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
+use asof_connect::KafkaSettings;
 use asof_definition::{Connector, Project};
 use asof_disk::FolderDisk;
 use asof_log::TakeOver;
@@ -25,7 +26,7 @@ use crate::failure::Failure;
 use crate::project_folder::ProjectFolder;
 use crate::screen::Screen;
 use crate::watch::{Urls, Watch};
-use crate::{check, listen_address, logs, memory, told};
+use crate::{check, kafka_settings, listen_address, logs, memory, told};
 
 /// `[state] as_of_horizon` where nothing is said.
 const AS_OF_HORIZON: Duration = Duration::from_secs(3_600);
@@ -48,7 +49,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let folder = ProjectFolder::load(&arguments.folder)?;
     check_storage_arguments(arguments, &folder.project)?;
     told::warnings(&folder.project.warnings, &folder.sources);
-    let plan = Plan::new(arguments, &folder);
+    let mut plan = Plan::new(arguments, &folder);
+    plan.job.kafka = kafka(arguments, &folder)?;
     let screen = Screen::new();
     logs::start(&screen)?;
     let server = Server::bind(plan.listen)?;
@@ -88,6 +90,7 @@ impl Plan {
                 until_us: arguments.until,
                 waiting_bytes_max: state_bytes_max / WAITING_PART,
                 threads: thread::available_parallelism().map_or(1, usize::from),
+                kafka: None,
                 lower_priority,
             },
             data_folder: data_folder(&arguments.folder, arguments.data_dir.as_deref(), configuration),
@@ -121,6 +124,30 @@ fn check_storage_arguments(arguments: &RunArguments, project: &Project) -> Resul
             "leave it out",
         )),
         None => Ok(()),
+    }
+}
+
+/// The cluster, where some stream reads a topic or a sink writes one.
+fn kafka(arguments: &RunArguments, folder: &ProjectFolder) -> Result<Option<KafkaSettings>, Failure> {
+    let settings = &folder.configuration.kafka;
+    let fed = folder
+        .project
+        .streams
+        .iter()
+        .filter_map(|stream| Some(format!("stream `{}` reads topic `{}`", stream.name, stream.feed()?.topic)));
+    let sinks = folder.project.sinks.iter();
+    let written = sinks.map(|sink| format!("sink `{}` writes topic `{}`", sink.name(), sink.topic));
+    let mut words = fed.chain(written);
+    match words.next() {
+        Some(words) if settings.brokers.is_empty() => Err(Failure::input_with_hint(
+            format!("{words}, and `asof.toml` names no brokers"),
+            "write [kafka] and below it brokers = \"127.0.0.1:9092\"",
+        )),
+        Some(_) => {
+            let resolved = kafka_settings::resolved(settings, &arguments.folder);
+            Ok(Some(resolved.map_err(|detail| Failure::input(format!("[kafka]: {detail}")))?))
+        }
+        None => Ok(None),
     }
 }
 

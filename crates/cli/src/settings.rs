@@ -105,8 +105,8 @@ impl SettingsFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(SettingsFile::default()),
             Err(error) => return Err(Failure::input(format!("cannot read `{name}`: {error}"))),
         };
-        let table =
-            DeTable::parse(&text).map_err(|error| Failure::input(format!("`{name}`: {}", error.to_string().trim())))?;
+        let table = DeTable::parse(&text)
+            .map_err(|error| Failure::input(format!("`{name}`: {}", syntax_error(&error, &text))))?;
         let mut file = SettingsFile::default();
         for (section, value) in table.get_ref() {
             let place =
@@ -124,6 +124,13 @@ impl SettingsFile {
         }
         Ok(file)
     }
+}
+
+/// Its place and words, without the line itself: a password may stand there.
+fn syntax_error(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().map(|span| &text[..span.start.min(text.len())]);
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    format!("TOML parse error at line {line}: {}", error.message())
 }
 
 fn outside_of_sections(place: &Place, key: &str) -> Failure {

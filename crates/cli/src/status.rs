@@ -25,6 +25,8 @@ pub(crate) struct Sample {
     /// Rows in those answers.
     pub(crate) rows: u64,
     pub(crate) resident_bytes: Option<u64>,
+    /// Messages of topics that are not taken in yet.
+    pub(crate) behind: u64,
 }
 
 impl Sample {
@@ -33,6 +35,7 @@ impl Sample {
         let published = engine.published();
         let replays: Vec<_> =
             (0..engine.sources().len()).map(|source| engine.stream_statistics(source).replay).collect();
+        let feeds = (0..engine.sources().len()).filter_map(|source| engine.feed_statistics(source));
         // Rows of closed windows did not arrive.
         let events = engine.sources().iter().zip(&published.streams).filter(|(stream, _)| stream.window().is_none());
         Sample {
@@ -45,6 +48,7 @@ impl Sample {
             reads: traffic.reads(),
             rows: traffic.rows(),
             resident_bytes: asof_server::resident_bytes(),
+            behind: feeds.filter_map(|feed| feed.lag()).sum(),
         }
     }
 
@@ -68,6 +72,9 @@ pub(crate) fn line(now: &Sample, earlier: &Sample) -> String {
     }
     if matches!(now.phase, Phase::Replaying | Phase::Live) {
         parts.push(format!("{}/s", rate(now.events, earlier.events)));
+    }
+    if now.behind > 0 {
+        parts.push(format!("{} behind", grouped(now.behind)));
     }
     parts.extend(now.newest_us.map(|us| format!("newest {}", instant::to_the_second(us))));
     if now.reads > 0 {
@@ -109,6 +116,7 @@ mod tests {
             reads: 0,
             rows: 0,
             resident_bytes: None,
+            behind: 0,
         }
     }
 

@@ -43,10 +43,10 @@ pub(crate) fn commands(engine: &Engine, url: &str) -> Vec<String> {
     std::iter::once(post).chain(reads.into_iter().take(2)).collect()
 }
 
-/// What takes events: streams, then tables.
+/// What takes events from whoever sends them: streams, then tables.
 fn stored(engine: &Engine) -> impl Iterator<Item = &Stream> {
     let sources = engine.sources().iter().map(|source| &**source);
-    sources.filter(|stream| matches!(stream.connector, Connector::Log(_)))
+    sources.filter(|stream| matches!(stream.connector, Connector::Log(_)) && stream.feed().is_none())
 }
 
 /// A value that a column of an event can have.

@@ -112,7 +112,10 @@ impl<'w> Watch<'w> {
 
     /// What was brought back, where there was something.
     fn tell_recovery(&mut self, sample: &Sample) {
-        if sample.events == 0 {
+        let has_feeds = (0..self.engine.sources().len()).any(|source| self.engine.feed_statistics(source).is_some());
+        if sample.events == 0 && has_feeds {
+            self.screen.remark("nothing is stored yet: topics are read");
+        } else if sample.events == 0 {
             self.screen.remark("ready: nothing is stored yet");
         } else {
             let seconds = self.engine.recovery_us() as f64 / 1e6;

@@ -13,7 +13,7 @@ pub const BATCH_ROWS_MAX: usize = 65_536;
 pub const RAW_BYTES_MAX: usize = 1_024;
 
 /// Decoded rows, in the file's order and without gaps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Decoded {
     /// The file's number of the batch's first row, from 0; a CSV header and blank lines do not count.
     pub first_row: u64,

@@ -19,7 +19,7 @@ use crate::arrow_body::read_arrow_body;
 use crate::batch_builder::Decoded;
 use crate::error::ConnectError;
 use crate::event_body_error::{BodyForm, EventBodyError};
-use crate::json_body::read_json_body;
+use crate::json_body::{read_json_body, read_json_messages};
 use crate::row_text::row_json;
 use crate::time_unit::{TimeUnit, UnitCheck, UnitWitness};
 use crate::wanted::{Wanted, WantedColumn};
@@ -45,7 +45,7 @@ pub struct RawRow {
 }
 
 /// The events of one request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EventBody {
     batches: Vec<Decoded>,
     rows: usize,
@@ -54,7 +54,7 @@ pub struct EventBody {
 }
 
 /// What was sent, for [`EventBody::raw`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Sent {
     Text {
         bytes: Bytes,
@@ -95,7 +95,7 @@ pub(crate) struct BodyColumns {
 
 impl BodyColumns {
     /// The columns of a stream, and behind them an arrival column that is none of these.
-    fn of(stream: &Stream, arrival_column: Option<&str>) -> Result<BodyColumns, EventBodyError> {
+    pub(crate) fn of(stream: &Stream, arrival_column: Option<&str>) -> Result<BodyColumns, EventBodyError> {
         let wanted = |column: &asof_definition::Column| WantedColumn {
             name: column.name.clone(),
             data_type: column.data_type.clone(),
@@ -176,6 +176,26 @@ impl EventBody {
             decoded.batch = decoded.batch.project(&own).expect("the stream's columns come first");
         }
         Ok((body, arrived))
+    }
+
+    /// Reads the values of messages, each of which stands at its place in `bytes`; none has no value.
+    pub(crate) fn of_messages(
+        bytes: Bytes,
+        values: &[Option<Range<usize>>],
+        columns: &BodyColumns,
+        looks_at_unit: bool,
+    ) -> Result<EventBody, EventBodyError> {
+        let body = read_json_messages(&bytes, values, columns, looks_at_unit)?;
+        Ok(EventBody::of_text(bytes, body.batches, body.places))
+    }
+
+    /// Puts other columns in the place of some, which take so many bytes more, of a body of one batch.
+    pub(crate) fn set_columns(&mut self, more_bytes: usize, set: impl Fn(&RecordBatch) -> RecordBatch) {
+        debug_assert!(self.batches.len() <= 1);
+        for decoded in &mut self.batches {
+            decoded.batch = set(&decoded.batch);
+        }
+        self.memory_bytes += more_bytes;
     }
 
     fn read_columns(

@@ -43,6 +43,23 @@ pub(crate) fn read_json_body(
     reader.finish()
 }
 
+/// Reads messages, each of which has one object at its place in the text, or nothing.
+pub(crate) fn read_json_messages(
+    text: &[u8],
+    values: &[Option<Range<usize>>],
+    columns: &BodyColumns,
+    looks_at_unit: bool,
+) -> Result<JsonBody, EventBodyError> {
+    let mut reader = BodyReader::new(text, BodyForm::Json, columns, values.len());
+    for value in values {
+        match value {
+            Some(place) => reader.read(place.clone())?,
+            None => reader.read_nothing()?,
+        }
+    }
+    if looks_at_unit { reader.finish() } else { Ok(reader.whole()) }
+}
+
 /// The rows read so far.
 struct BodyReader<'b> {
     text: &'b [u8],
@@ -94,6 +111,13 @@ impl<'b> BodyReader<'b> {
         Ok(())
     }
 
+    fn read_nothing(&mut self) -> Result<(), EventBodyError> {
+        self.places.push(RowPlace::new(&(0..0)).expect("nothing is at the beginning"));
+        self.batch.start_row();
+        self.batch.reject_row("the message has no value".to_owned(), b"");
+        Ok(())
+    }
+
     fn note_integers(&mut self) {
         for (seen, column) in self.integers.iter_mut().zip(&self.batch.columns) {
             *seen = seen.join(column.integers_seen());
@@ -102,10 +126,14 @@ impl<'b> BodyReader<'b> {
 
     fn finish(mut self) -> Result<JsonBody, EventBodyError> {
         self.note_integers();
+        self.columns.check_units(&self.integers)?;
+        Ok(self.whole())
+    }
+
+    fn whole(mut self) -> JsonBody {
         if !self.batch.is_empty() {
             self.batches.push(self.batch.finish());
         }
-        self.columns.check_units(&self.integers)?;
-        Ok(JsonBody { batches: self.batches, places: self.places })
+        JsonBody { batches: self.batches, places: self.places }
     }
 }

@@ -4,6 +4,7 @@
 //!   verdicts: u8 × rows
 //!   arrival times: i64 × rows                     if flag 1: a history that was loaded
 //!   watermark:     i64                            if flag 4: rows of windows, and which had closed then
+//!   origin:        see `origin.rs`                if flag 8: rows that were read from a topic
 //!   dead letters:  row u32, flags u8, reason, [view], detail, raw
 //!   producers:     key, digest u64, rows, accepted, duplicates, late, rejected: u32 each
 //!   zeros up to a multiple of 8
@@ -23,6 +24,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use crate::arrow_stream::{ArrowStream, ArrowStreamError};
 use crate::byte_reader::{ByteReader, Malformed};
 use crate::error::ConnectError;
+use crate::origin::Origin;
 use crate::stored_columns::stored_columns;
 
 /// The version that is written, and the only one that there is.
@@ -35,6 +37,8 @@ const HAS_ARRIVED: u8 = 1;
 const ARRIVED_IS_IMPUTED: u8 = 2;
 /// Flag of a batch: it says which windows had closed.
 const HAS_WATERMARK: u8 = 4;
+/// Flag of a batch: it was read from a topic.
+const HAS_ORIGIN: u8 = 8;
 /// Flag of a dead letter: it is one of a view.
 const HAS_VIEW: u8 = 1;
 /// Flag of a dead letter: its raw text is cut.
@@ -136,6 +140,8 @@ pub struct StoredBatch {
     pub arrived_is_imputed: bool,
     /// Of rows of windows: all windows had closed that ended before this instant, in microseconds, these among them.
     pub watermark_us: Option<i64>,
+    /// Of rows that were read from a topic, where they stand there.
+    pub origin: Option<Origin>,
     /// The used rows, all columns of the stream.
     pub used: RecordBatch,
     /// In the order of their rows.
@@ -152,7 +158,8 @@ impl StoredBatch {
         let has_arrived = if self.arrived.is_some() { HAS_ARRIVED } else { 0 };
         let is_imputed = if self.arrived_is_imputed { ARRIVED_IS_IMPUTED } else { 0 };
         let has_watermark = if self.watermark_us.is_some() { HAS_WATERMARK } else { 0 };
-        out.extend([STORED_BATCH_VERSION, has_arrived | is_imputed | has_watermark, 0, 0]);
+        let has_origin = if self.origin.is_some() { HAS_ORIGIN } else { 0 };
+        out.extend([STORED_BATCH_VERSION, has_arrived | is_imputed | has_watermark | has_origin, 0, 0]);
         for count in [self.verdicts.len(), self.dead.len(), self.producers.len()] {
             put_length(count, out)?;
         }
@@ -161,6 +168,7 @@ impl StoredBatch {
             out.extend(time.to_le_bytes());
         }
         out.extend(self.watermark_us.iter().flat_map(|watermark_us| watermark_us.to_le_bytes()));
+        self.origin.iter().for_each(|origin| origin.encode(out));
         for letter in &self.dead {
             letter.encode(out)?;
         }
@@ -182,6 +190,9 @@ impl StoredBatch {
         if !self.arrived.as_ref().is_none_or(has_each) {
             return Err("not each row has an arrival time".to_owned());
         }
+        if self.origin.as_ref().is_some_and(|origin| origin.rows() != self.verdicts.len()) {
+            return Err("not each row has a place in its topic".to_owned());
+        }
         if self.dead.iter().any(|letter| letter.row as usize >= self.verdicts.len()) {
             return Err("a dead letter is of no row".to_owned());
         }
@@ -193,8 +204,8 @@ impl StoredBatch {
     pub fn decode(bytes: &[u8], schema: &SchemaRef) -> Result<StoredBatch, ConnectError> {
         let head = StoredHead::decode(bytes)?;
         let used = read_used(&bytes[head.used_at..], schema)?;
-        let StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, dead, producers, .. } = head;
-        let batch = StoredBatch { verdicts, arrived, arrived_is_imputed, watermark_us, used, dead, producers };
+        let StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, origin, dead, producers, .. } = head;
+        let batch = StoredBatch { verdicts, arrived, arrived_is_imputed, watermark_us, origin, used, dead, producers };
         batch.check().map_err(|detail| damaged(&detail))?;
         Ok(batch)
     }
@@ -211,6 +222,8 @@ pub struct StoredHead {
     pub arrived_is_imputed: bool,
     /// See [`StoredBatch::watermark_us`].
     pub watermark_us: Option<i64>,
+    /// See [`StoredBatch::origin`].
+    pub origin: Option<Origin>,
     /// In the order of their rows.
     pub dead: Vec<DeadLetter>,
     /// In the order in which their rows stand in the batch.
@@ -232,7 +245,7 @@ impl StoredHead {
 
     fn read(from: &mut ByteReader<'_>) -> Result<StoredHead, Malformed> {
         let [_version, flags, zeros @ ..] = from.array::<4>()?;
-        if flags & !(HAS_ARRIVED | ARRIVED_IS_IMPUTED | HAS_WATERMARK) != 0 || zeros != [0; 2] {
+        if flags & !(HAS_ARRIVED | ARRIVED_IS_IMPUTED | HAS_WATERMARK | HAS_ORIGIN) != 0 || zeros != [0; 2] {
             return Err(Malformed(format!("unknown flags {flags}, {zeros:?}")));
         }
         let [rows, dead, producers] = [from.u32()?, from.u32()?, from.u32()?].map(|count| count as usize);
@@ -247,6 +260,10 @@ impl StoredHead {
             0 => None,
             _ => Some(i64::from_le_bytes(from.array()?)),
         };
+        let origin = match flags & HAS_ORIGIN {
+            0 => None,
+            _ => Some(Origin::read(from)?),
+        };
         let dead = from.list(dead, DEAD_LETTER_BYTES_MIN, DeadLetter::read)?;
         let producers = from.list(producers, PRODUCER_BYTES_MIN, ProducerBatch::read)?;
         let padding = from.at().next_multiple_of(ALIGNMENT) - from.at();
@@ -254,7 +271,8 @@ impl StoredHead {
             return Err(Malformed("its padding is not zeros".to_owned()));
         }
         let arrived_is_imputed = flags & ARRIVED_IS_IMPUTED != 0;
-        Ok(StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, dead, producers, used_at: from.at() })
+        let used_at = from.at();
+        Ok(StoredHead { verdicts, arrived, arrived_is_imputed, watermark_us, origin, dead, producers, used_at })
     }
 }
 

@@ -179,8 +179,16 @@ fn bodies_and_stored_batches_are_timed() {
     }
     let (dead, producers) = (Vec::new(), Vec::new());
     let verdicts = vec![StoredVerdict::Used; rows];
-    let batch =
-        StoredBatch { verdicts, arrived: None, arrived_is_imputed: false, watermark_us: None, used, dead, producers };
+    let batch = StoredBatch {
+        verdicts,
+        arrived: None,
+        arrived_is_imputed: false,
+        watermark_us: None,
+        origin: None,
+        used,
+        dead,
+        producers,
+    };
     let mut out = Vec::new();
     let encode = per_row(rows, || {
         out.clear();

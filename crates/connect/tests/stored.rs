@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
-use asof_connect::{DeadLetter, ProducerBatch, StoredBatch, StoredHead, StoredVerdict};
+use asof_connect::{DeadLetter, Origin, ProducerBatch, StoredBatch, StoredHead, StoredVerdict};
 use proptest::prelude::*;
 
 use crate::sample::{Event, sample, schema, used};
@@ -42,11 +42,32 @@ fn a_batch_reads_back_and_its_buffer_is_used_again() {
         arrived: None,
         arrived_is_imputed: false,
         watermark_us: None,
+        origin: None,
         used: used(&[]),
         dead: Vec::new(),
         producers: Vec::new(),
     };
     assert_eq!(StoredBatch::decode(&encoded(&nothing), &schema()).unwrap(), nothing);
+}
+
+#[test]
+fn a_batch_of_a_topic_without_a_place_for_each_row_is_not_written() {
+    let short = StoredBatch { origin: Some(origin_of(&[(1, 7)])), ..sample() };
+    let refused = short.encode(&mut Vec::new()).unwrap_err().to_string();
+    assert!(refused.contains("not each row has a place in its topic"), "{refused}");
+}
+
+/// The same of a batch that was read from a topic, which came later.
+#[test]
+fn the_sample_of_a_topic_is_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples/stored-batch-1-of-a-topic");
+    let batch = StoredBatch { origin: Some(origin_of(&[(0, 41), (0, 42), (11, 7), (0, 99)])), ..sample() };
+    if std::env::var_os("ASOF_WRITE_SAMPLES").is_some() {
+        std::fs::write(&path, encoded(&batch)).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(StoredBatch::decode(&bytes, &schema()).unwrap(), batch);
+    assert_eq!(encoded(&batch), bytes);
 }
 
 /// The format is fixed: what version 1 wrote once is read for ever. `ASOF_WRITE_SAMPLES=1` writes the sample of a new
@@ -129,7 +150,7 @@ fn other_bytes_are_told_from_a_batch() {
     let other = [&[2], &bytes[1..]].concat();
     assert!(refusal(&other, &schema()).contains("is of version 2, and this program reads version 1"));
     for (place, byte, expected) in [
-        (1, 8, "unknown flags 8"),
+        (1, 16, "unknown flags 16"),
         (2, 1, "unknown flags 3, [1, 0]"),
         (16, 8, "unknown verdict 8"),
         (16, 1, "1 verdicts say used, and 2 rows are"),
@@ -222,6 +243,12 @@ fn producers() -> impl Strategy<Value = Vec<ProducerBatch>> {
     )
 }
 
+fn origin_of(places: &[(u32, u64)]) -> Origin {
+    let mut origin = Origin::of_topic("payments");
+    places.iter().for_each(|(partition, offset)| origin.push(*partition, *offset));
+    origin
+}
+
 fn batches() -> impl Strategy<Value = StoredBatch> {
     let verdicts = |events: Vec<Event>| {
         let used = vec![0_u8; events.len()];
@@ -232,12 +259,15 @@ fn batches() -> impl Strategy<Value = StoredBatch> {
         let rows = codes.len();
         let arrived = proptest::option::of(proptest::collection::vec(any::<i64>(), rows));
         let watermark = proptest::option::of(any::<i64>());
-        (Just(events), Just(codes), arrived, any::<bool>(), watermark, letters(rows), producers()).prop_map(
-            |(events, codes, arrived, arrived_is_imputed, watermark_us, dead, producers)| StoredBatch {
+        let origin = proptest::option::of(proptest::collection::vec((0..3_u32, any::<u64>()), rows));
+        let facts = (arrived, any::<bool>(), watermark, origin);
+        (Just(events), Just(codes), facts, letters(rows), producers()).prop_map(
+            |(events, codes, (arrived, arrived_is_imputed, watermark_us, origin), dead, producers)| StoredBatch {
                 verdicts: codes.into_iter().map(|code| StoredVerdict::from_code(code).unwrap()).collect(),
                 arrived: arrived.map(Int64Array::from),
                 arrived_is_imputed,
                 watermark_us,
+                origin: origin.as_deref().map(origin_of),
                 used: used(&events),
                 dead,
                 producers,

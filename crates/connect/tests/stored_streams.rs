@@ -50,6 +50,7 @@ fn frame(number: u64) -> StoredBatch {
         arrived: is_loaded.then(|| (0..4).map(|row| number as i64 * 10 + row).collect::<Vec<i64>>().into()),
         arrived_is_imputed: is_loaded,
         watermark_us: None,
+        origin: None,
         used,
         dead: vec![letter],
         producers: Vec::new(),

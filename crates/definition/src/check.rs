@@ -16,6 +16,7 @@ use crate::project::Project;
 use crate::refusal::Refusal;
 use crate::registry::{Known, Lookup, Registry, Relations};
 use crate::service::FeatureService;
+use crate::sink::{Sink, name_of};
 use crate::source::{Places, SourceFile};
 use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
@@ -183,6 +184,12 @@ impl<'a> Checker<'a> {
             let Statement::Service { query, request } = statement else { continue };
             let checked = FeatureService::check(query, request, |name| lookup.find(&views, "feature view", name));
             self.register(*file, fold(&query.name), checked, &mut services, &mut project.services);
+        }
+        let relations = Relations { streams: &streams, tables: &tables, lookup: &lookup };
+        let mut sinks: Registry<Sink> = Registry::new();
+        for Placed { file, statement } in placed {
+            let Statement::Sink(syntax) = statement else { continue };
+            self.register(*file, name_of(syntax), Sink::check(syntax, relations), &mut sinks, &mut project.sinks);
         }
         project
     }

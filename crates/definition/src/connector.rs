@@ -1,11 +1,14 @@
 //! Where a stream's events come from.
 
+use std::sync::Arc;
+
 use crate::derived::Derivation;
+use crate::kafka_feed::KafkaFeed;
 
 /// The source of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Connector {
-    /// The embedded durable log, fed over HTTP or by `asof ingest`.
+    /// The embedded durable log, fed over HTTP, by `asof ingest` or from a topic.
     Log(LogConnector),
     /// A file of history or of arrivals.
     File(FileConnector),
@@ -13,13 +16,15 @@ pub enum Connector {
     Derived(Derivation),
 }
 
-/// No connector: the embedded log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The embedded log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogConnector {
     /// What an acknowledgement promises.
     pub ack: Ack,
     /// What the log keeps.
     pub retention: Retention,
+    /// `connector = 'kafka'`: what feeds it. No connector: its producers do.
+    pub feed: Option<Arc<KafkaFeed>>,
 }
 
 /// What has happened to an event when its producer gets the answer. Either way it is visible to reads.

@@ -1,11 +1,14 @@
 //! The options of `WITH (…)` of a stream or a table: typed, checked, none ignored.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use asof_expression::sqlparser::ast::{Expr, Value};
 
 use crate::connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogConnector, Rate, Retention};
 use crate::interval::{duration_us, interval_us};
+use crate::kafka_feed::{KafkaFeed, KafkaStart, LostMessages, MessageFormat};
 use crate::refusal::Refusal;
 use crate::size::size_bytes;
 use crate::stream::TimestampUnit;
@@ -18,6 +21,8 @@ const DAY_US: i64 = 24 * 60 * MINUTE_US;
 const STREAM_OPTIONS: &[&str] = &["connector", "ahead_max", "dedup_horizon", "idle_timeout", "timestamp_unit"];
 /// Options of `connector = 'file'`.
 const FILE_OPTIONS: &[&str] = &["path", "format", "order", "follow", "arrival_column", "rate"];
+/// Options of `connector = 'kafka'`, beside `format`.
+const KAFKA_OPTIONS: &[&str] = &["topic", "start", "lost_messages"];
 /// Options of the embedded log.
 const LOG_OPTIONS: &[&str] = &["ack", "retention", "retention_size"];
 /// Options of tables alone; [`crate::Table`] reads them.
@@ -34,11 +39,12 @@ pub(crate) struct Options {
     pub(crate) connector: Connector,
 }
 
-type Named<'a> = BTreeMap<&'a str, &'a OptionSyntax>;
+pub(crate) type Named<'a> = BTreeMap<&'a str, &'a OptionSyntax>;
 
 /// Checks all options; every refusal is collected.
 pub(crate) fn check(declared: Declared, written: &[OptionSyntax], refusals: &mut Vec<Refusal>) -> Options {
-    let named = by_name(written, refusals);
+    let all = [STREAM_OPTIONS, FILE_OPTIONS, KAFKA_OPTIONS, LOG_OPTIONS, TABLE_OPTIONS];
+    let named = by_name(written, &all, refusals);
     let mut take = Taker { declared, named: &named, refusals };
     match declared {
         Declared::Stream => refuse_options(&mut take, TABLE_OPTIONS, "is one of a table, and this is a stream"),
@@ -53,18 +59,17 @@ pub(crate) fn check(declared: Declared, written: &[OptionSyntax], refusals: &mut
     }
 }
 
-fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Named<'a> {
+/// The options as written, none unknown and none twice.
+pub(crate) fn by_name<'a>(
+    written: &'a [OptionSyntax],
+    known: &[&[&'static str]],
+    refusals: &mut Vec<Refusal>,
+) -> Named<'a> {
     let mut named = Named::new();
-    // The options of a connector that is not there yet are not called unknown.
-    let is_later =
-        written.iter().any(|option| option.name == "connector" && text(&option.value).as_deref() == Ok("kafka"));
     for option in written {
         let name = option.name.as_str();
-        let all = [STREAM_OPTIONS, FILE_OPTIONS, LOG_OPTIONS, TABLE_OPTIONS].into_iter().flatten().copied();
-        let known = all.clone().any(|known| known == name);
-        if !known && is_later {
-            continue;
-        } else if !known {
+        let all = known.iter().copied().flatten().copied();
+        if !all.clone().any(|known| known == name) {
             refusals.push(Refusal::new(option.span, format!("unknown option `{name}`")).did_you_mean(name, all));
         } else if named.insert(name, option).is_some() {
             refusals.push(Refusal::new(option.span, format!("duplicate option `{name}`")));
@@ -74,14 +79,14 @@ fn by_name<'a>(written: &'a [OptionSyntax], refusals: &mut Vec<Refusal>) -> Name
 }
 
 /// Reads options by name and collects what is wrong with their values.
-struct Taker<'a, 'r> {
-    declared: Declared,
-    named: &'a Named<'a>,
-    refusals: &'r mut Vec<Refusal>,
+pub(crate) struct Taker<'a, 'r> {
+    pub(crate) declared: Declared,
+    pub(crate) named: &'a Named<'a>,
+    pub(crate) refusals: &'r mut Vec<Refusal>,
 }
 
 impl Taker<'_, '_> {
-    fn one<T>(&mut self, name: &str, read: impl Fn(&Expr) -> Result<T, String>) -> Option<T> {
+    pub(crate) fn one<T>(&mut self, name: &str, read: impl Fn(&Expr) -> Result<T, String>) -> Option<T> {
         let option = self.named.get(name)?;
         match read(&option.value) {
             Ok(value) => Some(value),
@@ -96,18 +101,21 @@ impl Taker<'_, '_> {
 fn connector(take: &mut Taker) -> Connector {
     let Some(written) = take.named.get("connector") else {
         refuse_options(take, FILE_OPTIONS, "needs `connector = 'file'`");
-        return log(take);
+        refuse_options(take, KAFKA_OPTIONS, "needs `connector = 'kafka'`");
+        return Connector::Log(log(take, None));
     };
     match text(&written.value).as_deref() {
         Ok("file") => file(take),
-        Ok("kafka") => {
-            take.refusals.push(Refusal::new(written.value_span, "connector 'kafka' is not supported yet"));
+        Ok("kafka") if take.declared == Declared::Table => {
+            let refusal = Refusal::new(written.value_span, "connector 'kafka' of a table is not supported yet");
+            take.refusals.push(refusal.hint("a stream reads a topic; a table takes its rows over HTTP or from a file"));
             Connector::Log(LogConnector::default())
         }
+        Ok("kafka") => kafka(take),
         Ok(other) => {
             let message = format!("unknown connector '{other}'");
-            let refusal = Refusal::new(written.value_span, message).did_you_mean(other, ["file"]);
-            take.refusals.push(refusal.hint("use connector = 'file', or no connector for the embedded log"));
+            let refusal = Refusal::new(written.value_span, message).did_you_mean(other, ["file", "kafka"]);
+            take.refusals.push(refusal.hint("use connector = 'file' or 'kafka', or no connector for the embedded log"));
             Connector::Log(LogConnector::default())
         }
         Err(message) => {
@@ -133,14 +141,34 @@ fn refuse_options_of_streams(take: &mut Taker) {
     refuse_options(take, &["retention", "retention_size"], why);
 }
 
-fn log(take: &mut Taker) -> Connector {
+fn log(take: &mut Taker, feed: Option<KafkaFeed>) -> LogConnector {
     let retention = Retention { age_us: take.one("retention", age), bytes: take.one("retention_size", size) };
-    Connector::Log(LogConnector { ack: take.one("ack", ack).unwrap_or_default(), retention })
+    LogConnector { ack: take.one("ack", ack).unwrap_or_default(), retention, feed: feed.map(Arc::new) }
+}
+
+fn kafka(take: &mut Taker) -> Connector {
+    let of_files: Vec<&str> = FILE_OPTIONS.iter().copied().filter(|name| *name != "format").collect();
+    refuse_options(take, &of_files, "is one of files, and this stream reads a topic");
+    let topic = take.one("topic", topic);
+    if !take.named.contains_key("topic") {
+        let span = take.named["connector"].value_span;
+        take.refusals.push(Refusal::new(span, "connector 'kafka' needs option `topic`").hint("topic = 'events'"));
+    }
+    let feed = KafkaFeed {
+        topic: topic.unwrap_or_default(),
+        format: take.one("format", message_format).unwrap_or_default(),
+        start: take.one("start", kafka_start).unwrap_or_default(),
+        lost: take.one("lost_messages", lost_messages).unwrap_or_default(),
+        // They stand at the columns.
+        metadata: Vec::new(),
+    };
+    Connector::Log(log(take, Some(feed)))
 }
 
 fn file(take: &mut Taker) -> Connector {
     let why = format!("is one of the embedded log, and this {} reads a file", take.declared.noun());
     refuse_options(take, LOG_OPTIONS, &why);
+    refuse_options(take, KAFKA_OPTIONS, "needs `connector = 'kafka'`");
     let path = take.one("path", path);
     if !take.named.contains_key("path") {
         let span = take.named["connector"].value_span;
@@ -244,6 +272,56 @@ fn timestamp_unit(value: &Expr) -> Result<TimestampUnit, String> {
 fn file_format(value: &Expr) -> Result<FileFormat, String> {
     let text = text(value)?;
     FileFormat::from_name(&text).ok_or_else(|| format!("expected 'parquet', 'jsonl' or 'csv', found '{text}'"))
+}
+
+/// By Kafka's own rule for names.
+pub(crate) fn topic(value: &Expr) -> Result<String, String> {
+    const LENGTH_MAX: usize = 249;
+    let topic = text(value)?;
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    if topic.is_empty()
+        || topic.len() > LENGTH_MAX
+        || matches!(topic.as_str(), "." | "..")
+        || !topic.chars().all(is_plain)
+    {
+        return Err(format!(
+            "`{topic}` is no name of a topic: letters, digits, `.`, `_` and `-`, at most {LENGTH_MAX}"
+        ));
+    }
+    Ok(topic)
+}
+
+fn message_format(value: &Expr) -> Result<MessageFormat, String> {
+    match text(value)?.as_str() {
+        "json" => Ok(MessageFormat::Json),
+        later @ ("avro" | "protobuf" | "debezium-json" | "debezium-avro") => {
+            Err(format!("'{later}' is not supported yet: messages are JSON objects, format = 'json'"))
+        }
+        other => Err(format!("expected 'json', found '{other}'")),
+    }
+}
+
+/// `earliest`, `latest`, or an instant.
+fn kafka_start(value: &Expr) -> Result<KafkaStart, String> {
+    let text = text(value)?;
+    match text.as_str() {
+        "earliest" => Ok(KafkaStart::Earliest),
+        "latest" => Ok(KafkaStart::Latest),
+        instant => match string_to_timestamp_nanos(instant) {
+            // No message is older than 1970.
+            Ok(ns) if ns <= 0 => Ok(KafkaStart::Earliest),
+            Ok(ns) => Ok(KafkaStart::At(ns.div_euclid(1_000))),
+            Err(_) => Err(format!("expected 'earliest', 'latest' or an instant in RFC 3339, found '{instant}'")),
+        },
+    }
+}
+
+fn lost_messages(value: &Expr) -> Result<LostMessages, String> {
+    match text(value)?.as_str() {
+        "stop" => Ok(LostMessages::Stop),
+        "skip" => Ok(LostMessages::Skip),
+        other => Err(format!("expected 'stop' or 'skip', found '{other}'")),
+    }
 }
 
 fn file_order(value: &Expr) -> Result<FileOrder, String> {

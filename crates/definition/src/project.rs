@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::error::DefinitionError;
 use crate::service::FeatureService;
+use crate::sink::Sink;
 use crate::stream::Stream;
 use crate::table::Table;
 use crate::view::FeatureView;
@@ -24,6 +25,8 @@ pub struct Project {
     pub views: Vec<Arc<FeatureView>>,
     /// The feature services.
     pub services: Vec<Arc<FeatureService>>,
+    /// The sinks.
+    pub sinks: Vec<Arc<Sink>>,
     /// What is allowed and perhaps not meant.
     pub warnings: Vec<DefinitionError>,
 }
@@ -32,7 +35,7 @@ pub struct Project {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("unknown {kind} `{name}`{hint}")]
 pub struct UnknownObject {
-    /// `stream`, `table`, `feature view` or `feature service`.
+    /// `stream`, `table`, `feature view`, `feature service` or `sink`.
     pub kind: &'static str,
     /// As asked for.
     pub name: String,
@@ -51,6 +54,8 @@ pub enum ObjectKind {
     FeatureView,
     /// A feature service.
     FeatureService,
+    /// A sink.
+    Sink,
 }
 
 /// An object and what it reads, for `asof check`.
@@ -65,13 +70,14 @@ pub struct ObjectSummary {
 }
 
 impl ObjectKind {
-    /// In words: `stream`, `table`, `feature view`, `feature service`.
+    /// In words: `stream`, `table`, `feature view`, `feature service`, `sink`.
     pub fn name(self) -> &'static str {
         match self {
             ObjectKind::Stream => "stream",
             ObjectKind::Table => "table",
             ObjectKind::FeatureView => "feature view",
             ObjectKind::FeatureService => "feature service",
+            ObjectKind::Sink => "sink",
         }
     }
 }
@@ -98,7 +104,12 @@ impl Project {
         find(&self.services.iter().collect::<Vec<_>>(), ObjectKind::FeatureService, name, |service| &service.name)
     }
 
-    /// Every object with what it reads: streams, then tables, derived streams, views and services.
+    /// The sink of that name.
+    pub fn sink(&self, name: &str) -> Result<&Arc<Sink>, UnknownObject> {
+        find(&self.sinks.iter().collect::<Vec<_>>(), ObjectKind::Sink, name, |sink| &sink.rows.name)
+    }
+
+    /// Every object with what it reads: streams, then tables, derived streams, views, services and sinks.
     pub fn objects(&self) -> Vec<ObjectSummary> {
         let summary = |kind, name: &str, reads: Vec<String>| ObjectSummary { kind, name: name.to_owned(), reads };
         let stream = |stream: &Arc<Stream>| summary(ObjectKind::Stream, &stream.name, stream.reads());
@@ -114,7 +125,8 @@ impl Project {
             summary(ObjectKind::FeatureService, &service.name, reads)
         });
         let streams = self.streams.iter().map(stream).chain(tables).chain(self.derived.iter().map(stream));
-        streams.chain(views).chain(services).collect()
+        let sinks = self.sinks.iter().map(|sink| summary(ObjectKind::Sink, sink.name(), sink.rows.reads()));
+        streams.chain(views).chain(services).chain(sinks).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a file to its statements: tokens cut at `;`, each statement recognised by its first words.
 
+use asof_expression::fold;
 use asof_expression::sqlparser::ast::{Ident, Query};
 use asof_expression::sqlparser::dialect::GenericDialect;
 use asof_expression::sqlparser::keywords::Keyword;
@@ -10,12 +11,13 @@ use crate::exclude_clause::{self, ExcludeClause};
 use crate::query::Relation;
 use crate::refusal::Refusal;
 use crate::request::RequestSyntax;
-use crate::stream_syntax::{Declared, StreamSyntax};
+use crate::sink::SinkSyntax;
+use crate::stream_syntax::{Declared, StreamSyntax, parse_options};
 use crate::system_time::{self, AsOfClause};
 use crate::window_function::{self, WindowFunction};
 
 const STATEMENTS_HINT: &str =
-    "a project holds CREATE STREAM, CREATE TABLE, CREATE FEATURE VIEW and CREATE FEATURE SERVICE";
+    "a project holds CREATE STREAM, CREATE TABLE, CREATE FEATURE VIEW, CREATE FEATURE SERVICE and CREATE SINK";
 /// Deeper expressions than this are refused rather than overflowing the stack.
 const NESTING_MAX: usize = 100;
 /// The most operators in a row outside of parentheses and commas.
@@ -31,6 +33,7 @@ pub(crate) enum Statement {
     Derived(QuerySyntax),
     View(QuerySyntax),
     Service { query: QuerySyntax, request: RequestSyntax },
+    Sink(SinkSyntax),
 }
 
 /// `CREATE STREAM|FEATURE VIEW|FEATURE SERVICE name AS query`
@@ -66,6 +69,7 @@ impl Statement {
             Statement::Stream(declared) | Statement::Table(declared) => &declared.name,
             Statement::Derived(query) | Statement::View(query) => &query.name,
             Statement::Service { query, .. } => &query.name,
+            Statement::Sink(sink) => &sink.query.name,
         }
     }
 
@@ -76,6 +80,7 @@ impl Statement {
             Statement::Table(_) => "table",
             Statement::View(_) => "feature view",
             Statement::Service { .. } => "feature service",
+            Statement::Sink(_) => "sink",
         }
     }
 
@@ -230,6 +235,9 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
             None => Ok(Statement::Stream(StreamSyntax::parse(Declared::Stream, name, &mut parser)?)),
         };
     }
+    if is_word(&kind, "SINK") {
+        return Ok(Statement::Sink(sink(&tokens, &mut parser)?));
+    }
     let kind = take_word(&mut parser);
     let name = object_name(&mut parser, if is_word(&kind, "VIEW") { "feature view" } else { "feature service" })?;
     parser.expect_keyword(Keyword::AS)?;
@@ -271,6 +279,20 @@ fn derived(name: Ident, tokens: &Tokens, parser: &mut Parser) -> Result<QuerySyn
             .hint("it has no events of its own: options are its sources'"));
     }
     query(name, body, "CREATE STREAM")
+}
+
+/// Reads on after `CREATE SINK`.
+fn sink(tokens: &Tokens, parser: &mut Parser) -> Result<SinkSyntax, Refusal> {
+    let name = object_name(parser, "sink")?;
+    let next = parser.peek_token();
+    if !parser.parse_keyword(Keyword::WITH) {
+        let refusal = Refusal::new(next.span, format!("sink `{}` does not say where it writes", fold(&name)));
+        return Err(refusal.hint("CREATE SINK name WITH (connector = 'kafka', topic = 'enriched') AS SELECT …"));
+    }
+    let options = parse_options(parser)?;
+    parser.expect_keyword(Keyword::AS)?;
+    let body = body(&name, tokens, parser)?;
+    Ok(SinkSyntax { query: query(name, body, "CREATE SINK")?, options })
 }
 
 /// The tokens from where the parser stands.
@@ -325,12 +347,12 @@ fn refuse_other_creates(tokens: &Tokens) -> Result<(), Refusal> {
             let refusal = Refusal::new(span(2), "CREATE OR REPLACE is not supported");
             return Err(refusal.hint("write CREATE: a project is read as a whole"));
         }
-        ("STREAM" | "TABLE", _) => 1,
+        ("STREAM" | "TABLE" | "SINK", _) => 1,
         ("FEATURE", "VIEW" | "SERVICE") => 2,
         ("FEATURE", _) => {
             return Err(Refusal::new(span(2), "expected CREATE FEATURE VIEW or CREATE FEATURE SERVICE"));
         }
-        ("MODEL" | "SINK", _) => {
+        ("MODEL", _) => {
             return Err(Refusal::new(span(1), format!("CREATE {} is not supported yet", word(1))).hint(STATEMENTS_HINT));
         }
         ("", _) => return Err(Refusal::new(span(0), "unfinished CREATE").hint(STATEMENTS_HINT)),

@@ -1,5 +1,7 @@
 //! A stream: its columns, its event time, how its arrivals are judged and where they come from.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use asof_expression::sqlparser::ast::{DataType as SqlType, Expr, Ident, Interval, Spanned};
 use asof_expression::sqlparser::tokenizer::Span;
@@ -7,6 +9,7 @@ use asof_expression::{Expression, Scope, fold, sql_type, type_name};
 
 use crate::connector::Connector;
 use crate::interval::interval_us;
+use crate::kafka_feed::{KafkaFeed, MetadataColumn, MetadataField};
 use crate::options;
 use crate::refusal::Refusal;
 use crate::scalar::plan_condition;
@@ -111,6 +114,14 @@ impl Stream {
         self.named_columns().iter().position(|column| column.name == name)
     }
 
+    /// What feeds its log, where that is a topic.
+    pub fn feed(&self) -> Option<&Arc<KafkaFeed>> {
+        match &self.connector {
+            Connector::Log(log) => log.feed.as_ref(),
+            Connector::File(_) | Connector::Derived(_) => None,
+        }
+    }
+
     /// The name of the WATERMARK column.
     pub fn time_column_name(&self) -> &str {
         &self.columns[self.time_column].name
@@ -122,7 +133,8 @@ impl Stream {
         let mut columns = check_columns(&syntax.columns, &mut refusals);
         let time = keep(check_watermark(syntax, &columns), &mut refusals);
         let primary_key = check_primary_key(syntax, &columns, &mut refusals);
-        let options = options::check(syntax.declared, &syntax.options, &mut refusals);
+        let mut options = options::check(syntax.declared, &syntax.options, &mut refusals);
+        check_metadata(syntax, &columns, &mut options.connector, &mut refusals);
         let required = primary_key.iter().copied().chain(time.map(|(column, _)| column));
         required.for_each(|index| columns[index].not_null = true);
         if !refusals.is_empty() {
@@ -147,6 +159,34 @@ impl Stream {
         stream.checks = check_conditions(syntax, &stream, &mut refusals);
         refusals.extend(mistyped_arrival(syntax, &stream));
         if refusals.is_empty() { Ok(stream) } else { Err(refusals) }
+    }
+}
+
+/// Reads the columns `METADATA FROM` into the feed of a stream.
+fn check_metadata(syntax: &StreamSyntax, columns: &[Column], connector: &mut Connector, refusals: &mut Vec<Refusal>) {
+    for written in &syntax.columns {
+        let Some((name, span)) = &written.metadata else { continue };
+        let Some(column) = columns.iter().position(|column| column.name == fold(&written.name)) else { continue };
+        let feed = match connector {
+            Connector::Log(log) => log.feed.as_mut().map(Arc::make_mut),
+            Connector::File(_) | Connector::Derived(_) => None,
+        };
+        let (own, data_type) = (&columns[column].name, &columns[column].data_type);
+        let refusal = match (MetadataField::from_name(name), feed) {
+            (None, _) => Refusal::new(*span, format!("column `{own}`: there is no METADATA '{name}'"))
+                .did_you_mean(name, MetadataField::ALL.map(MetadataField::name)),
+            (Some(_), None) => Refusal::new(*span, format!("column `{own}`: METADATA needs `connector = 'kafka'`")),
+            (Some(field), Some(_)) if !field.takes(data_type) && *data_type != DataType::Null => {
+                let message =
+                    format!("column `{own}`: METADATA '{name}' is {}, found {}", field.types(), type_name(data_type));
+                Refusal::new(written.type_span, message)
+            }
+            (Some(field), Some(feed)) => {
+                feed.metadata.push(MetadataColumn { column, field });
+                continue;
+            }
+        };
+        refusals.push(refusal);
     }
 }
 

@@ -8,7 +8,7 @@ use asof_expression::fold;
 use asof_expression::sqlparser::ast::{DataType, Expr, Ident};
 use asof_expression::sqlparser::keywords::Keyword;
 use asof_expression::sqlparser::parser::Parser;
-use asof_expression::sqlparser::tokenizer::{Span, Token};
+use asof_expression::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::refusal::Refusal;
 use crate::statement::{end_of_statement, is_word, take_word};
@@ -48,7 +48,7 @@ pub(crate) struct StreamSyntax {
     pub(crate) options: Vec<OptionSyntax>,
 }
 
-/// `name type [NOT NULL] [CHECK (…)]`
+/// `name type [METADATA FROM 'name'] [NOT NULL] [CHECK (…)]`
 #[derive(Debug)]
 pub(crate) struct ColumnSyntax {
     pub(crate) name: Ident,
@@ -56,6 +56,8 @@ pub(crate) struct ColumnSyntax {
     pub(crate) type_span: Span,
     pub(crate) not_null: bool,
     pub(crate) checks: Vec<Expr>,
+    /// `METADATA FROM 'name'`: the name and its place.
+    pub(crate) metadata: Option<(String, Span)>,
 }
 
 /// `PRIMARY KEY (…) [NOT ENFORCED]`
@@ -114,7 +116,7 @@ impl StreamSyntax {
             return Err(Refusal::new(found.span, format!("expected `,` or `)`, found {words}")));
         }
         if parser.parse_keyword(Keyword::WITH) {
-            syntax.parse_options(parser)?;
+            syntax.options = parse_options(parser)?;
         }
         end_of_statement(parser, statement)?;
         Ok(syntax)
@@ -169,7 +171,8 @@ impl StreamSyntax {
     fn parse_column(&mut self, parser: &mut Parser) -> Result<(), Refusal> {
         let name = parser.parse_identifier()?;
         let (data_type, type_span) = parse_type(&name, parser)?;
-        let mut column = ColumnSyntax { name, data_type, type_span, not_null: false, checks: Vec::new() };
+        let mut column =
+            ColumnSyntax { name, data_type, type_span, not_null: false, checks: Vec::new(), metadata: None };
         loop {
             let next = parser.peek_token();
             match next.token {
@@ -185,34 +188,44 @@ impl StreamSyntax {
                     column.checks.push(parser.parse_expr()?);
                     parser.expect_token(&Token::RParen)?;
                 }
+                _ if is_word(&next, "METADATA") => {
+                    let metadata = parse_metadata(&column.name, parser)?;
+                    if column.metadata.replace(metadata).is_some() {
+                        let message = format!("column `{}` has METADATA twice", fold(&column.name));
+                        return Err(Refusal::new(next.span, message));
+                    }
+                }
                 Token::EOF => return Err(Refusal::new(next.span, "expected `)`, found the end of the statement")),
                 _ => {
                     let message =
                         format!("`{next}` is not supported after the type of column `{}`", fold(&column.name));
-                    return Err(Refusal::new(next.span, message).hint("a column takes NOT NULL and CHECK (…)"));
+                    return Err(Refusal::new(next.span, message)
+                        .hint("a column takes NOT NULL, CHECK (…) and METADATA FROM '…'"));
                 }
             }
         }
         self.columns.push(column);
         Ok(())
     }
+}
 
-    fn parse_options(&mut self, parser: &mut Parser) -> Result<(), Refusal> {
-        parser.expect_token(&Token::LParen)?;
-        loop {
-            let name = parser.parse_identifier()?;
-            parser.expect_token(&Token::Eq)?;
-            let start = parser.peek_token().span;
-            let value = parser.parse_expr()?;
-            let value_span = start.union(&parser.get_current_token().span);
-            self.options.push(OptionSyntax { name: fold(&name), span: name.span, value, value_span });
-            if !parser.consume_token(&Token::Comma) {
-                break;
-            }
+/// `(name = value, …)` behind WITH.
+pub(crate) fn parse_options(parser: &mut Parser) -> Result<Vec<OptionSyntax>, Refusal> {
+    let mut options = Vec::new();
+    parser.expect_token(&Token::LParen)?;
+    loop {
+        let name = parser.parse_identifier()?;
+        parser.expect_token(&Token::Eq)?;
+        let start = parser.peek_token().span;
+        let value = parser.parse_expr()?;
+        let value_span = start.union(&parser.get_current_token().span);
+        options.push(OptionSyntax { name: fold(&name), span: name.span, value, value_span });
+        if !parser.consume_token(&Token::Comma) {
+            break;
         }
-        parser.expect_token(&Token::RParen)?;
-        Ok(())
     }
+    parser.expect_token(&Token::RParen)?;
+    Ok(options)
 }
 
 /// A type and its place. What the parser cannot read as a type is refused by the column's name.
@@ -227,6 +240,19 @@ pub(crate) fn parse_type(column: &Ident, parser: &mut Parser) -> Result<(DataTyp
     }
     let data_type = parser.parse_data_type()?;
     Ok((data_type, start.span.union(&parser.get_current_token().span)))
+}
+
+/// `METADATA FROM 'name'`
+fn parse_metadata(column: &Ident, parser: &mut Parser) -> Result<(String, Span), Refusal> {
+    let word = parser.next_token().span;
+    let name = if parser.parse_keyword(Keyword::FROM) { Some(parser.next_token()) } else { None };
+    match name {
+        Some(TokenWithSpan { token: Token::SingleQuotedString(name), span }) => Ok((name, span)),
+        _ => {
+            let message = format!("column `{}`: METADATA does not say what of", fold(column));
+            Err(Refusal::new(word, message).hint("write METADATA FROM 'key'"))
+        }
+    }
 }
 
 fn parse_not_enforced(parser: &mut Parser) -> Result<bool, Refusal> {

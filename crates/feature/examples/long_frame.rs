@@ -102,6 +102,7 @@ impl World {
             offsets: &offsets,
             lateness: Lateness::Applied,
             used_before: &[],
+            fed: None,
         };
         let prepared = self.stream.prepare(arrivals, &Tables::none())?;
         let floor_us = self.stream.watermark_us();

@@ -232,7 +232,14 @@ fn batch_of(declared: &Stream, columns: Vec<ArrayRef>) -> Result<RecordBatch, Bo
 }
 
 fn arrivals<'a>(faced: Faced<'a>, offsets: &'a [u64]) -> Arrivals<'a> {
-    Arrivals { faced, arrived_us: ArrivedAt::All(ARRIVED_US), offsets, lateness: Lateness::Applied, used_before: &[] }
+    Arrivals {
+        faced,
+        arrived_us: ArrivedAt::All(ARRIVED_US),
+        offsets,
+        lateness: Lateness::Applied,
+        used_before: &[],
+        fed: None,
+    }
 }
 
 /// Any of them, each as often.

@@ -30,6 +30,8 @@ pub struct Arrivals<'a> {
     /// Rows whose primary key was used at a time that the judge no longer remembers, and that time in microseconds;
     /// ascending by row.
     pub used_before: &'a [(usize, i64)],
+    /// Of rows that come from a feed the partition of each there: it is judged among the rows of that partition.
+    pub fed: Option<&'a [u32]>,
 }
 
 /// When the rows of a batch arrived, in microseconds.
@@ -72,6 +74,8 @@ pub struct Recalled<'a> {
     pub too_late: &'a [Vec<TooLate>],
     /// How many rows of the whole batch are no events: looks at the clock.
     pub looks: u64,
+    /// Of rows that came from a feed the partition of each used row there.
+    pub fed: Option<&'a [u32]>,
     /// Whether the stream itself takes note of them.
     pub judgement: Judgement,
 }

@@ -24,6 +24,7 @@ use asof_window::{Accounting, Judge, Rules, Verdict, Version};
 use crate::arrivals::{Arrivals, ArrivedAt, Judgement, Outcome, Recalled, TooLate};
 use crate::derived::{Derived, DerivedPlan, Feed};
 use crate::error::FeatureError;
+use crate::fed_partitions::{BY_HAND, FedPartitions, coming_from_us};
 use crate::held_rows::{HeldRows, UsedRows};
 use crate::online_view::{OnlineView, Settled};
 use crate::prepared::{Brought, Prepared, Ties};
@@ -42,6 +43,8 @@ pub struct OnlineStream {
     pub(crate) views: Vec<Arc<OnlineView>>,
     pub(crate) feeds: Vec<ViewFeed>,
     pub(crate) judge: Judge,
+    /// Where its events come from a feed.
+    fed: Option<FedPartitions>,
     pub(crate) accounting: Accounting,
     pub(crate) newest_us: Option<i64>,
     /// Of rows of windows, the watermark that closed them.
@@ -86,7 +89,6 @@ impl OnlineStream {
         let of_views: Vec<Option<usize>> = derived.streams().iter().map(view_of).collect();
         OnlineStream {
             held: held_rows(&plan, &derived, &feeds, &views),
-            plan,
             feeds,
             derived_rows: vec![0; of_views.iter().filter(|view| view.is_none()).count()],
             of_views,
@@ -94,10 +96,12 @@ impl OnlineStream {
             last_keys: vec![None; views.len()],
             views,
             judge: Judge::new(rules),
+            fed: plan.stream().feed().map(|_| FedPartitions::default()),
             accounting: Accounting::default(),
             newest_us: None,
             closed_before_us: None,
             next_offsets: BTreeMap::new(),
+            plan,
         }
     }
 
@@ -122,13 +126,14 @@ impl OnlineStream {
     ///
     /// Of the tables that are joined, all versions that were prepared before are known.
     pub fn prepare(&mut self, arrivals: Arrivals<'_>, tables: &Tables<'_>) -> Result<Prepared, FeatureError> {
-        let Arrivals { faced, arrived_us, offsets, lateness, used_before } = arrivals;
+        let Arrivals { faced, arrived_us, offsets, lateness, used_before, fed } = arrivals;
+        let by_hand = vec![BY_HAND; if self.fed.is_some() && fed.is_none() { faced.batch.num_rows() } else { 0 }];
         let arrived_us = |row: usize, own_us: Option<i64>| match arrived_us {
             ArrivedAt::All(arrived_us) => arrived_us,
             ArrivedAt::Each(each) if each.is_valid(row) => each.value(row),
             ArrivedAt::Each(_) => own_us.unwrap_or_default(),
         };
-        let known = Known { lateness, used_before };
+        let known = Known { lateness, used_before, fed: fed.or((!by_hand.is_empty()).then_some(&by_hand[..])) };
         let verdicts = self.plan.judge_knowing(&mut self.judge, faced, known, arrived_us);
         let mut counts = Accounting::default();
         verdicts.iter().for_each(|verdict| counts.count(*verdict));
@@ -175,11 +180,17 @@ impl OnlineStream {
         tables: &Tables<'_>,
         settled: &[Settled],
     ) -> Result<Vec<Vec<SetAside>>, FeatureError> {
-        let Recalled { partition, used, offsets, primary_keys, counts, views, too_late, looks, judgement } = stored;
+        let Recalled { partition, used, offsets, primary_keys, counts, views, too_late, looks, fed, judgement } =
+            stored;
         let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
         if judgement != Judgement::Known && !self.is_of_windows() {
             for (row, time_us) in times.iter().enumerate() {
-                self.judge.recall(partition, *time_us, self.plan.key_hash(primary_keys, row));
+                let judged = match fed {
+                    Some(fed) if self.has_feed() => fed[row],
+                    None if self.has_feed() => BY_HAND,
+                    _ => partition,
+                };
+                self.judge.recall(judged, *time_us, self.plan.key_hash(primary_keys, row, judged));
             }
         }
         if judgement == Judgement::Recalled {
@@ -265,10 +276,34 @@ impl OnlineStream {
         self.plan.stream().window().is_some()
     }
 
-    /// The stream's watermark in microseconds: the least of its partitions'; of rows of windows the one that closed them.
+    pub(crate) fn has_feed(&self) -> bool {
+        self.fed.is_some()
+    }
+
+    /// The partition that events are judged in which no feed brings.
+    pub fn partition_unfed(&self) -> u32 {
+        if self.fed.is_some() { BY_HAND } else { 0 }
+    }
+
+    /// Says of a partition of the stream's feed that it is there, and whether it is idle.
+    pub fn set_fed_partition(&mut self, partition: u32, is_idle: bool) {
+        self.fed.iter_mut().for_each(|fed| fed.set(partition, is_idle));
+    }
+
+    /// The event time in microseconds before which no event comes that is not late. Of a feed, a partition that is silent
+    /// until now may come with older ones.
+    pub fn coming_from_us(&self) -> Option<i64> {
+        if self.fed.is_some() { coming_from_us(&self.judge) } else { self.watermark_us() }
+    }
+
+    /// The stream's watermark in microseconds: the least of its partitions', of a feed of those that are not idle; of rows of
+    /// windows the one that closed them.
     pub fn watermark_us(&self) -> Option<i64> {
         if self.is_of_windows() {
             return self.closed_before_us;
+        }
+        if let Some(fed) = &self.fed {
+            return fed.watermark_us(&self.judge);
         }
         self.next_offsets.keys().filter_map(|partition| self.judge.watermark_us(*partition)).min()
     }

@@ -403,7 +403,7 @@ impl OnlineStream {
     /// The least instant in microseconds as of which tables are still looked into: for events that may still come, and for
     /// those that are held. `None` is any.
     pub fn looks_up_from_us(&self) -> Option<i64> {
-        let coming_us = self.watermark_us()?;
+        let coming_us = self.coming_from_us()?;
         let held_us = self.held.as_ref().and_then(HeldRows::least_us);
         Some(held_us.map_or(coming_us, |held_us| held_us.min(coming_us)))
     }

@@ -56,6 +56,8 @@ pub(crate) struct Known<'a> {
     pub(crate) lateness: Lateness,
     /// Rows and times of used events with their primary key that the judge no longer remembers; ascending by row.
     pub(crate) used_before: &'a [(usize, i64)],
+    /// See [`Arrivals::fed`](crate::Arrivals::fed).
+    pub(crate) fed: Option<&'a [u32]>,
 }
 
 impl StreamPlan {
@@ -165,10 +167,10 @@ impl StreamPlan {
         self.stream.primary_key_enforced && !self.stream.primary_key.is_empty()
     }
 
-    /// How the judge knows the primary key of a row; `None` where keys are not remembered.
-    pub fn key_hash(&self, primary_keys: Option<&Rows>, row: usize) -> Option<KeyHash> {
+    /// How the judge knows the primary key of a row of a partition; `None` where keys are not remembered.
+    pub fn key_hash(&self, primary_keys: Option<&Rows>, row: usize, partition: u32) -> Option<KeyHash> {
         let keys = primary_keys.filter(|_| self.deduplicates())?;
-        Some(self.hash(keys.row(row).data()))
+        Some(self.hash(keys.row(row).data()).at(partition))
     }
 
     pub(crate) fn hash(&self, encoded: &[u8]) -> KeyHash {
@@ -183,7 +185,7 @@ impl StreamPlan {
         faced: Faced<'_>,
         arrived_us: impl FnMut(usize, Option<i64>) -> i64,
     ) -> Vec<Verdict> {
-        self.judge_knowing(judge, faced, Known { lateness: Lateness::Applied, used_before: &[] }, arrived_us)
+        self.judge_knowing(judge, faced, Known { lateness: Lateness::Applied, used_before: &[], fed: None }, arrived_us)
     }
 
     /// The same, knowing more of the rows than lies in them.
@@ -198,6 +200,7 @@ impl StreamPlan {
         let mut rejected = faced.rejected.iter().peekable();
         let used_before_us: Vec<i64> = known.used_before.iter().map(|(_, time_us)| *time_us).collect();
         let mut told = 0;
+        let partition = |row: usize| known.fed.map_or(faced.partition, |fed| fed[row]);
         let verdict_of = |row: usize| {
             let time_us = times.is_valid(row).then(|| times.value(row));
             let first = told;
@@ -207,10 +210,10 @@ impl StreamPlan {
                 time_us: time_us.unwrap_or_default(),
                 arrived_us: arrived_us(row, time_us),
                 lateness: known.lateness,
-                primary_key: self.key_hash(faced.primary_keys, row),
+                primary_key: self.key_hash(faced.primary_keys, row, partition(row)),
                 used_before_us: &used_before_us[first..told],
             };
-            judge.judge(faced.partition, arrival)
+            judge.judge(partition(row), arrival)
         };
         (0..faced.batch.num_rows()).map(verdict_of).collect()
     }

@@ -106,7 +106,7 @@ impl Measured<'_> {
         let body = EventBody::read(bytes.into(), BodyForm::Ndjson, stream, BodyLimits { rows_max: usize::MAX });
         let answer = Box::new(move |outcome| *answered.lock().expect("one thread") = Some(outcome));
         let (body, manner) = (body.expect("a body of lines"), Manner::Replayed);
-        Submission { stream: 0, body, manner, batch_key: None, received_us: 0, answer }
+        Submission { stream: 0, body, manner, batch_key: None, origin: None, received_us: 0, answer }
     }
 
     fn spill(&mut self) {

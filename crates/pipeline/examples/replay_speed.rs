@@ -20,7 +20,8 @@ fn main() {
     let engine = Arc::new(engine(&folder));
     let stop = Arc::new(Stop::default());
     let began = Instant::now();
-    let job = Job { folder, until_us: None, waiting_bytes_max: 2 << 30, threads: 2, lower_priority: || () };
+    let job =
+        Job { folder, until_us: None, waiting_bytes_max: 2 << 30, threads: 2, kafka: None, lower_priority: || () };
     let running = std::thread::spawn({
         let (engine, stop) = (engine.clone(), stop.clone());
         move || asof_pipeline::run(&engine, &job, &stop)

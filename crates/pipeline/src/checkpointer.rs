@@ -117,7 +117,7 @@ impl<'e> Checkpointer<'e> {
 
     /// Cuts: between two batches, in a moment. `None` if nothing came since the last one.
     pub(crate) fn begin(&mut self) -> Result<Option<InProgress>, PipelineError> {
-        if self.rows == Some(self.engine.published().rows) {
+        if self.rows == Some(self.engine.published().rows + self.engine.assignments()) {
             return Ok(None);
         }
         let storage = self.engine.storage().expect("checkpoints are taken where there is a data folder");
@@ -185,7 +185,7 @@ impl<'e> Checkpointer<'e> {
                 streams.push(self.stream_at_cut(writer, stream));
             }
         }
-        let (arrived_us, rows) = (writer.arrived_us, writer.published().rows);
+        let (arrived_us, rows) = (writer.arrived_us, writer.published().rows + self.engine.assignments());
         Cut { began_us, views, batches, streams, arrived_us, rows }
     }
 

@@ -64,6 +64,7 @@ impl Engine {
         now_us: i64,
         which: Which,
     ) -> Result<Vec<Judged>, PipelineError> {
+        self.note_fed_partitions(writer, now_us);
         if !writer.sources.windows.is_empty() && self.settings().clock == Clock::System {
             self.follow_clock(writer, now_us);
         }
@@ -354,6 +355,7 @@ impl Engine {
             primary_keys: rows.primary_keys,
             arrived: Some(vec![arrived_us; count].into()),
             offsets,
+            fed: None,
             batch: rows.batch,
         };
         Ok(Judged { batch, preparation: Preparation::Events(prepared) })
@@ -367,6 +369,7 @@ fn stored(rows: &ClosedRows, verdict: StoredVerdict, watermark_us: Option<i64>) 
         arrived: None,
         arrived_is_imputed: false,
         watermark_us,
+        origin: None,
         used: rows.batch.clone(),
         dead: Vec::new(),
         producers: Vec::new(),

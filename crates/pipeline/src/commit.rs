@@ -185,13 +185,14 @@ impl Engine {
             (Manner::History { .. }, Some(arrived)) => ArrivedAt::Each(arrived),
             _ => ArrivedAt::All(arrived_us),
         };
-        let used_before = match writer.keys_used_before(stream, unit.rows(), batch.primary_keys.as_ref()) {
-            Ok(used_before) => used_before,
-            Err(error) => {
-                let stream = self.sources()[stream].name.clone();
-                return Ok(Err(IngestError::Broken { stream, detail: error.to_string() }));
-            }
-        };
+        let used_before =
+            match writer.keys_used_before(stream, unit.rows(), batch.primary_keys.as_ref(), batch.fed.as_deref()) {
+                Ok(used_before) => used_before,
+                Err(error) => {
+                    let stream = self.sources()[stream].name.clone();
+                    return Ok(Err(IngestError::Broken { stream, detail: error.to_string() }));
+                }
+            };
         if lateness == Lateness::Waived {
             // What is dropped with this unit is gone before its events come.
             writer.sources[stream].note_settled(&self.settled(&self.visibility().published(), stream));

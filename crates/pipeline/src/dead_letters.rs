@@ -49,6 +49,8 @@ pub struct PlacedDeadLetter {
     pub partition: u32,
     /// The offset.
     pub offset: u64,
+    /// Of an event that was read from a topic its partition and offset there.
+    pub place: Option<(u32, u64)>,
     /// When it arrived, in microseconds.
     pub arrived_us: i64,
     /// The letter.
@@ -93,7 +95,8 @@ impl Engine {
             }
             let body = reader.body(&head)?;
             bytes += body.len();
-            for letter in as_told(StoredHead::decode(&body)?.dead) {
+            let StoredHead { dead, origin, .. } = StoredHead::decode(&body)?;
+            for letter in as_told(dead) {
                 let offset = head.first_offset + u64::from(letter.row);
                 let is_asked = query.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
                 let is_of_reader = query.reader.as_ref().is_none_or(|reader| letter.view.as_ref() == Some(reader));
@@ -107,7 +110,8 @@ impl Engine {
                     return Ok(Ok(page));
                 }
                 let arrived_us = head.arrived_us;
-                page.letters.push(PlacedDeadLetter { partition: 0, offset, arrived_us, letter });
+                let place = origin.as_ref().and_then(|origin| origin.place(letter.row as usize));
+                page.letters.push(PlacedDeadLetter { partition: 0, offset, place, arrived_us, letter });
             }
         }
         Ok(Ok(page))

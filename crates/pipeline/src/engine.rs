@@ -3,10 +3,11 @@
 //! Fixed after construction are the plans and how views, streams and services hang together; changing are the writer's
 //! streams (behind one lock that readers never take), the views' shards, and what is published.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use asof_definition::{Connector, Project, Rate, Stream};
+use asof_definition::{Ack, Connector, Project, Rate, Stream};
 use asof_feature::{ArrivedAt, Lateness, StreamPlan};
 use asof_window::{Verdict, Version};
 
@@ -15,10 +16,13 @@ use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
 use crate::closings::Which;
 use crate::commit::IngestMeasures;
+use crate::distribution::Distribution;
 use crate::error::PipelineError;
+use crate::feed::{Feed, FeedStatistics};
 use crate::intake::Intake;
 use crate::progress::{Phase, Progress};
 use crate::reading::Reading;
+use crate::sink_state::{SinkState, SinkStatistics};
 use crate::statistics::StorageStatistics;
 use crate::storage::Storage;
 use crate::stored_form::{StoredForm, stored_forms};
@@ -58,6 +62,10 @@ pub struct Engine {
     told: Mutex<Told>,
     visibility: Visibility,
     progress: Progress,
+    /// By source: the topic that feeds it, if one does.
+    feeds: Vec<Option<Feed>>,
+    /// By sink.
+    sinks: Vec<SinkState>,
     /// What the state held when it was last looked at.
     held_bytes: AtomicUsize,
     intake: Intake,
@@ -109,6 +117,8 @@ impl Engine {
         });
         Ok(Engine {
             progress: Progress::new(unpaced),
+            feeds: sources.iter().map(|stream| stream.feed().map(|_| Feed::default())).collect(),
+            sinks: project.sinks.iter().map(|_| SinkState::default()).collect(),
             services: bind_services(&project),
             told: Mutex::new(Told::new(&stored_forms, &project, &views)),
             writer: Mutex::new(Writer::new(bound, positions, wall_clock())),
@@ -278,9 +288,91 @@ impl Engine {
         self.progress.phase()
     }
 
-    /// Whether reads see what they should: unpaced files are taken in to their end, paced ones run.
+    /// Whether reads see what they should: unpaced files are taken in to their end, paced ones run, and of topics all is there
+    /// that they had at the start.
     pub fn is_ready(&self) -> bool {
-        self.progress.is_ready()
+        self.progress.is_ready() && self.feeds.iter().flatten().all(|feed| feed.lock().has_caught_up)
+    }
+
+    /// What is known of the topic that feeds a source; `None` where none does.
+    pub(crate) fn feed(&self, source: usize) -> Option<&Feed> {
+        self.feeds[source].as_ref()
+    }
+
+    /// For each partition of the topic that feeds a source the offset from which it is read on, as the source's log says.
+    pub fn topic_offsets(&self, source: usize) -> BTreeMap<u32, u64> {
+        lock(&self.writer).logs[source].as_ref().map(|log| log.fed.next.clone()).unwrap_or_default()
+    }
+
+    /// What is known of the sink with this index in the project.
+    pub(crate) fn sink_state(&self, sink: usize) -> &SinkState {
+        &self.sinks[sink]
+    }
+
+    /// The same for whoever shows it.
+    pub fn sink_statistics(&self, sink: usize) -> SinkStatistics {
+        let published = self.published();
+        let sources = self.project.sinks[sink].rows.sources();
+        let readable = sources.iter().map(|source| {
+            let place = self.place_of(&source.name);
+            (self.stored_form(place).name.clone(), published.streams[place].next_offsets.first().copied().unwrap_or(0))
+        });
+        self.sinks[sink].statistics(readable)
+    }
+
+    /// How long commits of a sink take, from their first row on.
+    pub fn sink_commits(&self, sink: usize) -> &Distribution {
+        &self.sinks[sink].commits
+    }
+
+    /// The offset before which every sink of a source has written it; `None` where no sink reads it.
+    pub(crate) fn sunk_before(&self, source: usize) -> Option<u64> {
+        let log = &self.stored_form(source).name;
+        let reading = self
+            .project
+            .sinks
+            .iter()
+            .zip(&self.sinks)
+            .filter(|(sink, _)| sink.rows.sources().iter().any(|stream| self.place_of(&stream.name) == source));
+        let written = reading.map(|(_, state)| {
+            let told = state.lock();
+            told.progress.as_ref().and_then(|progress| progress.get(log).copied()).unwrap_or(0)
+        });
+        written.min()
+    }
+
+    /// Up to where the log of a source may be read by others: visible, and durable.
+    pub(crate) fn readable_offset(&self, source: usize) -> u64 {
+        let visible = self.published().streams[source].next_offsets.first().copied().unwrap_or(0);
+        let is_synced_first = match &self.sources[source].connector {
+            Connector::Log(log) => log.ack == Ack::Durable,
+            Connector::File(_) | Connector::Derived(_) => true,
+        };
+        if is_synced_first {
+            return visible;
+        }
+        let writer = lock(&self.writer);
+        writer.logs[source].as_ref().map_or(0, |log| log.durable_offset().min(visible))
+    }
+
+    /// The first offset that the log of a source has, and the one behind its last when this process opened it.
+    pub(crate) fn first_offset(&self, source: usize) -> u64 {
+        lock(&self.writer).logs[source].as_ref().map_or(0, |log| log.log().first_offset())
+    }
+
+    pub(crate) fn opened_at(&self, source: usize) -> u64 {
+        lock(&self.writer).logs[source].as_ref().map_or(0, |log| log.opened_at)
+    }
+
+    /// How often partitions of topics were added: a checkpoint keeps where they begin.
+    pub(crate) fn assignments(&self) -> u64 {
+        self.feeds.iter().flatten().map(|feed| feed.lock().assignments).sum()
+    }
+
+    /// The same for whoever shows it.
+    pub fn feed_statistics(&self, source: usize) -> Option<FeedStatistics> {
+        let topic = &self.sources[source].feed()?.topic;
+        Some(self.feed(source)?.statistics(topic))
     }
 
     pub(crate) fn note_absent_columns(&self, stream: usize, columns: Vec<String>) {

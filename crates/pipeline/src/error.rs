@@ -1,6 +1,6 @@
 //! Why a running job cannot go on.
 
-use asof_connect::ConnectError;
+use asof_connect::{ConnectError, KafkaTrouble};
 use asof_feature::FeatureError;
 use asof_log::LogError;
 use asof_state::StateError;
@@ -72,6 +72,16 @@ pub enum PipelineError {
         path: PathBuf,
         /// What is wrong.
         detail: String,
+    },
+    /// The topic that feeds a stream cannot be read at all.
+    #[error("stream `{stream}` cannot read topic `{topic}`: {trouble}")]
+    Feed {
+        /// The stream.
+        stream: String,
+        /// The topic.
+        topic: String,
+        /// Why.
+        trouble: KafkaTrouble,
     },
     /// A column operation failed: a defect of ours.
     #[error("internal: {0}")]

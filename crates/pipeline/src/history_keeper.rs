@@ -26,7 +26,7 @@ struct Needs {
     watermark_us: i64,
     /// Views need events from this instant on.
     needed_from_us: i64,
-    /// Events from this offset on are needed by the next start.
+    /// Events from this offset on are needed by the next start, or by a sink.
     from_offset: u64,
 }
 
@@ -125,7 +125,8 @@ impl Engine {
                 needed_from_us = needed_from_us.min(published.streams[rows].watermark_us?.saturating_sub(reach_us));
             }
         }
-        let from_offset = self.checkpoint_measures().covered(&self.stored_form(place).name);
+        let covered = self.checkpoint_measures().covered(&self.stored_form(place).name);
+        let from_offset = self.sunk_before(place).map_or(covered, |sunk| sunk.min(covered));
         Some(Needs { retention, watermark_us, needed_from_us, from_offset })
     }
 }

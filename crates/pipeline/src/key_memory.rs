@@ -28,7 +28,7 @@ use crate::stream_image::StreamImage;
 use crate::submission::IngestError;
 use crate::writer::Writer;
 
-/// All arrivals come to this one.
+/// The partition of the log, which has the keys of all partitions of a feed.
 const PARTITION: u32 = 0;
 
 /// The keys of one stream that its judge does not hold.
@@ -94,7 +94,7 @@ impl KeyMemory {
         if self.waiting.is_some() {
             return false;
         }
-        let keys = judge.detach_keys(PARTITION);
+        let keys = judge.detach_keys();
         if !keys.is_empty() {
             self.waiting = Some(Waiting { keys: Arc::new(keys), run: RunName::default() });
         }
@@ -175,10 +175,17 @@ impl Writer {
         stream: usize,
         rows: usize,
         primary_keys: Option<&arrow::row::Rows>,
+        fed: Option<&[u32]>,
     ) -> Result<Vec<(usize, i64)>, StateError> {
         let Some(keys) = self.keys[stream].as_ref().filter(|keys| !keys.is_empty()) else { return Ok(Vec::new()) };
         let plan = self.sources[stream].plan();
-        let hash = |row| plan.key_hash(primary_keys, row).expect("keys are kept for streams that have them");
+        let hash = |row: usize| {
+            let partition = match fed {
+                Some(fed) => fed[row],
+                None => self.sources[stream].partition_unfed(),
+            };
+            plan.key_hash(primary_keys, row, partition).expect("keys are kept for streams that have them")
+        };
         keys.used_before(&(0..rows).map(hash).collect::<Vec<KeyHash>>())
     }
 
@@ -191,7 +198,7 @@ impl Writer {
             return Ok(());
         }
         let is_first_try = keys.make_room(judge);
-        let Some(spill) = keys.begin_spill(judge.keys_needed_from_us(PARTITION)) else { return Ok(()) };
+        let Some(spill) = keys.begin_spill(judge.all_keys_needed_from_us()) else { return Ok(()) };
         match spill.write() {
             Ok(written) => drop(keys.join(written)),
             Err(error) if error.is_full() && is_first_try => {
@@ -269,7 +276,7 @@ impl Engine {
 
     fn begin_spill(&self, stream: usize) -> Option<Spill> {
         let mut writer = lock(self.writer());
-        let needed_from_us = writer.sources[stream].judge().keys_needed_from_us(PARTITION);
+        let needed_from_us = writer.sources[stream].judge().all_keys_needed_from_us();
         writer.keys[stream].as_mut()?.begin_spill(needed_from_us)
     }
 
@@ -292,7 +299,7 @@ impl Engine {
         let listed = files.list()?;
         let (unused, merge) = {
             let mut writer = lock(self.writer());
-            let needed_from_us = writer.sources[stream].judge().keys_needed_from_us(PARTITION);
+            let needed_from_us = writer.sources[stream].judge().all_keys_needed_from_us();
             let keys = writer.keys[stream].as_mut().expect("it was there before");
             keys.runs.forget(needed_from_us.unwrap_or(i64::MIN));
             (keys.runs.unused(&listed, named), keys.runs.begin_merge())

@@ -34,6 +34,9 @@ mod distribution;
 mod engine;
 mod engine_statistics;
 mod error;
+mod fed_offsets;
+mod feed;
+mod feeding;
 mod file_rows;
 mod history_keeper;
 mod intake;
@@ -53,6 +56,9 @@ mod restore;
 mod row_layout;
 mod run;
 mod settle;
+mod sink_rows;
+mod sink_state;
+mod sinking;
 mod slices;
 mod sorted_rows;
 mod sources;
@@ -84,11 +90,13 @@ pub use dead_letters::{DEAD_LETTERS_PAGE_MAX, DeadLetterPage, DeadLetterQuery, P
 pub use distribution::{BOUNDS_US, Counts, Distribution};
 pub use engine::{Engine, EngineSettings};
 pub use error::PipelineError;
+pub use feed::{FedPartitionStatistics, FeedStatistics};
 pub use intake::Intake;
 pub use key_secret_file::Draw;
 pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
+pub use sink_state::SinkStatistics;
 pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
 pub use statistics::{
     DerivedStatistics, Reason, StorageStatistics, StreamStatistics, TableStatistics, ViewStatistics, WindowStatistics,

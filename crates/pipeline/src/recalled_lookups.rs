@@ -41,7 +41,7 @@ impl Engine {
     /// The least instant as of which events of a stream are joined, those that are brought back and those that may come.
     fn looks_up_from(&self, writer: &Writer, restored: &Restored, stream: usize) -> Result<Option<i64>, PipelineError> {
         let is_whole = self.views_of(stream).into_iter().all(|view| restored.views[view]);
-        let coming_us = writer.sources[stream].watermark_us();
+        let coming_us = writer.sources[stream].coming_from_us();
         let Some(coming_us) = coming_us.filter(|_| is_whole && !restored.undercut[stream]) else { return Ok(None) };
         let oldest = writer.logs[stream].as_ref().map_or(0, |log| log.log().first_offset());
         let mut least_us = coming_us;

@@ -105,7 +105,9 @@ impl Engine {
                 if let Some(logged_us) = bound.appended_us {
                     bound.windows.pass(logged_us.min(watermark_us));
                 }
-                if bound.windows.watermark_us() >= Some(watermark_us) || !windows.is_back[bound.source] {
+                // Which partitions of a topic hold its watermark back is known once they are read again.
+                let is_fed = bound.reads.iter().any(|source| self.feed(*source).is_some());
+                if bound.windows.watermark_us() >= Some(watermark_us) || !windows.is_back[bound.source] || is_fed {
                     break;
                 }
                 let arrived_us = writer.next_arrival(now_us);

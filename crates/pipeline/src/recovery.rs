@@ -308,6 +308,7 @@ impl Engine {
         let views: Vec<bool> = from.views.iter().map(|from| first_offset >= *from).collect();
         let offsets = used_offsets(&stored, first_offset);
         let primary_keys = writer.sources[stream].plan().primary_keys(&stored.used)?;
+        let fed = used_partitions(&stored);
         let recalled = Recalled {
             partition: 0,
             used: &stored.used,
@@ -317,6 +318,7 @@ impl Engine {
             views: &views,
             too_late: &self.too_late(writer, stream, &stored),
             looks,
+            fed: fed.as_deref(),
             judgement: from.judgement(first_offset),
         };
         let oldest = self.visibility().oldest();
@@ -334,6 +336,7 @@ impl Engine {
             let views: Vec<usize> = joining.into_iter().chain([stream]).flat_map(|one| self.views_of(one)).collect();
             lock(self.told()).recall(stream, &views, first_offset, &stored.dead);
             let log = writer.logs[stream].as_mut().expect("a stream that is recalled has a log");
+            stored.origin.iter().for_each(|origin| log.fed.take_in(origin));
             stored.producers.into_iter().for_each(|batch| log.producers.remember(batch));
         }
         Ok(())
@@ -359,6 +362,12 @@ impl Frames {
         self.next = stored.next_frame()?.filter(|frame| frame.first_offset < self.end_offset);
         Ok(())
     }
+}
+
+/// Of a stored batch that was read from a topic the partition there of each used row.
+fn used_partitions(stored: &StoredBatch) -> Option<Vec<u32>> {
+    let rows = stored.origin.as_ref()?.partitions().zip(&stored.verdicts);
+    Some(rows.filter(|(_, verdict)| **verdict == StoredVerdict::Used).map(|(partition, _)| partition).collect())
 }
 
 /// The offsets of a stored batch's used rows.

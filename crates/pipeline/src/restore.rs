@@ -65,6 +65,7 @@ impl Engine {
             keys[stream] = self.keys_from(writer, stream, &image)?;
             lock(self.told()).restore(stream, &image.reasons);
             writer.sources[stream].set_counts(&image.counts);
+            writer.logs[stream].iter_mut().for_each(|log| log.fed.restore(&image.fed));
             writer.positions[stream].watermark_us = image.watermark_us;
             image
                 .watermark_us

@@ -4,6 +4,8 @@
 //! ```text
 //!   this thread    recover ─▶ files, replay ─▶ maintain …………………………┐
 //!   ingest         (after recovery)  group ─▶ commit ─▶ group ………├─▶ stop: what waits is committed, a last checkpoint
+//!   feeds          (after recovery)  poll ─▶ door ─▶ poll …………………┤
+//!   sinks          (after recovery)  logs ─▶ topic ─▶ logs ……………┤
 //!   checkpoints    (after recovery)  wait ─▶ take ─▶ wait …………………┤
 //!   keys           (after recovery)  wait ─▶ spill ─▶ wait ………………┘
 //! ```
@@ -11,6 +13,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use asof_connect::KafkaSettings;
 use asof_log::LogError;
 use asof_state::Manifest;
 use tempfile::TempDir;
@@ -18,8 +21,10 @@ use tempfile::TempDir;
 use crate::checkpointer::Checkpointer;
 use crate::engine::Engine;
 use crate::error::PipelineError;
+use crate::feeding::read_feeds;
 use crate::progress::Phase;
 use crate::replay::{open, replay};
+use crate::sinking::write_sinks;
 use crate::spread::Spread;
 use crate::steps::seal;
 use crate::stop::Stop;
@@ -44,6 +49,8 @@ pub struct Job {
     pub waiting_bytes_max: usize,
     /// Threads that decode files.
     pub threads: usize,
+    /// How topics are reached that feed streams.
+    pub kafka: Option<KafkaSettings>,
     /// Called first on threads whose work is never urgent (replays, checkpoints), to lower their priority. Threads that they
     /// begin inherit it.
     pub lower_priority: fn(),
@@ -70,8 +77,12 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
         });
         let keys = scope.spawn(|| ending(stop, || spill_keys(engine, stop)));
         engine.intake().open();
+        let feeds = scope.spawn(|| ending(stop, || read_feeds(engine, job.kafka.as_ref(), stop)));
+        let sinks = scope.spawn(|| ending(stop, || write_sinks(engine, job.kafka.as_ref(), stop)));
         let ran = ending(stop, || run_files(engine, job, stop));
         engine.intake().close();
+        let ran = ran.and(feeds.join().unwrap_or(Err(PipelineError::Panicked)));
+        let ran = ran.and(sinks.join().unwrap_or(Err(PipelineError::Panicked)));
         let ingested = ingesting.join().unwrap_or(Err(PipelineError::Panicked));
         let others = [checkpoints, history, keys].map(|one| one.join().unwrap_or(Err(PipelineError::Panicked)));
         // What still waits is answered by nobody: its producers learn that the server stops.
@@ -98,7 +109,7 @@ fn recover(engine: &Engine, stop: &Stop) -> Result<Option<Manifest>, PipelineErr
 }
 
 /// An error of one thread ends the others, and so does a panic.
-fn ending(stop: &Stop, work: impl FnOnce() -> Result<(), PipelineError>) -> Result<(), PipelineError> {
+pub(crate) fn ending(stop: &Stop, work: impl FnOnce() -> Result<(), PipelineError>) -> Result<(), PipelineError> {
     struct AskAtPanic<'s>(&'s Stop);
     impl Drop for AskAtPanic<'_> {
         fn drop(&mut self) {

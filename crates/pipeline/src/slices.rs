@@ -107,7 +107,16 @@ impl Head {
         let primary_keys = self.plan.primary_keys(&batch)?;
         let offsets = offsets(&rows).values().to_vec();
         let arrived = layout.arrived(&rows);
-        Ok(Some(StreamBatch { stream: self.stream, partition: 0, batch, rejected, primary_keys, offsets, arrived }))
+        Ok(Some(StreamBatch {
+            stream: self.stream,
+            partition: 0,
+            batch,
+            rejected,
+            primary_keys,
+            offsets,
+            fed: None,
+            arrived,
+        }))
     }
 }
 

@@ -284,7 +284,7 @@ impl Sources {
         let stream = &self.streams[source];
         let looked_up_from_us = match manner {
             Manner::Replayed => stream.looks_up_from_us(),
-            Manner::History { .. } | Manner::Live => stream.watermark_us(),
+            Manner::History { .. } | Manner::Live => stream.coming_from_us(),
         };
         let mut tables = self.tables.iter().map(|table| table.versions().table().name());
         let table = tables.find(|table| stream.looks_into(table));

@@ -19,6 +19,8 @@ pub struct StreamBatch {
     pub primary_keys: Option<Rows>,
     /// The offset of each row.
     pub offsets: Vec<u64>,
+    /// Of rows that come from a feed the partition of each there.
+    pub fed: Option<Vec<u32>>,
     /// Arrival times in microseconds, where the source tells them.
     pub arrived: Option<Int64Array>,
 }
@@ -37,6 +39,6 @@ impl StreamBatch {
             rejected: &self.rejected,
             primary_keys: self.primary_keys.as_ref(),
         };
-        Arrivals { faced, arrived_us, offsets: &self.offsets, lateness, used_before }
+        Arrivals { faced, arrived_us, offsets: &self.offsets, lateness, used_before, fed: self.fed.as_deref() }
     }
 }

@@ -1,10 +1,13 @@
 //! What a checkpoint keeps of a stream beside its views: how far it has come, where its keys are, the batches named.
 
+use std::collections::BTreeMap;
+
 use asof_connect::ProducerBatch;
 use asof_feature::{DerivedCounts, KeyPrint, PartitionCounts, StreamCounts, StreamPlan};
 use asof_window::Accounting;
 use serde_json::{Value, json};
 
+use crate::fed_offsets::FedOffsets;
 use crate::statistics::Reason;
 use crate::writer::Writer;
 
@@ -25,6 +28,8 @@ pub(crate) struct StreamImage {
     pub(crate) key_print: Option<KeyPrint>,
     /// For each partition that has rows held for late versions of joined tables, where those begin in the log.
     pub(crate) held_from: Vec<(u32, u64)>,
+    /// How far the topic that feeds it was read.
+    pub(crate) fed: FedOffsets,
 }
 
 impl StreamImage {
@@ -37,12 +42,15 @@ impl StreamImage {
             key_runs: Vec::new(),
             key_print: Some(writer.sources[stream].plan().key_print()),
             held_from: writer.sources[stream].held_from(),
+            fed: writer.logs[stream].as_ref().map(|log| log.fed.clone()).unwrap_or_default(),
         }
     }
 
-    /// Whether its keys are of the columns that are the stream's key now.
+    /// Whether its keys are of the columns that are the stream's key now, and of partitions as they are numbered now.
     pub(crate) fn has_key_columns_of(&self, plan: &StreamPlan) -> bool {
-        self.key_print.is_none_or(|print| print.columns == plan.key_print().columns)
+        let has_feed = plan.stream().feed().is_some();
+        self.counts.fed.is_some() == has_feed
+            && self.key_print.is_none_or(|print| print.columns == plan.key_print().columns)
     }
 
     /// Whether its keys were hashed under the secret of today.
@@ -79,6 +87,9 @@ impl StreamImage {
             "reasons": reasons.collect::<Vec<_>>(),
             "key_runs": self.key_runs,
             "held_from": self.held_from,
+            "fed": self.counts.fed.as_ref().map(|newest_us| {
+                json!({"topic": self.fed.topic, "next": pairs(&self.fed.next), "newest_used_us": newest_us})
+            }),
             "key_print": self.key_print.map(|print| json!({"columns": print.columns, "secret": print.secret})),
         })
     }
@@ -102,10 +113,22 @@ impl StreamImage {
                 newest_used_us: one[2].as_i64(),
             })
         });
+        // Checkpoints from before there were topics have none.
+        let (fed, fed_newest_us) = match &json["fed"] {
+            Value::Null => (FedOffsets::default(), None),
+            fed => {
+                let next = fed["next"].as_array()?.iter().map(|one| Some((partition(&one[0])?, one[1].as_u64()?)));
+                let newest = fed["newest_used_us"].as_array()?.iter();
+                let newest_us = newest.map(|one| Some((partition(&one[0])?, one[1].as_i64()?)));
+                let offsets = FedOffsets { topic: fed["topic"].as_u64()?, next: next.collect::<Option<_>>()? };
+                (offsets, Some(newest_us.collect::<Option<_>>()?))
+            }
+        };
         let counts = StreamCounts {
             accounting: Accounting { unreadable, not_null, check, future, duplicate, late, used },
             newest_us: json["newest_us"].as_i64(),
             partitions: partitions.collect::<Option<_>>()?,
+            fed: fed_newest_us,
             derived: derived_counts(&json["derived"]),
         };
         let key_runs = json["key_runs"].as_array()?.iter().map(|name| Some(name.as_str()?.to_owned()));
@@ -123,8 +146,17 @@ impl StreamImage {
             key_runs: key_runs.collect::<Option<_>>()?,
             key_print,
             held_from: held_from.collect::<Option<_>>()?,
+            fed,
         })
     }
+}
+
+fn partition(json: &Value) -> Option<u32> {
+    u32::try_from(json.as_u64()?).ok()
+}
+
+fn pairs(offsets: &BTreeMap<u32, u64>) -> Vec<(u32, u64)> {
+    offsets.iter().map(|(partition, offset)| (*partition, *offset)).collect()
 }
 
 /// Checkpoints from before there were derived streams have none.
@@ -181,6 +213,7 @@ mod tests {
                 },
                 newest_us: Some(-5),
                 partitions: vec![PartitionCounts { partition: 0, arrived: 28, newest_used_us: None }],
+                fed: Some(vec![(0, -5), (11, -7)]),
                 derived: vec![DerivedCounts { name: "d".into(), fingerprint: u64::MAX, rows: 3 }],
             },
             watermark_us: Some(-9),
@@ -188,6 +221,7 @@ mod tests {
             key_runs: vec!["0000000007-0123456789abcdef.keys".into()],
             key_print: Some(KeyPrint { columns: u64::MAX, secret: 1 }),
             held_from: vec![(0, 21)],
+            fed: FedOffsets { topic: u64::MAX, next: [(0, 5), (11, 9)].into() },
         };
         assert_eq!((image.next_offset(), image.read_from()), (28, 21));
         let json = image.json();
@@ -195,7 +229,9 @@ mod tests {
         let mut before = json.clone();
         before.as_object_mut().unwrap().remove("key_print");
         before.as_object_mut().unwrap().remove("held_from");
-        let expected = StreamImage { key_print: None, held_from: Vec::new(), ..image };
+        before.as_object_mut().unwrap().remove("fed");
+        let mut expected = StreamImage { key_print: None, held_from: Vec::new(), fed: FedOffsets::default(), ..image };
+        expected.counts.fed = None;
         assert_eq!((expected.read_from(), StreamImage::read(&before)), (28, Some(expected)));
         let mut wrong = json;
         wrong["key_print"]["secret"] = json!(-1);
@@ -203,6 +239,9 @@ mod tests {
         wrong["key_print"]["secret"] = json!(1);
         assert!(StreamImage::read(&wrong).is_some());
         wrong["held_from"] = json!([[0, "no offset"]]);
+        assert_eq!(StreamImage::read(&wrong), None);
+        wrong["held_from"] = json!([]);
+        wrong["fed"]["next"] = json!([[0, -1]]);
         assert_eq!(StreamImage::read(&wrong), None);
         assert_eq!(StreamImage::read(&json!({"next_offset": 9})), None);
         let batch = ProducerBatch {

@@ -5,6 +5,7 @@
 //! disk has no room for that, their letters are left out, and that is counted: the event itself and the verdict are stored.
 //! After an error of a write or a sync the judge may know more than the disk: the log is then broken until the next start.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use asof_disk::Disk;
 use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, TornTail};
 
 use crate::error::PipelineError;
+use crate::fed_offsets::FedOffsets;
 use crate::producers::Producers;
 use crate::statistics::StorageStatistics;
 use crate::submission::IngestError;
@@ -38,6 +40,10 @@ pub(crate) struct StreamLog {
     stream: Arc<Stream>,
     log: PartitionLog,
     pub(crate) producers: Producers,
+    /// How far the topic that feeds it is in it.
+    pub(crate) fed: FedOffsets,
+    /// Of that what neither a frame nor a checkpoint was told: where partitions begin.
+    begins: BTreeMap<u32, u64>,
     /// When the first frame arrived that is not known to be durable, by the wall clock in microseconds.
     dirty_since_us: Option<i64>,
     broken: Option<String>,
@@ -47,6 +53,10 @@ pub(crate) struct StreamLog {
     pub(crate) received_bytes: u64,
     /// Dead letters of views and derived streams for which the disk had no room.
     letters_left_out: u64,
+    /// Where it ended when it was opened.
+    pub(crate) opened_at: u64,
+    /// Behind what is known to be durable.
+    durable_offset: u64,
     /// Scratch of [`StreamLog::append`].
     body: Vec<u8>,
 }
@@ -70,11 +80,13 @@ impl StreamLog {
     ) -> Result<(StreamLog, Option<TornTail>), PipelineError> {
         let folder = stream_folder(data_folder, &form.name, 0);
         let (log, torn) = PartitionLog::open(disk, &folder, settings)?;
-        let opened = StreamLog {
-            connector: match stream.connector {
-                Connector::Log(connector) => connector,
+        let mut opened = StreamLog {
+            connector: match &stream.connector {
+                Connector::Log(connector) => connector.clone(),
                 Connector::File(_) | Connector::Derived(_) => LogConnector::default(),
             },
+            fed: FedOffsets::of(stream.feed().map(AsRef::as_ref)),
+            begins: BTreeMap::new(),
             stream: stream.clone(),
             log,
             producers: Producers::default(),
@@ -83,8 +95,12 @@ impl StreamLog {
             is_broken_beside: false,
             received_bytes: 0,
             letters_left_out: 0,
+            opened_at: 0,
+            durable_offset: 0,
             body: Vec::new(),
         };
+        // What is found at an opening was made durable there.
+        (opened.opened_at, opened.durable_offset) = (opened.log.next_offset(), opened.log.next_offset());
         Ok((opened, torn))
     }
 
@@ -142,6 +158,10 @@ impl StreamLog {
     /// Appends a judged batch. It is not durable before [`StreamLog::sync`]. Dead letters of views and derived streams are
     /// taken out of it where there is no room for them.
     pub(crate) fn append(&mut self, batch: &mut StoredBatch, about: FrameAbout) -> Result<(), IngestError> {
+        batch.origin.iter_mut().for_each(|origin| origin.begin_at(&self.begins));
+        if let Some(repeated) = batch.origin.as_ref().and_then(|origin| self.fed.repeated(origin)) {
+            return Err(self.broken_for(format!("a topic was read out of order: {repeated}")));
+        }
         let mut appended = self.append_whole(batch, about)?;
         if matches!(appended, Err(LogError::Full { .. } | LogError::Frame { .. })) {
             let (left_out, is_less) = leave_out_letters_of_readers(batch);
@@ -155,7 +175,12 @@ impl StreamLog {
                 appended = self.append_whole(batch, about)?;
             }
         }
-        appended.map_err(|error| self.broken_by(&error))
+        appended.map_err(|error| self.broken_by(&error))?;
+        if let Some(origin) = &batch.origin {
+            self.fed.take_in(origin);
+            self.begins.clear();
+        }
+        Ok(())
     }
 
     /// The inner error is the log's, which is as it was unless it says that it is broken.
@@ -176,6 +201,18 @@ impl StreamLog {
             self.dirty_since_us.get_or_insert(about.arrived_us);
         }
         Ok(appended.map(|_offset| ()))
+    }
+
+    /// The offset behind what is known to be durable.
+    pub(crate) fn durable_offset(&self) -> u64 {
+        self.durable_offset
+    }
+
+    /// Partitions of the topic are read from these offsets on. The next frame and the next checkpoint say so, whichever comes
+    /// first.
+    pub(crate) fn begin_partitions(&mut self, offsets: &BTreeMap<u32, u64>) {
+        self.fed.next.extend(offsets);
+        self.begins.extend(offsets);
     }
 
     /// Whether something was appended that is not known to be durable.
@@ -202,6 +239,7 @@ impl StreamLog {
         match self.log.sync() {
             Ok(()) => {
                 self.dirty_since_us = None;
+                self.durable_offset = self.log.next_offset();
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error)),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arrow::array::Int64Array;
-use asof_connect::{EventBody, instant_text};
+use asof_connect::{EventBody, Origin, instant_text};
 use twox_hash::XxHash3_64;
 
 /// How many refused rows a receipt lists.
@@ -21,6 +21,8 @@ pub struct Submission {
     pub manner: Manner,
     /// What names the batch, so that sending it again changes nothing.
     pub batch_key: Option<BatchKey>,
+    /// Of events that were read from the topic that feeds the stream, where they stand there.
+    pub origin: Option<Origin>,
     /// When it came to our door, in microseconds.
     pub received_us: i64,
     /// Told once, when the events are visible and, unless the stream says otherwise, durable; or why not.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::TimestampMicrosecondType;
-use asof_connect::{DeadLetter, ProducerBatch, StoredBatch, StoredVerdict};
+use asof_connect::{DeadLetter, Origin, ProducerBatch, StoredBatch, StoredVerdict};
 use asof_feature::{Prepared, SetAside, StreamPlan};
 use asof_window::{Rejection, Verdict};
 
@@ -56,7 +56,9 @@ impl Unit {
             }
             let stream = submission.stream;
             let is_live = matches!(submission.manner, Manner::Live);
-            let joins = |unit: &&mut Unit| is_live && unit.stream == stream && unit.is_live();
+            let is_fed = submission.origin.is_some();
+            let joins =
+                |unit: &&mut Unit| is_live && unit.stream == stream && unit.is_live() && unit.is_fed() == is_fed;
             match units.iter_mut().find(joins) {
                 Some(unit) => unit.parts.push(submission),
                 None => units.push(Unit { stream, parts: vec![submission] }),
@@ -67,6 +69,18 @@ impl Unit {
 
     fn is_live(&self) -> bool {
         matches!(self.manner(), Manner::Live)
+    }
+
+    fn is_fed(&self) -> bool {
+        self.parts[0].origin.is_some()
+    }
+
+    /// Where the rows stand in the topic that they were read from.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let mut origins = self.parts.iter().map(|part| part.origin.as_ref());
+        let mut all = origins.next()??.clone();
+        origins.flatten().for_each(|origin| all.extend(origin));
+        Some(all)
     }
 
     pub(crate) fn manner(&self) -> &Manner {
@@ -107,6 +121,7 @@ impl Unit {
             rejected: plan.rejected(&batch, unreadable),
             primary_keys: plan.primary_keys(&batch)?,
             offsets: (next_offset..next_offset + rows as u64).collect(),
+            fed: self.origin().map(|origin| origin.partitions().collect()),
             arrived: Some(arrived),
             batch,
         })
@@ -166,6 +181,7 @@ impl Unit {
             arrived_is_imputed: matches!(self.manner(), Manner::History { arrived: None }),
             arrived,
             watermark_us: None,
+            origin: self.origin(),
             used,
             dead: self.dead_letters(batch, prepared, readers),
             producers: self.named_batches(verdicts),

@@ -23,6 +23,7 @@ impl Engine {
     pub fn maintain(&self) -> Result<(), PipelineError> {
         let mut writer = lock(self.writer());
         let now_us = self.wall_us();
+        self.note_fed_partitions(&mut writer, now_us);
         if self.settings().clock == Clock::System && self.follow_clock(&mut writer, now_us) {
             self.visibility().publish(writer.published());
         }
@@ -110,6 +111,18 @@ impl Engine {
         (!(bytes > unit.bytes() || is_awaited && is_little)).then_some(full)
     }
 
+    /// Tells streams which partitions of their topics there are, and which hold their watermark back.
+    pub(crate) fn note_fed_partitions(&self, writer: &mut Writer, now_us: i64) {
+        for (place, stream) in self.sources().iter().enumerate() {
+            let Some(feed) = self.feed(place) else { continue };
+            // The event clock knows of no waiting.
+            let may_idle = self.settings().clock == Clock::System;
+            for (partition, is_idle) in feed.lock().idleness(stream.idle_timeout_us, now_us) {
+                writer.sources[place].set_fed_partition(partition, is_idle && may_idle);
+            }
+        }
+    }
+
     /// A stream without arrivals that were used for its idle timeout, or without any since the start for as long, has no partition that
     /// holds its watermark back: it follows the wall clock. A file that has more rows is not idle, only slow. Returns whether
     /// a watermark moved.
@@ -122,7 +135,10 @@ impl Engine {
             let is_fed =
                 matches!(stream.connector, Connector::Log(_)) || has_events && self.progress().has_ended(place);
             let followed_us = Some(now_us.saturating_sub(stream.lateness_us));
-            let is_idle = is_fed && idle_from_us <= now_us;
+            let is_idle = match self.feed(place) {
+                Some(feed) => has_only_idle(&feed.lock().idleness(stream.idle_timeout_us, now_us)),
+                None => is_fed && idle_from_us <= now_us,
+            };
             if is_idle && writer.sources[place].watermark_us().is_some() {
                 writer.clock_watermarks_us[place] = writer.clock_watermarks_us[place].max(followed_us);
             }
@@ -133,4 +149,9 @@ impl Engine {
         }
         moved
     }
+}
+
+/// Of the partitions of a topic, whether there are any and all of them idle.
+fn has_only_idle(partitions: &[(u32, bool)]) -> bool {
+    !partitions.is_empty() && partitions.iter().all(|(_, is_idle)| *is_idle)
 }

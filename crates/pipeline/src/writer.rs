@@ -188,7 +188,7 @@ impl Writer {
         if !next_offsets.is_empty() {
             position.next_offsets = next_offsets;
         }
-        position.coming_from_us = still_to_come.coming_from_us(stream.watermark_us());
+        position.coming_from_us = still_to_come.coming_from_us(stream.coming_from_us());
         position.watermark_us = position.watermark_us.max(stream.watermark_us());
         position.newest_us = stream.newest_us();
         position.accounting = stream.accounting();

@@ -43,6 +43,7 @@ fn take_in(engine: &Engine, k: i64, words: &[String], first: u64) {
         rejected: Vec::new(),
         primary_keys: None,
         offsets,
+        fed: None,
         arrived: None,
     };
     engine.take_in(vec![batch]).unwrap();

@@ -64,7 +64,16 @@ fn batch(plan: &StreamPlan, first: i64, rows: i64) -> StreamBatch {
     let batch = RecordBatch::try_new(plan.stream().schema(), columns).unwrap();
     let primary_keys = plan.primary_keys(&batch).unwrap();
     let offsets = (first as u64..(first + rows) as u64).collect();
-    StreamBatch { stream: 0, partition: 0, batch, rejected: Vec::new(), primary_keys, offsets, arrived: None }
+    StreamBatch {
+        stream: 0,
+        partition: 0,
+        batch,
+        rejected: Vec::new(),
+        primary_keys,
+        offsets,
+        fed: None,
+        arrived: None,
+    }
 }
 
 /// What the service answers for (a, b) once rows 0..position are in, as of an instant: the definition, row by row.

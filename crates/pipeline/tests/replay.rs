@@ -50,6 +50,7 @@ impl Running {
             until_us: None,
             waiting_bytes_max: 1 << 30,
             threads: 2,
+            kafka: None,
             lower_priority: || (),
         };
         Running { folder, engine, wall_us, stop: Stop::default(), job }

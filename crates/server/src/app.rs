@@ -188,10 +188,29 @@ impl App {
         let waits_for = match self.engine.phase() {
             JobPhase::Recovering => "state is brought back from the checkpoint and the log",
             JobPhase::Reading => "files are read and brought into the order of event time",
-            JobPhase::Replaying | JobPhase::Done | JobPhase::Live => "files are replayed",
+            JobPhase::Replaying => "files are replayed",
+            JobPhase::Done | JobPhase::Live => "topics are read up to where they ended at the start",
         };
-        let message = format!("not ready: {waits_for} ({})", self.progress());
+        let progress = self.feeds_behind().unwrap_or_else(|| self.progress());
+        let message = format!("not ready: {waits_for} ({progress})");
         Err(Problem::new(Kind::Unavailable, message).hint("wait; `GET /v1/objects` tells how far each stream is"))
+    }
+
+    /// ``payments: 1042 messages behind``, for streams whose topics readiness waits for; `None` where it waits for files.
+    fn feeds_behind(&self) -> Option<String> {
+        if !matches!(self.engine.phase(), JobPhase::Done | JobPhase::Live) {
+            return None;
+        }
+        let behind = self.engine.sources().iter().enumerate().filter_map(|(index, stream)| {
+            let feed = self.engine.feed_statistics(index).filter(|feed| !feed.has_caught_up)?;
+            let words = match (&feed.trouble, feed.lag()) {
+                (Some(trouble), _) => trouble.clone(),
+                (None, Some(lag)) => format!("{lag} messages behind"),
+                (None, None) => format!("topic `{}` is looked for", feed.topic),
+            };
+            Some(format!("{}: {words}", stream.name))
+        });
+        Some(behind.collect::<Vec<String>>().join("; "))
     }
 
     /// ``transactions: 41 % read, 1042 rows taken in``, for streams that readiness waits for.

@@ -97,7 +97,7 @@ pub(crate) fn page(engine: &Engine, asked: Asked) -> Result<Vec<u8>, Problem> {
 fn letters(page: &DeadLetterPage) -> Vec<Value> {
     let one = |placed: &asof_pipeline::PlacedDeadLetter| {
         let letter = &placed.letter;
-        json!({
+        let mut told = json!({
             "partition": placed.partition,
             "offset": placed.offset,
             "arrived": instant_text(placed.arrived_us),
@@ -106,7 +106,11 @@ fn letters(page: &DeadLetterPage) -> Vec<Value> {
             "detail": letter.detail,
             "event": letter.raw,
             "event_is_cut": letter.raw_is_cut,
-        })
+        });
+        if let Some((partition, offset)) = placed.place {
+            told["message"] = json!({"partition": partition, "offset": offset});
+        }
+        told
     };
     page.letters.iter().map(one).collect()
 }

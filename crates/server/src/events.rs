@@ -60,10 +60,16 @@ impl EventCall {
             return Err(Problem::invalid(format!("{kind} `{name}` reads a file and takes no events over HTTP"))
                 .hint("declare it without a connector: then it is stored, and fed by this call"));
         }
+        let manner = manner_of(head)?;
+        if let (Some(feed), Manner::Live | Manner::History { .. }) = (sources[stream].feed(), &manner) {
+            let message = format!("stream `{name}` reads topic `{}` and takes no events over HTTP", feed.topic);
+            return Err(Problem::invalid(message)
+                .hint("send them to the topic; dead letters can be sent once more, with `?replayed=true`"));
+        }
         Ok(EventCall {
             stream,
             form: form_of(&head.headers),
-            manner: manner_of(head)?,
+            manner,
             arrival_column: arrival_column_of(head)?,
             batch_key: batch_key_of(&head.headers)?,
             received_us: app.engine.wall_us(),
@@ -111,6 +117,7 @@ impl EventCall {
             body: events,
             manner,
             batch_key,
+            origin: None,
             received_us: self.received_us,
             answer: Box::new(move |outcome| {
                 if sender.send(outcome).is_err() {

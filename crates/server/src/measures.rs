@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use asof_pipeline::{BOUNDS_US, Counts, Engine, StreamPosition};
+use asof_pipeline::{BOUNDS_US, Counts, Engine, FeedStatistics, StreamPosition};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -26,7 +26,7 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 40] = [
+const DESCRIBED: [(&str, &str); 53] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
@@ -45,6 +45,25 @@ const DESCRIBED: [(&str, &str); 40] = [
     ("asof_windows_open_bytes", "Memory of windows that have not closed yet."),
     ("asof_windows_too_late_total", "Used events that came when a window which they belong to had closed."),
     ("asof_windows_rows_set_aside_total", "Closed windows that gave no row because an expression failed on them."),
+    ("asof_kafka_messages_total", "Messages of a stream's topic that were taken in."),
+    (
+        "asof_kafka_lag_messages",
+        "Offsets of a partition up to its end that are not taken in; none before the end is known.",
+    ),
+    ("asof_kafka_next_offset", "The offset from which a partition is read on."),
+    ("asof_kafka_assignments_total", "How often partitions of a stream's topic were added."),
+    ("asof_kafka_lost_messages_total", "Messages that were gone before they were read, and skipped."),
+    ("asof_kafka_stopped_partitions", "Partitions that are read no further until the next start."),
+    ("asof_kafka_in_trouble", "1 while nothing comes of a stream's topic, or not all that should; else 0."),
+    ("asof_sink_rows_total", "Rows of a sink that were committed to its topic."),
+    (
+        "asof_sink_lag_offsets",
+        "Offsets of its logs that a sink has not written yet; none before the cluster was asked.",
+    ),
+    ("asof_sink_set_aside_total", "Rows that an expression of the sink failed on."),
+    ("asof_sink_lost_offsets_total", "Offsets of its logs that were gone before a sink had written them."),
+    ("asof_sink_reopened_total", "How often a sink's writer was opened anew, after an error."),
+    ("asof_sink_in_trouble", "1 while rows of a sink are not written; else 0."),
     ("asof_log_bytes", "Bytes of a stream's log on disk."),
     (
         "asof_dead_letters_left_out_total",
@@ -139,6 +158,12 @@ impl Measures {
         let sources = engine.sources().iter().zip(&published.streams);
         for (stream, position) in sources.filter(|(stream, _)| stream.window().is_none()) {
             self.tell_stream(&stream.name, position);
+        }
+        for (index, stream) in engine.sources().iter().enumerate() {
+            engine.feed_statistics(index).iter().for_each(|feed| self.tell_feed(&stream.name, feed));
+        }
+        for index in 0..engine.project().sinks.len() {
+            self.tell_sink(engine, index);
         }
         if !engine.project().tables.is_empty() {
             self.tell_tables(engine);
@@ -258,6 +283,40 @@ impl Measures {
         }
     }
 
+    fn tell_sink(&self, engine: &Engine, index: usize) {
+        let told = engine.sink_statistics(index);
+        let label = || vec![Label::new("sink", engine.project().sinks[index].name().to_owned())];
+        self.counter("asof_sink_rows_total", label()).absolute(told.rows);
+        self.counter("asof_sink_set_aside_total", label()).absolute(told.set_aside);
+        self.counter("asof_sink_lost_offsets_total", label()).absolute(told.lost_offsets);
+        self.counter("asof_sink_reopened_total", label()).absolute(told.reopened);
+        self.gauge("asof_sink_in_trouble", label()).set(f64::from(u8::from(told.trouble.is_some())));
+        if let Some(lag) = told.lag {
+            self.gauge("asof_sink_lag_offsets", label()).set(lag as f64);
+        }
+    }
+
+    fn tell_feed(&self, stream: &str, feed: &FeedStatistics) {
+        let label = || Label::new("stream", stream.to_owned());
+        for one in &feed.partitions {
+            let labels = || vec![label(), Label::new("partition", one.partition.to_string())];
+            self.gauge("asof_kafka_next_offset", labels()).set(one.next_offset as f64);
+            if let Some(lag) = one.lag {
+                self.gauge("asof_kafka_lag_messages", labels()).set(lag as f64);
+            }
+        }
+        let stopped = if feed.has_stopped {
+            feed.partitions.len()
+        } else {
+            feed.partitions.iter().filter(|one| one.is_stopped).count()
+        };
+        self.counter("asof_kafka_messages_total", vec![label()]).absolute(feed.messages);
+        self.counter("asof_kafka_assignments_total", vec![label()]).absolute(feed.assignments);
+        self.counter("asof_kafka_lost_messages_total", vec![label()]).absolute(feed.lost_messages);
+        self.gauge("asof_kafka_stopped_partitions", vec![label()]).set(stopped as f64);
+        self.gauge("asof_kafka_in_trouble", vec![label()]).set(f64::from(u8::from(feed.trouble.is_some())));
+    }
+
     fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
         self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
     }
@@ -285,16 +344,33 @@ fn tell_distributions(engine: &Engine, text: &mut String) {
         ("asof_checkpoint_duration_seconds", "A checkpoint from its cut to its end.", &checkpoints.duration),
         ("asof_checkpoint_pause_seconds", "How long a checkpoint's cut stopped ingestion.", &checkpoints.pause),
     ] {
-        tell_distribution(name, meaning, &distribution.counts(), text);
+        tell_distribution(name, meaning, "", &distribution.counts(), text);
+    }
+    for (index, sink) in engine.project().sinks.iter().enumerate() {
+        let label = format!("sink=\"{}\"", sink.name());
+        let counts = engine.sink_commits(index).counts();
+        tell_distribution(
+            "asof_sink_commit_seconds",
+            "A commit of a sink from its first row to its end.",
+            &label,
+            &counts,
+            text,
+        );
     }
 }
 
-fn tell_distribution(name: &str, meaning: &str, counts: &Counts, text: &mut String) {
+fn tell_distribution(name: &str, meaning: &str, label: &str, counts: &Counts, text: &mut String) {
     let all = counts.up_to.last().copied().unwrap_or(0);
-    text.push_str(&format!("# HELP {name} {meaning}\n# TYPE {name} histogram\n"));
-    for (bound_us, count) in BOUNDS_US.iter().zip(&counts.up_to) {
-        text.push_str(&format!("{name}_bucket{{le=\"{}\"}} {count}\n", *bound_us as f64 / 1e6));
+    let (beside, alone) = match label {
+        "" => (String::new(), String::new()),
+        label => (format!("{label},"), format!("{{{label}}}")),
+    };
+    if !text.contains(&format!("# TYPE {name} ")) {
+        text.push_str(&format!("# HELP {name} {meaning}\n# TYPE {name} histogram\n"));
     }
-    text.push_str(&format!("{name}_bucket{{le=\"+Inf\"}} {all}\n"));
-    text.push_str(&format!("{name}_sum {}\n{name}_count {all}\n\n", counts.sum_us as f64 / 1e6));
+    for (bound_us, count) in BOUNDS_US.iter().zip(&counts.up_to) {
+        text.push_str(&format!("{name}_bucket{{{beside}le=\"{}\"}} {count}\n", *bound_us as f64 / 1e6));
+    }
+    text.push_str(&format!("{name}_bucket{{{beside}le=\"+Inf\"}} {all}\n"));
+    text.push_str(&format!("{name}_sum{alone} {}\n{name}_count{alone} {all}\n\n", counts.sum_us as f64 / 1e6));
 }

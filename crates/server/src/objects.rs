@@ -3,7 +3,7 @@
 use asof_connect::instant_text;
 use asof_definition::{Column, Connector, Feature, Project, Rate, Stream};
 use asof_expression::type_name;
-use asof_pipeline::{Clock, Engine, Published, Reason, StreamPosition};
+use asof_pipeline::{Clock, Engine, FedPartitionStatistics, FeedStatistics, Published, Reason, StreamPosition};
 use serde_json::{Value, json};
 
 use crate::example::{example_key, example_request};
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
 use crate::windows::windows;
 
-/// All objects: streams, derived ones after the others, then tables, then views, then services.
+/// All objects: streams, derived ones after the others, then tables, then views, then services, then sinks.
 pub(crate) fn all(engine: &Engine) -> Value {
     let project = engine.project();
     let published = engine.published();
@@ -20,6 +20,7 @@ pub(crate) fn all(engine: &Engine) -> Value {
     let tables = (0..project.tables.len()).map(|index| table(engine, &published, index));
     let views = (0..project.views.len()).map(|index| view(engine, index));
     let services = (0..project.services.len()).map(|index| service(engine, index));
+    let sinks = (0..project.sinks.len()).map(|index| sink(engine, index));
     let now_us = match engine.settings().clock {
         Clock::System => Some(engine.wall_us()),
         Clock::Event => published.newest_us,
@@ -31,7 +32,7 @@ pub(crate) fn all(engine: &Engine) -> Value {
         "storage": storage(engine),
         "ready": engine.is_ready(),
         "version": published.version.0,
-        "objects": streams.chain(derived).chain(tables).chain(views).chain(services).collect::<Vec<_>>(),
+        "objects": streams.chain(derived).chain(tables).chain(views).chain(services).chain(sinks).collect::<Vec<_>>(),
     })
 }
 
@@ -73,6 +74,9 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
     if let Some(index) = project.services.iter().position(|service| service.name == name) {
         return Ok(service(engine, index));
     }
+    if let Some(index) = project.sinks.iter().position(|sink| sink.name() == name) {
+        return Ok(sink(engine, index));
+    }
     Err(unknown("object", name, &names(project)))
 }
 
@@ -82,6 +86,7 @@ fn names(project: &Project) -> Vec<&str> {
         .into_iter()
         .chain(views)
         .chain(project.services.iter().map(|service| service.name.as_str()))
+        .chain(project.sinks.iter().map(|sink| sink.name()))
         .collect()
 }
 
@@ -114,10 +119,34 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
 fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
     let mut told = arriving(engine, published, index);
     told["kind"] = json!("stream");
+    if let Some(feed) = engine.feed_statistics(index) {
+        told["feed"] = feed_of(&feed);
+    }
     if !engine.project().tables.is_empty() {
         told["held_rows"] = json!(engine.stream_statistics(index).held_rows);
     }
     told
+}
+
+/// How far the topic of a stream is read.
+fn feed_of(feed: &FeedStatistics) -> Value {
+    let partition = |one: &FedPartitionStatistics| {
+        json!({
+            "partition": one.partition,
+            "next_offset": one.next_offset,
+            "lag": one.lag,
+            "stopped": one.is_stopped,
+        })
+    };
+    json!({
+        "topic": feed.topic,
+        "caught_up": feed.has_caught_up,
+        "stopped": feed.has_stopped,
+        "trouble": feed.trouble,
+        "messages": feed.messages,
+        "lost_messages": feed.lost_messages,
+        "partitions": feed.partitions.iter().map(partition).collect::<Vec<_>>(),
+    })
 }
 
 /// The stream of a table's versions, and what is held of them.
@@ -174,7 +203,15 @@ fn column_not_null(column: &Column) -> Value {
 /// As declared: a path is not resolved, `${NAME}` not filled in.
 fn source(connector: &Connector) -> Value {
     match connector {
-        Connector::Log(log) => json!({"connector": "log", "ack": log.ack.name()}),
+        Connector::Log(log) => match &log.feed {
+            None => json!({"connector": "log", "ack": log.ack.name()}),
+            Some(feed) => json!({
+                "connector": "kafka",
+                "topic": feed.topic,
+                "format": feed.format.name(),
+                "ack": log.ack.name(),
+            }),
+        },
         Connector::Derived(_) => json!({"connector": "derived"}),
         Connector::File(file) => json!({
             "connector": "file",
@@ -244,6 +281,32 @@ fn service(engine: &Engine, index: usize) -> Value {
         "request": request.collect::<Vec<_>>(),
         "features": features(&service.features),
         "example_request": example_request(engine, index),
+    })
+}
+
+/// A sink and how far its topic is written.
+fn sink(engine: &Engine, index: usize) -> Value {
+    let sink = &engine.project().sinks[index];
+    let told = engine.sink_statistics(index);
+    json!({
+        "kind": "sink",
+        "name": sink.name(),
+        "reads": sink.rows.reads(),
+        "columns": sink.rows.named_columns().iter().map(column_not_null).collect::<Vec<_>>(),
+        "target": {
+            "connector": "kafka",
+            "topic": sink.topic,
+            "format": "json",
+            "delivery": sink.delivery.name(),
+            "key": sink.key.iter().map(|column| sink.rows.columns[*column].name.as_str()).collect::<Vec<_>>(),
+            "commit_interval_ms": sink.commit_interval_us as f64 / 1e3,
+        },
+        "progress": told.progress,
+        "lag": told.lag,
+        "counts": {"rows": told.rows, "set_aside": told.set_aside, "lost": told.lost_offsets},
+        "first_set_aside": told.first_set_aside,
+        "trouble": told.trouble,
+        "stopped": told.has_stopped,
     })
 }
 

@@ -108,12 +108,20 @@ fn stored_paths(stream: &Stream) -> Vec<(String, Value)> {
         return Vec::new();
     }
     let claim = || json!({"type": "boolean"});
+    let key = json!({"name": "Idempotency-Key", "in": "header",
+        "schema": {"type": "string", "maxLength": BATCH_KEY_BYTES_MAX}});
+    // Of a topic the only events that come over HTTP are dead letters.
+    let parameters = match stream.feed() {
+        Some(_) => vec![query("replayed", claim()), key],
+        None => {
+            let arrival_column = query("arrival_column", json!({"type": "string"}));
+            vec![query("history", claim()), arrival_column, query("replayed", claim()), key]
+        }
+    };
     let mut events = json!({"post": {
         "operationId": format!("events_{}", stream.name),
         "summary": format!("Takes in events of stream `{}`; answered when they are durable and visible.", stream.name),
-        "parameters": [query("history", claim()), query("arrival_column", json!({"type": "string"})),
-            query("replayed", claim()),
-            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": BATCH_KEY_BYTES_MAX}}],
+        "parameters": parameters,
         "requestBody": {"required": true, "content": event_bodies(stream)},
         "responses": responses(&receipt()),
     }});
@@ -141,6 +149,8 @@ fn dead_letters_path(stream: &Stream) -> (String, Value) {
         "properties": {
             "partition": number(), "offset": number(), "arrived": {"type": "string", "format": "date-time"},
             "reason": text(), "detail": text(), "event": text(), "event_is_cut": {"type": "boolean"},
+            "message": {"type": "object", "properties": {"partition": number(), "offset": number()},
+                "description": "Of an event that was read from a topic: its place there."},
             "view": {"type": ["string", "null"],
                 "description": "The one view or derived stream that it was set aside or came too late for; null: for all of them."},
         },

@@ -125,8 +125,9 @@ impl KeyRuns {
     /// Lets go of runs all of whose events lie before this time, and lets merges drop single ones. Returns the names of the runs
     /// that are no longer in use; their files stay until [`remove_unnamed`](Self::remove_unnamed).
     pub fn forget(&mut self, before_us: i64) -> Vec<String> {
-        self.needed_from_us = self.needed_from_us.max(before_us);
-        let needed_from_us = self.needed_from_us;
+        // It may lie before what was said the last time: of whoever comes with older keys nothing was here to be forgotten.
+        self.needed_from_us = before_us;
+        let needed_from_us = before_us;
         let gone = self.runs.extract_if(.., |run| run.newest_us() < needed_from_us);
         gone.map(|run| run.name().to_owned()).collect()
     }

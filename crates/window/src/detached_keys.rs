@@ -7,30 +7,38 @@
 //! They never change, so that one thread may write them while another looks keys up.
 
 use crate::key_hash::KeyHash;
-use crate::used_keys::UsedKeys;
+use crate::used_keys::{PARTS, UsedKeys};
 
-/// Primary keys of used events of one partition, with the events' times.
-#[derive(Debug)]
-pub struct DetachedKeys(UsedKeys);
+/// Primary keys of used events, with the events' times.
+#[derive(Debug, Default)]
+pub struct DetachedKeys {
+    /// Those of one partition each.
+    partitions: Vec<UsedKeys>,
+}
 
 impl DetachedKeys {
-    pub(crate) fn new(keys: UsedKeys) -> DetachedKeys {
-        DetachedKeys(keys)
+    pub(crate) fn new(partitions: Vec<UsedKeys>) -> DetachedKeys {
+        DetachedKeys { partitions }
     }
 
     /// The times, in microseconds, of used events of this key; some may be needed no more.
     pub fn times_of(&self, key: KeyHash) -> impl Iterator<Item = i64> {
-        self.0.times_of(key)
+        self.partitions.iter().flat_map(move |keys| keys.times_of(key))
     }
 
     /// Those that are needed, by hash and time. Takes memory for a small part of them at a time.
     pub fn in_order(&self, needed_from_us: i64) -> impl Iterator<Item = (KeyHash, i64)> {
-        self.0.in_order(needed_from_us)
+        (0..PARTS).flat_map(move |part| {
+            let keys = self.partitions.iter().flat_map(|keys| keys.of_part(part, needed_from_us));
+            let mut keys: Vec<(KeyHash, i64)> = keys.collect();
+            keys.sort_unstable();
+            keys
+        })
     }
 
     /// How many there are, needed or not.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.partitions.iter().map(UsedKeys::len).sum()
     }
 
     /// Whether there are none.
@@ -40,6 +48,6 @@ impl DetachedKeys {
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.0.memory_bytes()
+        self.partitions.iter().map(UsedKeys::memory_bytes).sum()
     }
 }

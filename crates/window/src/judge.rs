@@ -226,10 +226,11 @@ impl Judge {
         self.partitions.allocation_size() + keys.sum::<usize>()
     }
 
-    /// Moves the keys of a partition out, at once: the judge knows none of them any more.
-    pub fn detach_keys(&mut self, partition: u32) -> DetachedKeys {
-        let keys = self.partitions.get_mut(&partition).map(|partition| std::mem::take(&mut partition.keys));
-        DetachedKeys::new(keys.unwrap_or_default())
+    /// Moves the keys of all partitions out, at once: the judge knows none of them any more. Keys of different partitions are
+    /// told apart by their hashes ([`KeyHash::at`]).
+    pub fn detach_keys(&mut self) -> DetachedKeys {
+        let keys = self.partitions.values_mut().map(|partition| std::mem::take(&mut partition.keys));
+        DetachedKeys::new(keys.filter(|keys| keys.len() > 0).collect())
     }
 
     /// The keys of a partition that are in memory and still needed, by hash and time.
@@ -252,8 +253,20 @@ impl Judge {
 
     /// Keys of older used events of a partition, in microseconds, are forgotten. `None` where no key is remembered or no
     /// event was used yet.
-    pub fn keys_needed_from_us(&self, partition: u32) -> Option<i64> {
+    fn keys_needed_from_us(&self, partition: u32) -> Option<i64> {
         self.rules.keys_needed_from_us(Some(self.newest_used_us(partition)?))
+    }
+
+    /// Keys of older used events, in microseconds, are forgotten in every partition. `None` where no key is remembered or no
+    /// event was used yet.
+    pub fn all_keys_needed_from_us(&self) -> Option<i64> {
+        let needed = self.partitions().filter_map(|(partition, _)| self.keys_needed_from_us(partition));
+        needed.min()
+    }
+
+    /// The partitions that had arrivals, in no order, and the greatest event time used in each, in microseconds.
+    pub fn partitions(&self) -> impl Iterator<Item = (u32, Option<i64>)> {
+        self.partitions.iter().map(|(partition, state)| (*partition, state.newest_used_us))
     }
 
     /// The partition's watermark: its greatest used event time minus the allowed lateness.
@@ -322,7 +335,7 @@ mod tests {
         }
 
         fn key(&self) -> Option<KeyHash> {
-            Some(KeyHasher::FIXED.hash(&self.primary_key))
+            Some(KeyHasher::FIXED.hash(&self.primary_key).at(self.partition))
         }
     }
 
@@ -382,7 +395,7 @@ mod tests {
     enum Between {
         Nothing,
         /// The keys of a partition leave the judge.
-        Detach(u32),
+        Detach,
         /// The judge ends, and another recalls the used events from the log.
         RecallAll,
         /// The judge ends, and another gets its keys and times as a checkpoint keeps them.
@@ -392,7 +405,7 @@ mod tests {
     fn between() -> impl Strategy<Value = Between> {
         prop_oneof![
             12 => Just(Between::Nothing),
-            2 => (0..3u32).prop_map(Between::Detach),
+            2 => Just(Between::Detach),
             1 => Just(Between::RecallAll),
             1 => Just(Between::Restore),
         ]
@@ -405,15 +418,13 @@ mod tests {
         /// The used events, as a log has them.
         log: Vec<(u32, i64, Option<KeyHash>)>,
         /// Keys moved out of memory.
-        outside: Vec<(u32, KeyHash, i64)>,
+        outside: Vec<(KeyHash, i64)>,
     }
 
     impl Kept {
         fn judge(&mut self, arrived: &Arrived) -> Verdict {
-            let own = |(partition, key, _): &&(u32, KeyHash, i64)| {
-                *partition == arrived.partition && Some(*key) == arrived.key()
-            };
-            let used_before_us: Vec<i64> = self.outside.iter().filter(own).map(|(_, _, time_us)| *time_us).collect();
+            let own = |(key, _): &&(KeyHash, i64)| Some(*key) == arrived.key();
+            let used_before_us: Vec<i64> = self.outside.iter().filter(own).map(|(_, time_us)| *time_us).collect();
             let verdict = self.judge.judge(arrived.partition, arrived.told(&used_before_us));
             if verdict == Verdict::Used {
                 self.log.push((arrived.partition, arrived.time_us, arrived.key()));
@@ -424,17 +435,22 @@ mod tests {
         fn befall(&mut self, between: Between) -> Result<(), TestCaseError> {
             match between {
                 Between::Nothing => {}
-                Between::Detach(partition) => {
-                    let live = self.judge.live_keys(partition);
-                    let needed_from_us = self.judge.keys_needed_from_us(partition).unwrap_or(i64::MIN);
-                    let detached = self.judge.detach_keys(partition);
+                Between::Detach => {
+                    let live = |judge: &Judge| -> Vec<(KeyHash, i64)> {
+                        let mut live: Vec<_> = (0..3).flat_map(|partition| judge.live_keys(partition)).collect();
+                        live.sort_unstable();
+                        live
+                    };
+                    let before = live(&self.judge);
+                    let needed_from_us = self.judge.all_keys_needed_from_us().unwrap_or(i64::MIN);
+                    let detached = self.judge.detach_keys();
                     let taken: Vec<(KeyHash, i64)> = detached.in_order(needed_from_us).collect();
                     prop_assert!(taken.is_sorted());
-                    prop_assert_eq!(&taken, &live);
-                    prop_assert!(self.judge.live_keys(partition).is_empty());
+                    prop_assert!(before.iter().all(|key| taken.contains(key)));
+                    prop_assert!(live(&self.judge).is_empty());
                     for (key, time_us) in taken {
                         prop_assert!(detached.times_of(key).any(|used_us| used_us == time_us));
-                        self.outside.push((partition, key, time_us));
+                        self.outside.push((key, time_us));
                     }
                 }
                 Between::RecallAll => {
@@ -561,12 +577,12 @@ mod tests {
         assert_eq!(judge.live_keys(7).len(), 11);
         let (held, held_bytes) = (judge.keys(), judge.memory_bytes());
         assert!((11..=1_000).contains(&held) && held_bytes >= held * 24, "{held} in {held_bytes}");
-        let detached = judge.detach_keys(7);
+        let detached = judge.detach_keys();
         assert_eq!((detached.len(), detached.in_order(989).count()), (held, 11));
         assert!(!detached.is_empty() && detached.memory_bytes() >= held * 24);
         assert!(judge.keys() == 0 && judge.memory_bytes() < held_bytes - held * 24);
         assert_eq!((judge.newest_used_us(7), judge.newest_used_us(0)), (Some(999), None));
-        assert!(Judge::new(Rules { dedup_horizon_us: None, ..rules }).detach_keys(0).is_empty());
+        assert!(Judge::new(Rules { dedup_horizon_us: None, ..rules }).detach_keys().is_empty());
     }
 
     #[test]

@@ -10,6 +10,16 @@ use twox_hash::XxHash3_128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u128);
 
+impl KeyHash {
+    /// The same key in a partition: equal keys of different partitions are different keys. Partition 0 changes nothing.
+    #[inline]
+    pub fn at(self, partition: u32) -> KeyHash {
+        // 2¹²⁸ divided by the golden ratio, odd: no two partitions give the same product.
+        const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        KeyHash(self.0 ^ u128::from(partition).wrapping_mul(SPREAD))
+    }
+}
+
 /// Hashes encoded primary keys: XXH3-128 with a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyHasher {

@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use crate::key_hash::KeyHash;
 
 /// So many that growing or sweeping one stops the writer for a few milliseconds at most, at ten million keys.
-const PARTS: usize = 64;
+pub(crate) const PARTS: usize = 64;
 const PART_BITS: u32 = PARTS.trailing_zeros();
 /// A part is swept after this share of its keys was used since the last sweep, …
 const SWEEP_SHARE: usize = 4;
@@ -84,13 +84,17 @@ impl UsedKeys {
 
     /// The uses at times that are still needed, by hash and time.
     pub(crate) fn in_order(&self, needed_from_us: i64) -> impl Iterator<Item = (KeyHash, i64)> {
-        // A key's part is the beginning of its hash: parts are in the order of hashes.
-        self.parts.iter().flat_map(move |part| {
-            let uses = part.iter().filter(|used| used.time_us >= needed_from_us);
-            let mut uses: Vec<(KeyHash, i64)> = uses.map(|used| (used.key(), used.time_us)).collect();
+        (0..PARTS).flat_map(move |part| {
+            let mut uses: Vec<(KeyHash, i64)> = self.of_part(part, needed_from_us).collect();
             uses.sort_unstable();
             uses
         })
+    }
+
+    /// The same of one part, in no order. A key's part is the beginning of its hash: parts are in the order of hashes.
+    pub(crate) fn of_part(&self, part: usize, needed_from_us: i64) -> impl Iterator<Item = (KeyHash, i64)> {
+        let uses = self.parts.get(part).into_iter().flatten().filter(move |used| used.time_us >= needed_from_us);
+        uses.map(|used| (used.key(), used.time_us))
     }
 
     /// Number of uses held, needed or not.

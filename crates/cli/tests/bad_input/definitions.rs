@@ -93,7 +93,17 @@ fn unknown_configuration_is_refused() {
             ", line 1: unknown section `other`\n hint: the sections are `server`, `storage`, `checkpoint`, `state`",
         ),
         ("memory = \"1GiB\"\n", ", line 1: `memory` stands outside of all sections"),
-        ("[kafka]\n", "[kafka] is not supported yet"),
+        ("[auth]\n", "[auth] is not supported yet"),
+        ("[kafka]\nbrokers = \"nowhere\"\n", "brokers in [kafka]: `nowhere` is no broker; write host:port"),
+        (
+            "[kafka]\nsecurity = \"tls\"\n",
+            "expected one of `plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`, found `tls`",
+        ),
+        ("[kafka]\nsecurity = \"ssl\"\n", "`brokers` is missing in [kafka]"),
+        (
+            "[kafka]\nbrokers = \"one:9092\"\npassword = \"open sesame\"\n",
+            "`password` needs security = \"sasl_plaintext\" or \"sasl_ssl\" in [kafka]",
+        ),
         ("[checkpoint]\ninterval = \"0s\"\n", "`0s` leaves no time at all"),
         ("[storage]\nsegment_size = \"1KiB\"\n", "`1KiB` is not from 64KiB to 4GiB"),
         ("[storage]\ndata_dir = \"\"\n", "the path is empty"),
@@ -133,7 +143,8 @@ fn unknown_variables_are_refused() {
         ),
         ("ASOF_state__memory", "1GiB", "`ASOF_state__memory` is no setting of this release\n hint: did you mean"),
         ("ASOF_X__Y", "", "`ASOF_X__Y` is no setting of this release\n hint: the settings are `ASOF_SERVER__LISTEN`"),
-        ("ASOF_KAFKA__BROKERS", "", "`ASOF_KAFKA__BROKERS`: [kafka] is not supported yet"),
+        ("ASOF_KAFKA__BROKERS", "", "`ASOF_KAFKA__BROKERS`: `` is no broker"),
+        ("ASOF_AUTH__KEYS", "", "`ASOF_AUTH__KEYS`: [auth] is not supported yet"),
         ("ASOF_SERVER__LISTEN", "6566", "`ASOF_SERVER__LISTEN`: expected an IP address and a port"),
         (
             "ASOF_SERVER__ROWS_MAX",

@@ -73,6 +73,7 @@ pub(crate) fn sample() -> StoredBatch {
         arrived: Some(Int64Array::from(vec![ts_us, ts_us + 1, ts_us + 2, i64::MIN])),
         arrived_is_imputed: true,
         watermark_us: None,
+        origin: None,
         used: used(&[
             (Some(1), Some(-1.5), Some(12_345), Some("GB".to_owned()), Some(true), ts_us),
             (None, None, None, None, None, ts_us + 1),

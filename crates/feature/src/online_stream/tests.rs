@@ -85,7 +85,8 @@ impl World {
         let offsets: Vec<u64> = (self.next_offset..).take(rows.len()).collect();
         self.next_offset += rows.len() as u64;
         let arrived_us = ArrivedAt::All(0);
-        let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness: Lateness::Applied, used_before: &[] };
+        let arrivals =
+            Arrivals { faced, arrived_us, offsets: &offsets, lateness: Lateness::Applied, used_before: &[], fed: None };
         let before = self.stream.accounting().total();
         let prepared = self.stream.prepare(arrivals, &Tables::none()).unwrap();
         assert_eq!(self.stream.accounting().total(), before + rows.len() as u64);
@@ -134,6 +135,7 @@ impl World {
             views,
             too_late: &[],
             looks: 0,
+            fed: None,
             judgement,
         };
         self.stream.recall(recalled, &Tables::none(), &[self.settled(); VIEWS]).unwrap()
@@ -345,7 +347,7 @@ fn verdicts(rows: &[Row], lateness: Lateness, used_before: &[(usize, i64)], arri
     let primary_keys = world.stream.plan().primary_keys(&batch).unwrap();
     let faced = Faced { partition: 0, batch: &batch, rejected: &rejected, primary_keys: primary_keys.as_ref() };
     let offsets: Vec<u64> = (0..rows.len() as u64).collect();
-    let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness, used_before };
+    let arrivals = Arrivals { faced, arrived_us, offsets: &offsets, lateness, used_before, fed: None };
     let settled = Settled { version: Version(0), floor_us: None, coming_from_us: None };
     let outcome = world.stream.arrive(arrivals, &Tables::none(), Version(1), &[settled; VIEWS]).unwrap();
     assert_eq!(world.stream.accounting().total(), rows.len() as u64);

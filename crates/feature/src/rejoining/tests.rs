@@ -24,7 +24,7 @@ const ROWS: usize = KEPT_ROWS + 3 * STEP_ROWS;
 
 fn arrivals<'a>(batch: &'a RecordBatch, offsets: &'a [u64]) -> Arrivals<'a> {
     let faced = Faced { partition: 0, batch, rejected: &[], primary_keys: None };
-    Arrivals { faced, arrived_us: ArrivedAt::All(1), offsets, lateness: Lateness::Applied, used_before: &[] }
+    Arrivals { faced, arrived_us: ArrivedAt::All(1), offsets, lateness: Lateness::Applied, used_before: &[], fed: None }
 }
 
 fn batch(stream: &asof_definition::Stream, rows: usize, value: i64) -> RecordBatch {

@@ -166,6 +166,7 @@ impl World {
             offsets: &offsets,
             lateness: Lateness::Applied,
             used_before: &[],
+            fed: None,
         };
         match batch.into {
             Into::Table(table) => {
@@ -210,6 +211,7 @@ impl World {
             views: &[views; 16],
             too_late: &[],
             looks: 0,
+            fed: None,
             judgement,
         };
         match stored.into {

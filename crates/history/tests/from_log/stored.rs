@@ -67,6 +67,7 @@ impl StoredLog {
             arrived: group.each_us.clone().map(Int64Array::from),
             arrived_is_imputed: group.is_imputed,
             watermark_us: None,
+            origin: None,
             used: filter_record_batch(&batch, &used).unwrap(),
             dead: (0..group.rows.len()).filter_map(|row| letter(group, row)).collect(),
             producers: Vec::new(),

@@ -44,7 +44,16 @@ pub(crate) fn write_logs(case: &Case, project: &Project, folder: &Path, until_us
 
 fn frame(used: RecordBatch, verdicts: Vec<StoredVerdict>, watermark_us: Option<i64>) -> StoredBatch {
     let (dead, producers) = (Vec::new(), Vec::new());
-    StoredBatch { verdicts, arrived: None, arrived_is_imputed: false, watermark_us, used, dead, producers }
+    StoredBatch {
+        verdicts,
+        arrived: None,
+        arrived_is_imputed: false,
+        watermark_us,
+        origin: None,
+        used,
+        dead,
+        producers,
+    }
 }
 
 fn decoded(folder: &Path, stream: &Stream, lines: &[String]) -> RecordBatch {

@@ -140,6 +140,7 @@ impl<'a> Bound<'a> {
             offsets: &offsets,
             lateness: Lateness::Applied,
             used_before: &[],
+            fed: None,
         };
         let outcome = engine.stream.arrive(arrivals, &Tables::none(), engine.version, &[settled]).unwrap();
         engine.view.sweep(engine.settled(), usize::MAX);

@@ -314,7 +314,7 @@ fn submit(
     let told = answered.clone();
     let answer = Box::new(move |outcome| *told.lock().expect("one thread") = Some(outcome));
     let (body, manner) = (body.expect("a body of lines"), Manner::Live);
-    let submission = Submission { stream: 0, body, manner, batch_key: None, received_us, answer };
+    let submission = Submission { stream: 0, body, manner, batch_key: None, origin: None, received_us, answer };
     engine.intake().submit(submission).map_err(|(_, error)| error)?;
     job.commit()?;
     let outcome = answered.lock().expect("one thread").take();

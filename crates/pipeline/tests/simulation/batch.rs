@@ -106,7 +106,15 @@ impl Batch {
         let limits = BodyLimits { rows_max: 1_000 };
         let body = EventBody::read(bytes.into(), self.form, &project.streams[self.stream], limits);
         let body = body.expect("a body whose rows can be told apart");
-        Submission { stream: self.stream, body, manner: self.arriving.manner(), batch_key, received_us, answer }
+        Submission {
+            stream: self.stream,
+            body,
+            manner: self.arriving.manner(),
+            batch_key,
+            origin: None,
+            received_us,
+            answer,
+        }
     }
 }
 

@@ -18,7 +18,14 @@ fn engine(world: &World, beginnings: usize) -> (Engine, Arc<AtomicUsize>) {
 
 fn run_until(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
     let lower_priority = || ();
-    let job = Job { folder: PathBuf::new(), until_us: None, waiting_bytes_max: 1 << 20, threads: 1, lower_priority };
+    let job = Job {
+        folder: PathBuf::new(),
+        until_us: None,
+        waiting_bytes_max: 1 << 20,
+        threads: 1,
+        kafka: None,
+        lower_priority,
+    };
     run(engine, &job, stop)
 }
 

@@ -13,5 +13,6 @@ mod refusing_disk;
 mod sessions;
 mod silent_sources;
 mod slow_disk;
+mod topics;
 mod union_with_file;
 mod world;

@@ -40,7 +40,14 @@ impl Drop for StopAtEnd<'_> {
 fn live(world: &World, folder: &Path, ids: std::ops::Range<i64>, look: impl FnOnce(&Engine)) {
     let engine = world.engine(&sql()).unwrap();
     let (stop, lower_priority) = (Stop::default(), || ());
-    let job = Job { folder: folder.to_owned(), until_us: None, waiting_bytes_max: 1 << 20, threads: 1, lower_priority };
+    let job = Job {
+        folder: folder.to_owned(),
+        until_us: None,
+        waiting_bytes_max: 1 << 20,
+        threads: 1,
+        kafka: None,
+        lower_priority,
+    };
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run(&engine, &job, &stop));
         let stop_at_end = StopAtEnd(&stop);

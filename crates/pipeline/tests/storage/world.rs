@@ -184,7 +184,7 @@ fn leave_as(
     let told = answered.clone();
     let answer = Box::new(move |outcome| *told.lock().expect("one thread") = Some(outcome));
     let (body, received_us) = (body.expect("a body of lines"), engine.wall_us());
-    let submission = Submission { stream, body, manner, batch_key, received_us, answer };
+    let submission = Submission { stream, body, manner, batch_key, origin: None, received_us, answer };
     engine.intake().submit(submission).map_err(|(_, error)| error)?;
     Ok(answered)
 }

@@ -64,7 +64,14 @@ impl Drop for StopAtEnd<'_> {
 /// A life of the running job from the end of its files on.
 fn live(engine: &Engine, folder: &Path, look: impl FnOnce(&Engine)) {
     let (stop, lower_priority) = (Stop::default(), || ());
-    let job = Job { folder: folder.to_owned(), until_us: None, waiting_bytes_max: 1 << 20, threads: 1, lower_priority };
+    let job = Job {
+        folder: folder.to_owned(),
+        until_us: None,
+        waiting_bytes_max: 1 << 20,
+        threads: 1,
+        kafka: None,
+        lower_priority,
+    };
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run(engine, &job, &stop));
         let stop_at_end = StopAtEnd(&stop);
@@ -185,7 +192,7 @@ fn of_file(engine: &Engine, pairs: &[(i64, i64)], first: u64) -> Vec<StreamBatch
     let primary_keys = StreamPlan::of_table(&engine.project().tables[0]).unwrap().primary_keys(&batch).unwrap();
     let offsets = (first..first + pairs.len() as u64).collect();
     let (partition, rejected, arrived) = (0, Vec::new(), None);
-    vec![StreamBatch { stream: 1, partition, batch, rejected, primary_keys, offsets, arrived }]
+    vec![StreamBatch { stream: 1, partition, batch, rejected, primary_keys, offsets, fed: None, arrived }]
 }
 
 /// A version must not change an event that no read sees yet, or ever will.

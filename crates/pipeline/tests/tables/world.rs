@@ -95,7 +95,8 @@ pub(crate) fn leave(
     let answered = Answered::default();
     let told = answered.clone();
     let answer = Box::new(move |outcome| *told.lock().unwrap() = Some(outcome));
-    let submission = Submission { stream: source, body, manner, batch_key, received_us: engine.wall_us(), answer };
+    let submission =
+        Submission { stream: source, body, manner, batch_key, origin: None, received_us: engine.wall_us(), answer };
     engine.intake().submit(submission).map_err(|(_, error)| error)?;
     Ok(answered)
 }

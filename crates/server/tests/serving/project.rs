@@ -83,6 +83,7 @@ impl Served {
             until_us: None,
             waiting_bytes_max: 1 << 20,
             threads: 1,
+            kafka: None,
             lower_priority: || (),
         };
         let (engine, stop) = (served.engine.clone(), served.stop.clone());

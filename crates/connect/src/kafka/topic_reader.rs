@@ -1,0 +1,280 @@
+//! Reads the partitions of a topic from offsets that its caller names, and says where they end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use asof_definition::{KafkaFeed, KafkaStart, Stream};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use crate::event_body::EventBody;
+use crate::event_body_error::EventBodyError;
+use crate::kafka::message_batch::{MessageBatch, MessageForm};
+use crate::kafka::settings::KafkaSettings;
+use crate::kafka::trouble::KafkaTrouble;
+use crate::origin::Origin;
+
+/// What the client may fetch ahead of us, over all partitions.
+const AHEAD_KIB: &str = "65536";
+const AHEAD_MESSAGES: &str = "100000";
+/// How long a broker waits for more before it answers a fetch: no longer than a reader may wait for an event.
+const FETCH_WAIT_MS: &str = "100";
+
+/// A consumer of one topic, in no group.
+#[derive(Debug)]
+pub struct TopicReader {
+    topic: Topic,
+    form: MessageForm,
+    batch: MessageBatch,
+}
+
+/// The same consumer, asked about its topic from another thread.
+#[derive(Debug, Clone)]
+pub struct TopicWatch(Topic);
+
+#[derive(Clone)]
+struct Topic {
+    consumer: Arc<BaseConsumer<Told>>,
+    feed: Arc<KafkaFeed>,
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Topic").field("feed", &self.feed).finish_non_exhaustive()
+    }
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionEnd {
+    /// Its number.
+    pub partition: u32,
+    /// The offset behind the last message that may be read.
+    pub end_offset: u64,
+}
+
+/// What came of a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// A message is in the batch.
+    Message {
+        /// Its partition.
+        partition: u32,
+        /// The offset behind it.
+        next_offset: u64,
+    },
+    /// Nothing came.
+    Nothing,
+}
+
+/// Keeps the client's last words, which its errors do not have.
+#[derive(Debug, Default)]
+struct Told {
+    words: Mutex<Option<String>>,
+}
+
+impl Told {
+    /// What was said before is over.
+    fn forget(&self) {
+        *self.words.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ClientContext for Told {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        *self.words.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+impl ConsumerContext for Told {}
+
+impl TopicReader {
+    /// A reader of a stream's topic. Nothing is asked of the cluster yet.
+    pub fn new(settings: &KafkaSettings, stream: &Stream, feed: &Arc<KafkaFeed>) -> Result<TopicReader, KafkaTrouble> {
+        let form = MessageForm::of(stream, feed).map_err(|error| KafkaTrouble::Refused {
+            detail: error.to_string(),
+            hint: "look at the columns of the stream",
+        })?;
+        let mut client = settings.client();
+        // The client wants a group to be named; it never joins it, and keeps no offsets there.
+        client.set("group.id", "asof");
+        client.set("enable.auto.commit", "false");
+        client.set("enable.auto.offset.store", "false");
+        client.set("auto.offset.reset", "error");
+        client.set("isolation.level", "read_committed");
+        client.set("enable.partition.eof", "true");
+        client.set("check.crcs", "true");
+        client.set("fetch.wait.max.ms", FETCH_WAIT_MS);
+        client.set("queued.max.messages.kbytes", AHEAD_KIB);
+        client.set("queued.min.messages", AHEAD_MESSAGES);
+        let consumer = client.create_with_context(Told::default()).map_err(|error| KafkaTrouble::of(&error))?;
+        let topic = Topic { consumer: Arc::new(consumer), feed: feed.clone() };
+        let batch = MessageBatch::new(&form);
+        Ok(TopicReader { topic, form, batch })
+    }
+
+    /// What another thread may ask.
+    pub fn watch(&self) -> TopicWatch {
+        TopicWatch(self.topic.clone())
+    }
+
+    /// Begins to read partitions at these offsets, beside those that are read already.
+    pub fn assign(&self, offsets: &BTreeMap<u32, u64>) -> Result<(), KafkaTrouble> {
+        let offset = |offset: u64| Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+        let list = self.topic.list(offsets.iter().map(|(partition, own)| (*partition, offset(*own))))?;
+        self.topic.consumer.incremental_assign(&list).map_err(|error| self.topic.trouble(&error))
+    }
+
+    /// Reads partitions no further.
+    pub fn unassign(&self, partitions: &[u32]) -> Result<(), KafkaTrouble> {
+        let list = self.topic.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        self.topic.consumer.incremental_unassign(&list).map_err(|error| self.topic.trouble(&error))
+    }
+
+    /// Waits for the next message, at most so long, and takes it into the batch.
+    pub fn poll(&mut self, at_most: Duration) -> Result<Polled, KafkaTrouble> {
+        match self.topic.consumer.poll(at_most) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => {
+                self.batch.push(&message);
+                let (partition, offset) = (message.partition().unsigned_abs(), message.offset().unsigned_abs());
+                Ok(Polled::Message { partition, next_offset: offset + 1 })
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => Ok(Polled::Nothing),
+            Some(Err(error)) => Err(self.topic.trouble(&error)),
+        }
+    }
+
+    /// How many messages are in the batch.
+    pub fn rows(&self) -> usize {
+        self.batch.rows()
+    }
+
+    /// Whether the batch takes no more.
+    pub fn is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// The events of the batch and where they come from; the next batch begins. An error where the unit of times is looked at,
+    /// and cannot be the one that is declared.
+    pub fn take(&mut self, looks_at_unit: bool) -> Result<(EventBody, Origin), EventBodyError> {
+        std::mem::replace(&mut self.batch, MessageBatch::new(&self.form)).finish(&self.form, looks_at_unit)
+    }
+}
+
+impl TopicWatch {
+    /// The partitions that the topic has, in their order.
+    pub fn partitions(&self, at_most: Duration) -> Result<Vec<u32>, KafkaTrouble> {
+        let Topic { consumer, feed } = &self.0;
+        let metadata = consumer.fetch_metadata(Some(&feed.topic), at_most).map_err(|error| self.0.trouble(&error))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == feed.topic);
+        if let Some(code) = topic.and_then(|topic| topic.error()) {
+            return Err(KafkaTrouble::of(&KafkaError::MetadataFetch(code.into())));
+        }
+        let mut partitions: Vec<u32> = topic
+            .into_iter()
+            .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id().unsigned_abs()))
+            .collect();
+        if partitions.is_empty() {
+            return Err(KafkaTrouble::Passing(format!("there is no topic `{}` yet", feed.topic)));
+        }
+        partitions.sort_unstable();
+        Ok(partitions)
+    }
+
+    /// The offsets at which partitions are read that were never read before.
+    pub fn starts(
+        &self,
+        partitions: &[u32],
+        start: KafkaStart,
+        at_most: Duration,
+    ) -> Result<BTreeMap<u32, u64>, KafkaTrouble> {
+        let asked = match start {
+            KafkaStart::Earliest => Offset::Beginning,
+            KafkaStart::Latest => Offset::End,
+            KafkaStart::At(us) => Offset::Offset(us.div_euclid(1_000) + i64::from(us.rem_euclid(1_000) > 0)),
+        };
+        let mut found = self.offsets(partitions, asked, at_most)?.whole()?;
+        let missing: Vec<u32> = partitions.iter().copied().filter(|one| !found.contains_key(one)).collect();
+        if !missing.is_empty() {
+            // Nothing is as new as that.
+            found.extend(self.offsets(&missing, Offset::End, at_most)?.whole()?);
+        }
+        Ok(found)
+    }
+
+    /// Where partitions end for who reads what is committed; of those whose brokers answer.
+    pub fn ends(&self, partitions: &[u32], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaTrouble> {
+        let Answered { offsets, trouble } = self.offsets(partitions, Offset::End, at_most)?;
+        if let Some(trouble) = trouble.filter(|_| offsets.is_empty()) {
+            return Err(trouble);
+        }
+        self.0.consumer.context().forget();
+        Ok(offsets.into_iter().map(|(partition, end_offset)| PartitionEnd { partition, end_offset }).collect())
+    }
+
+    /// The next offset of each partition that is read: behind the last message that was polled, and behind what no reader
+    /// sees after it.
+    pub fn positions(&self) -> BTreeMap<u32, u64> {
+        let positions = self.0.consumer.position().map(|list| offsets_of(&list));
+        positions.unwrap_or_default()
+    }
+
+    /// What the cluster answers: an offset by its kind, or the first at or after a timestamp in milliseconds.
+    fn offsets(&self, partitions: &[u32], asked: Offset, at_most: Duration) -> Result<Answered, KafkaTrouble> {
+        let list = self.0.list(partitions.iter().map(|partition| (*partition, asked)))?;
+        let answered = self.0.consumer.offsets_for_times(list, at_most).map_err(|error| self.0.trouble(&error))?;
+        let failed = answered.elements().iter().find_map(|element| element.error().err());
+        Ok(Answered { offsets: offsets_of(&answered), trouble: failed.map(|error| self.0.trouble(&error)) })
+    }
+}
+
+/// Offsets of partitions, and what kept others from being told.
+struct Answered {
+    offsets: BTreeMap<u32, u64>,
+    trouble: Option<KafkaTrouble>,
+}
+
+impl Answered {
+    fn whole(self) -> Result<BTreeMap<u32, u64>, KafkaTrouble> {
+        self.trouble.map_or(Ok(self.offsets), Err)
+    }
+}
+
+impl Topic {
+    fn list(&self, offsets: impl Iterator<Item = (u32, Offset)>) -> Result<TopicPartitionList, KafkaTrouble> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            list.add_partition_offset(&self.feed.topic, partition, offset).map_err(|error| self.trouble(&error))?;
+        }
+        Ok(list)
+    }
+
+    /// An error with what the client has said since the last one.
+    fn trouble(&self, error: &KafkaError) -> KafkaTrouble {
+        let words = self.consumer.context().words.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (KafkaTrouble::of(error), words) {
+            (KafkaTrouble::Passing(_), Some(words)) => KafkaTrouble::Passing(words),
+            (KafkaTrouble::Refused { hint, .. }, Some(detail)) => KafkaTrouble::Refused { detail, hint },
+            (trouble, _) => trouble,
+        }
+    }
+}
+
+fn offsets_of(list: &TopicPartitionList) -> BTreeMap<u32, u64> {
+    let one = |partition: i32, offset| match offset {
+        Offset::Offset(offset) if offset >= 0 => Some((partition.unsigned_abs(), offset.unsigned_abs())),
+        _ => None,
+    };
+    let told = list.elements();
+    let whole = told.iter().filter(|element| element.error().is_ok());
+    whole.filter_map(|element| one(element.partition(), element.offset())).collect()
+}

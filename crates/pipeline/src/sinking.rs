@@ -1,0 +1,253 @@
+//! Writes the rows of a sink to its topic: from its logs, after everything else that happens to a row.
+//!
+//! ```text
+//!   open: cut off whoever wrote before ─▶ read progress ─▶ logs from there
+//!   rows that are visible and durable ─▶ begin ─▶ send … for the commit interval ─▶ commit rows and progress ─▶ …
+//!          any error ─▶ still ours? ─▶ open
+//! ```
+//! Rules kept here:
+//! - what is written is a function of the log: whoever writes it again writes the same rows in the same order of each log;
+//! - a row is sent when its event is durable and readers see it, never sooner;
+//! - who was taken over finds that out before it opens a writer again: the successor has the name by then;
+//! - retention keeps what no commit has written yet (`history_keeper.rs`).
+
+use std::time::Duration;
+
+use asof_connect::{KafkaSettings, Progress, TopicWriter, WriteTrouble, writer_name};
+use asof_definition::Sink;
+use asof_disk::{SyncSite, read_whole, write_whole};
+
+use crate::engine::Engine;
+use crate::error::PipelineError;
+use crate::run::ending;
+use crate::sink_rows::SinkRows;
+use crate::sink_state::SinkState;
+use crate::stop::Stop;
+use crate::storage::Storage;
+
+/// How often it is looked for rows while there are none.
+const QUIET: Duration = Duration::from_millis(5);
+/// The same while a commit waits for its interval.
+const BUSY: Duration = Duration::from_millis(2);
+/// How long it is waited after an error.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Messages after which a commit does not wait any longer.
+const MESSAGES_MAX: usize = 20_000;
+/// A file that says that a sink was written before.
+const BEGUN: SyncSite = SyncSite("sink.begun");
+const BEGUN_BYTES_MAX: u64 = 4_096;
+
+/// One sink and its topic.
+struct Sinking<'e> {
+    engine: &'e Engine,
+    sink: &'e Sink,
+    state: &'e SinkState,
+    settings: KafkaSettings,
+    stop: &'e Stop,
+    /// Under which transactions and progress stand.
+    name: Option<String>,
+}
+
+/// Why nothing more was written.
+enum Ending {
+    Trouble(WriteTrouble),
+    /// Nothing is written until somebody looks at it.
+    Stopped(String),
+    Failed(PipelineError),
+}
+
+impl From<WriteTrouble> for Ending {
+    fn from(trouble: WriteTrouble) -> Ending {
+        match trouble {
+            trouble @ (WriteTrouble::Progress(_) | WriteTrouble::TooLarge(_)) => Ending::Stopped(trouble.to_string()),
+            trouble => Ending::Trouble(trouble),
+        }
+    }
+}
+
+impl From<PipelineError> for Ending {
+    fn from(error: PipelineError) -> Ending {
+        Ending::Failed(error)
+    }
+}
+
+/// Writes all sinks until a stop is asked for.
+pub(crate) fn write_sinks(engine: &Engine, settings: Option<&KafkaSettings>, stop: &Stop) -> Result<(), PipelineError> {
+    let folder = engine.storage().and_then(Storage::print);
+    let sinkings = engine.project().sinks.iter().enumerate().map(|(place, sink)| Sinking {
+        engine,
+        sink,
+        state: engine.sink_state(place),
+        settings: settings.cloned().unwrap_or_default(),
+        stop,
+        name: folder.map(|folder| writer_name(sink.name(), folder)),
+    });
+    let sinkings: Vec<Sinking<'_>> = sinkings.collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = sinkings.iter().map(|sinking| scope.spawn(|| ending(stop, || sinking.run()))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(PipelineError::Panicked)))
+    })
+}
+
+impl Sinking<'_> {
+    fn run(&self) -> Result<(), PipelineError> {
+        while !self.stop.is_asked() {
+            match self.write() {
+                Ok(()) => break,
+                Err(Ending::Failed(error)) => return Err(error),
+                Err(Ending::Stopped(detail)) => {
+                    tracing::error!(sink = self.sink.name(), "nothing is written any more: {detail}");
+                    let mut told = self.state.lock();
+                    (told.trouble, told.has_stopped) = (Some(detail), true);
+                    break;
+                }
+                Err(Ending::Trouble(trouble)) => {
+                    self.tell(&trouble);
+                    // Whoever has taken over has opened a writer of the same name: ours must not cut that off.
+                    if let Some(storage) = self.engine.storage()
+                        && let Err(error) = storage.check()
+                        && !error.may_pass()
+                    {
+                        return Err(error);
+                    }
+                    self.state.lock().reopened += 1;
+                    self.stop.wait(AGAIN);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, trouble: &WriteTrouble) {
+        let words = trouble.to_string();
+        let mut told = self.state.lock();
+        if told.trouble.as_ref() != Some(&words) {
+            tracing::warn!(sink = self.sink.name(), topic = self.sink.topic, trouble = words, "rows are not written");
+            told.trouble = Some(words);
+        }
+    }
+
+    /// Writes until a stop or an error.
+    fn write(&self) -> Result<(), Ending> {
+        let Some(name) = &self.name else {
+            let detail = "the data folder was made before it had a secret, and nothing tells it from others; hint: a project with \
+                          sinks needs a new data folder";
+            return Err(Ending::Stopped(detail.to_owned()));
+        };
+        let writer = TopicWriter::open(&self.settings, &self.sink.topic, name, self.sink.delivery)?;
+        let mut logs = SinkRows::of(self.engine, self.sink);
+        let mut progress = match writer.progress()? {
+            Some(progress) => progress,
+            None => self.first_progress()?,
+        };
+        for log in &mut logs {
+            let offset = progress.get(&log.log).copied().unwrap_or(0);
+            // Of what comes after the opening nobody but this process can have written anything.
+            let attempted = self.state.lock().attempted.get(&log.log).copied().unwrap_or(0);
+            let end_offset = log.opened_at(self.engine).max(attempted);
+            if offset > end_offset {
+                let detail = format!(
+                    "topic `{}` has rows of `{}` up to offset {offset}, and its log had {end_offset}: the data folder is \
+                     older than the topic; hint: bring the newer one back, or give the sink another name",
+                    self.sink.topic, log.log
+                );
+                return Err(Ending::Stopped(detail));
+            }
+            let lost = log.begin(self.engine, offset)?;
+            self.state.lock().lost_offsets += lost;
+        }
+        self.state.lock().progress = Some(progress.clone());
+        let mut is_begun = false;
+        while !self.stop.is_asked() {
+            if !logs.iter().any(|log| log.next_offset < log.readable(self.engine)) {
+                self.stop.wait(QUIET);
+                continue;
+            }
+            progress = self.commit(&writer, &mut logs)?;
+            if !is_begun {
+                self.note_begun()?;
+                is_begun = true;
+            }
+            self.state.lock().progress = Some(progress.clone());
+        }
+        Ok(())
+    }
+
+    /// One commit, of what comes within the interval.
+    fn commit(&self, writer: &TopicWriter, logs: &mut [SinkRows]) -> Result<Progress, Ending> {
+        let began_us = self.engine.wall_us();
+        let (mut rows, mut failed) = (0, Vec::new());
+        writer.begin()?;
+        loop {
+            let mut is_any = false;
+            for log in logs.iter_mut() {
+                let Some(mut batch) = log.next(self.engine, self.sink)? else { continue };
+                is_any = true;
+                failed.append(&mut batch.failed);
+                for (key, value) in &batch.messages {
+                    if writer.send(key.as_deref(), value, || self.stop.is_asked())? {
+                        rows += 1;
+                    } else {
+                        failed.push(format!("a message of {} bytes is larger than one may be", value.len()));
+                    }
+                }
+            }
+            let waited_us = self.engine.wall_us().saturating_sub(began_us);
+            if rows >= MESSAGES_MAX || !(0..self.sink.commit_interval_us).contains(&waited_us) || self.stop.is_asked() {
+                break;
+            }
+            if !is_any {
+                self.stop.wait(BUSY);
+            }
+        }
+        let progress: Progress = logs.iter().map(|log| (log.log.clone(), log.next_offset)).collect();
+        self.state.lock().attempted.clone_from(&progress);
+        writer.commit(&progress, || self.stop.is_asked())?;
+        self.state.commits.add(self.engine.wall_us().saturating_sub(began_us), 1);
+        let mut told = self.state.lock();
+        told.rows += rows as u64;
+        told.set_aside += failed.len() as u64;
+        if told.first_set_aside.is_none() {
+            told.first_set_aside = failed.into_iter().next();
+        }
+        if told.trouble.take().is_some() {
+            tracing::info!(sink = self.sink.name(), topic = self.sink.topic, "rows are written again");
+        }
+        Ok(progress)
+    }
+
+    /// Where a sink begins of which the cluster knows nothing: at the beginning, if it was never written.
+    fn first_progress(&self) -> Result<Progress, Ending> {
+        let storage = self.engine.storage().expect("a sink reads logs");
+        let path = storage.folder().join("sinks").join(asof_connect::folder_name(self.sink.name()));
+        match read_whole(&**storage.disk(), &path, BEGUN_BYTES_MAX) {
+            Ok(topic) if topic == self.sink.topic.as_bytes() => {
+                let detail = format!(
+                    "topic `{}` was written before, and the cluster has forgotten how far (it does after \
+                     `offsets.retention.minutes` without a commit); hint: give the sink another name, which writes all rows again",
+                    self.sink.topic
+                );
+                Err(Ending::Stopped(detail))
+            }
+            Ok(_) => Ok(Progress::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Progress::new()),
+            Err(source) => Err(Ending::Failed(PipelineError::Data { path, source })),
+        }
+    }
+
+    /// From now on the cluster has to know how far the topic is written.
+    fn note_begun(&self) -> Result<(), PipelineError> {
+        let storage = self.engine.storage().expect("a sink reads logs");
+        storage.check()?;
+        let folder = storage.folder().join("sinks");
+        let path = folder.join(asof_connect::folder_name(self.sink.name()));
+        let disk = storage.disk();
+        if read_whole(&**disk, &path, BEGUN_BYTES_MAX).is_ok_and(|topic| topic == self.sink.topic.as_bytes()) {
+            return Ok(());
+        }
+        let written = disk
+            .make_folder(&folder, BEGUN)
+            .and_then(|()| write_whole(&**disk, &path, self.sink.topic.as_bytes(), BEGUN));
+        written.map_err(|source| PipelineError::Data { path, source })
+    }
+}

@@ -1,0 +1,313 @@
+"""Sinks on real brokers: what is committed to the topic is each row of the stream, once, whatever is killed.
+
+    target/venv/bin/python tests/kafka/check_sink.py                       all parts
+    target/venv/bin/python tests/kafka/check_sink.py --only kills --rounds 100 --outages 20 --payments 1000000
+
+| Part | What is done | What must hold |
+|---|---|---|
+| kills | payments to 12 partitions, a sink that filters and computes, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
+| zombie | the server gets SIGSTOP, another takes over with --take-over, then SIGCONT | the zombie ends and writes nothing; each row is there once |
+| forgotten | the group's offsets are deleted; the data folder is brought back from before | the sink stops and says why, and writes nothing twice |
+
+Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+sys.path += [str(HERE.parent / "serving"), str(HERE.parent / "durability")]  # findings.py, live_server.py
+
+import fed_project
+import programs
+from children import Failed
+from cluster import STEADY, Cluster
+from fed_project import Expected, Payments, await_caught_up, payment_of, read_topic
+from findings import Findings
+from live_server import LiveServer
+from running_server import Defect
+
+SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
+WAIT_S = 90
+PARTITIONS = 3
+# A little more than payments are late: windows close by the clock when so much has passed.
+LATENESS_S = 25
+
+SINKS = """
+CREATE SINK large WITH (connector = 'kafka', topic = '{topic}-large', key = 'account_id'{options}) AS
+SELECT payment_id, account_id, amount, amount * 2 AS twice, part, place FROM payments WHERE amount >= 500;
+
+CREATE SINK by_second WITH (connector = 'kafka', topic = '{topic}-seconds', key = 'account_id', commit_interval = '20 ms') AS
+SELECT account_id, window_start, payments, spent FROM seconds;
+
+CREATE SINK again WITH (connector = 'kafka', topic = '{topic}-again', delivery = 'at_least_once') AS
+SELECT payment_id FROM payments;
+"""
+
+
+def main():
+    options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
+    programs.require()
+    programs.fetched()
+    print(f"seed {options.seed}", flush=True)
+    findings = Findings()
+    with tempfile.TemporaryDirectory(prefix="asof-sinks-") as work:
+        folder = options.keep or Path(work)
+        with Cluster(folder / "kafka", java_options=STEADY) as cluster:
+            for part in options.only or PARTS:
+                own = folder / part
+                own.mkdir(parents=True)
+                began, before = time.monotonic(), findings.claims
+                try:
+                    told = PARTS[part](Setting(options, own, cluster, findings))
+                except (Failed, Defect, TimeoutError) as failure:
+                    findings.tell(f"{part}: {failure}")
+                    told = "given up"
+                print(f"{part}: {told}, {findings.claims - before} claims ({time.monotonic() - began:.1f} s)", flush=True)
+    print(f"{findings.claims} claims, {findings.wrong} wrong")
+    sys.exit(findings.wrong > 0)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--asof", type=Path, default=REPOSITORY / "target/release/asof", metavar="BINARY")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts, in this order")
+    parser.add_argument("--rounds", type=int, default=10, help="kills of the server")
+    parser.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
+    parser.add_argument("--payments", type=int, default=40_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
+    return parser.parse_args()
+
+
+class Setting:
+    def __init__(self, options, folder, cluster, findings):
+        self.options, self.folder, self.cluster, self.findings = options, folder, cluster, findings
+        self.topic = folder.name
+
+    def begin(self, partitions, options=""):
+        """Topics, and a server with the sinks."""
+        self.cluster.create_topic(self.topic, partitions=partitions)
+        for sink in ("large", "seconds", "again"):
+            self.cluster.create_topic(f"{self.topic}-{sink}", partitions=PARTITIONS)
+        project = fed_project.write(
+            self.folder / "project", self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
+        )
+        (project / "sinks.sql").write_text(SINKS.format(topic=self.topic, options=options))
+        return LiveServer(self.options.asof, project, settings=SETTINGS)
+
+    def rows(self, sink):
+        """What is committed to the topic of a sink, as (partition, object)."""
+        found = read_topic(self.cluster, f"{self.topic}-{sink}", PARTITIONS)
+        return [(partition, json.loads(value)) for partition, _, value in found]
+
+
+# ------------------------------------------------------------------------------------------------------------ kills
+
+
+def check_kills(setting):
+    options, findings, cluster = setting.options, setting.findings, setting.cluster
+    chance = random.Random(options.seed)
+    outages = set(chance.sample(range(options.rounds), min(options.outages, options.rounds)))
+    with setting.begin(fed_project.PARTITIONS) as server:
+        payments = Payments(cluster, setting.topic, options.seed)
+        for turn in range(options.rounds):
+            payments.send(options.payments // options.rounds)
+            if turn in outages:
+                cluster.broker(1).kill()
+            else:
+                payments.producer.flush(chance.choice([0, 1, 30]))
+            time.sleep(chance.random() * 2)
+            server.kill()
+            server.start()
+            if turn in outages:
+                cluster.broker(1).restart()
+        findings.claim(payments.flush(), f"kills: not all payments were written: {payments.failures[:3]}")
+        server.wait_ready()
+        messages = read_topic(cluster, setting.topic, fed_project.PARTITIONS)
+        await_caught_up(server, len(messages))
+        await_written(server, closed=True)
+        Expected(messages).check(server, findings)
+        check_rows(setting, messages)
+        compare_windows(setting, server)
+    check_transactions(setting)
+    return f"{len(messages):,} messages, {options.rounds} kills of the server, {len(outages)} of the broker"
+
+
+def await_written(server, closed=False):
+    """Until all sinks have written all that there is, and all windows have closed if that is asked for."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        told = {one["name"]: one for one in json.loads(server.call("GET", "/v1/objects")[1])["objects"]}
+        open_events = told["seconds"]["windows"]["open_events"] if closed else 0
+        sinks = [told[name] for name in ("large", "by_second", "again")]
+        if not open_events and all(sink["lag"] == 0 for sink in sinks):
+            return sinks
+        if time.monotonic() > until:
+            raise TimeoutError(f"after {WAIT_S} s {told['seconds']['windows']} and {sinks}\n{server.said()}")
+        time.sleep(0.2)
+
+
+def used(messages):
+    """(partition, offset, payment) of each used event, in the order of the partitions."""
+    seen = set()
+    for partition, offset, value in sorted(messages, key=lambda message: message[:2]):
+        payment = payment_of(value)
+        if payment and (partition, payment["payment_id"]) not in seen:
+            seen.add((partition, payment["payment_id"]))
+            yield partition, offset, payment
+
+
+def check_rows(setting, messages):
+    findings = setting.findings
+    wanted = Counter()
+    for partition, offset, payment in used(messages):
+        cents = round(float(payment["amount"]) * 100)
+        if cents >= 50_000:
+            wanted[(payment["payment_id"], payment["account_id"], cents, cents * 2, partition, offset)] += 1
+    found, partitions = Counter(), defaultdict(set)
+    for partition, row in setting.rows("large"):
+        cents = [round(float(row[name]) * 100) for name in ("amount", "twice")]
+        found[(row["payment_id"], row["account_id"], *cents, row["part"], row["place"])] += 1
+        partitions[row["account_id"]].add(partition)
+    twice = [row for row, count in found.items() if count > 1]
+    findings.claim(not twice, f"large: {len(twice)} rows are there twice, such as {twice[:2]}")
+    missing, more = wanted - found, found - wanted
+    findings.claim(not missing and not more, f"large: {len(missing)} of {len(wanted)} rows are missing, {len(more)} are too many")
+    findings.claim(all(len(own) == 1 for own in partitions.values()), "large: rows of one key are in several partitions")
+    ids = {payment["payment_id"] for _, _, payment in used(messages)}
+    again = {row["payment_id"] for _, row in setting.rows("again")}
+    findings.claim(again == ids, f"again: {len(ids - again)} rows are missing, {len(again - ids)} are none of ours")
+    print(f"large: {sum(found.values()):,} rows; again: {len(setting.rows('again')):,} rows of {len(ids):,}", flush=True)
+
+
+def compare_windows(setting, server):
+    """The rows of closed windows in the topic are those that the views over them are made of."""
+    sums = defaultdict(lambda: [0, 0])
+    keys = Counter()
+    for _, row in setting.rows("seconds"):
+        keys[(row["account_id"], row["window_start"])] += 1
+        sums[row["account_id"]][0] += row["payments"]
+        sums[row["account_id"]][1] += round(float(row["spent"] or 0) * 100)
+    setting.findings.claim(set(keys.values()) == {1}, f"by_second: rows are there twice: {keys.most_common(2)}")
+    accounts = sorted(sums)
+    as_of_us = time.time_ns() // 1_000 + 3_600_000_000
+    rows = server.ask("view", "closed", [{"account_id": account} for account in accounts], as_of_us)["rows"]
+    for account, (payments, spent) in zip(accounts, rows):
+        served = [fed_project.number(payments), round(float(spent) * 100)]
+        setting.findings.claim(served == sums[account], f"by_second: account {account}: {sums[account]}, served {served}")
+
+
+def check_transactions(setting):
+    """None of ours is open."""
+    said = setting.cluster.tool(
+        "org.apache.kafka.tools.TransactionsCommand", "--bootstrap-server", setting.cluster.bootstrap, "list"
+    )
+    states = {line.split()[0]: line.split()[-1] for line in said.splitlines() if line.startswith("asof-")}
+    hanging = {name: state for name, state in states.items() if state not in ("CompleteCommit", "CompleteAbort", "Empty")}
+    setting.findings.claim(len(states) >= 2 and not hanging, f"transactions: {states}")
+
+
+# ----------------------------------------------------------------------------------------------------------- zombie
+
+
+def check_zombie(setting):
+    findings, cluster = setting.findings, setting.cluster
+    zombie = setting.begin(3)
+    with zombie:
+        payments = Payments(cluster, setting.topic, setting.options.seed, partitions=3)
+        payments.send(3_000)
+        payments.producer.poll(0.1)
+        time.sleep(0.3)
+        zombie.process.send_signal(signal.SIGSTOP)
+        payments.send(3_000)
+        findings.claim(payments.flush(), f"zombie: {payments.failures[:3]}")
+        successor = LiveServer(setting.options.asof, zombie.folder, data=zombie.data, settings=SETTINGS, name="successor")
+        successor.start("--take-over")
+        successor.wait_ready()
+        payments.send(500)
+        zombie.process.send_signal(signal.SIGCONT)
+        payments.send(1_500)
+        payments.flush()
+        code = zombie.process.wait(WAIT_S)
+        findings.claim(code != 0, f"zombie: it ended with {code}")
+        messages = read_topic(cluster, setting.topic, 3)
+        await_caught_up(successor, len(messages))
+        await_written(successor)
+        check_rows(setting, messages)
+        check_transactions(setting)
+        successor.stop()
+    return f"{len(messages):,} messages"
+
+
+# -------------------------------------------------------------------------------------------------------- forgotten
+
+
+def check_forgotten(setting):
+    findings, cluster = setting.findings, setting.cluster
+    server = setting.begin(3)
+    payments = Payments(cluster, setting.topic, setting.options.seed, partitions=3)
+    with server:
+        payments.send(300)
+        payments.flush()
+        await_caught_up(server, len(read_topic(cluster, setting.topic, 3)))
+        await_written(server)
+    copy = setting.folder / "copy"
+    shutil.copytree(server.data, copy)
+    with server:
+        payments.send(300)
+        payments.flush()
+        messages = read_topic(cluster, setting.topic, 3)
+        await_caught_up(server, len(messages))
+        await_written(server)
+    rows = len(setting.rows("large"))
+    # The topic is ahead of the data folder.
+    shutil.rmtree(server.data)
+    shutil.copytree(copy, server.data)
+    with server:
+        told = await_trouble(server, "large")
+        findings.claim("older than the topic" in told, f"forgotten: the data folder is older: {told!r}")
+    shutil.rmtree(server.data)
+    shutil.copytree(copy, server.data)
+    forget(cluster)
+    with server:
+        told = await_trouble(server, "large")
+        findings.claim("forgotten how far" in told, f"forgotten: the offsets are deleted: {told!r}")
+        metrics = server.call("GET", "/metrics")[1].splitlines()
+        findings.claim('asof_sink_in_trouble{sink="large"} 1' in metrics, "forgotten: no metric tells of it")
+        findings.claim(len(setting.rows("large")) == rows, "forgotten: rows were written again")
+    return "an older data folder, deleted offsets"
+
+
+def forget(cluster):
+    """Deletes the groups of all sinks."""
+    admin = cluster.admin()
+    groups = [group.group_id for group in admin.list_consumer_groups().result(30).valid if group.group_id.startswith("asof-")]
+    for deleted in admin.delete_consumer_groups(groups).values():
+        deleted.result(30)
+
+
+def await_trouble(server, sink):
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        status, text = server.call("GET", f"/v1/objects/{sink}")
+        if status == 200 and (trouble := json.loads(text)["trouble"]):
+            return trouble
+        time.sleep(0.1)
+    return ""
+
+
+PARTS = {"kills": check_kills, "zombie": check_zombie, "forgotten": check_forgotten}
+
+if __name__ == "__main__":
+    main()
