@@ -2,13 +2,14 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
+
+from serving import process
 
 START_S_MAX = 60  # until it listens
 STOP_S_MAX = 60
@@ -111,13 +112,13 @@ class Server:
         return Replay(told["replay"])
 
     def resident_bytes(self):
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
-        return int(fields["VmRSS"].split()[0]) * 1024
+        return process.resident_bytes(self.process.pid)
+
+    def peak_bytes(self):
+        return process.peak_bytes(self.process.pid)
 
     def cpu_s(self):
-        """CPU time of all its threads so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process.cpu_s(self.process.pid)
 
 
 class Replay:

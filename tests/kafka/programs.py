@@ -4,7 +4,8 @@
     python3 tests/kafka/programs.py --lacking    says what must be installed first, a line each
 
 They go below $ASOF_KAFKA (default ~/.cache/asof-kafka), into a folder named by the pom's hash, so that another pom fetches
-anew. The folder appears when it is complete. Where Maven looks is up to the machine's own Maven settings.
+anew. The folder appears when it is complete. Where Maven looks is up to the machine's own Maven settings. Who needs more jars
+has a pom beside this one's and gives it by name.
 """
 
 import hashlib
@@ -39,15 +40,15 @@ def main():
     print(f"{folder}: Kafka {size_mb(folder / 'kafka')} MB, registry {size_mb(folder / 'registry')} MB")
 
 
-def require():
+def require(*more_poms):
     """Ends the program where something is missing, with what to install."""
-    missing = lacking()
+    missing = lacking(*more_poms)
     if missing:
-        print("the tests with Kafka cannot start; install first:", *missing, sep="\n  ", file=sys.stderr)
+        print("what runs with Kafka cannot start; install first:", *missing, sep="\n  ", file=sys.stderr)
         sys.exit(2)
 
 
-def lacking():
+def lacking(*more_poms):
     missing = []
     version = java_version()
     if version is None:
@@ -55,8 +56,8 @@ def lacking():
         missing.append(f"java: Java {JAVA_MIN} or later{where}: {JAVA_HELP}")
     elif version < JAVA_MIN:
         missing.append(f"java is Java {version}: {JAVA_MIN} or later is needed (JAVA_HOME names another): {JAVA_HELP}")
-    if not folder_of_pom().is_dir() and not shutil.which("mvn"):
-        missing.append(f"mvn: Apache Maven, which fetches the brokers: {MAVEN_HELP}")
+    if not all(folder_of_pom(pom).is_dir() for pom in (POM, *more_poms)) and not shutil.which("mvn"):
+        missing.append(f"mvn: Apache Maven, which fetches what runs: {MAVEN_HELP}")
     return missing
 
 
@@ -81,32 +82,32 @@ def java_version():
     return int(found[1]) if found else None
 
 
-def folder_of_pom():
+def folder_of_pom(pom=POM):
     cache = os.environ.get("ASOF_KAFKA") or Path.home() / ".cache" / "asof-kafka"
-    return Path(cache).resolve() / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    return Path(cache).resolve() / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
 
 
-def fetched():
-    """The folder with `kafka/*.jar` and `registry/`; fetched now, if it is not there."""
-    folder = folder_of_pom()
+def fetched(pom=POM, what="Apache Kafka and Apicurio Registry, some 190 MB the first time"):
+    """The folder that the pom fills, now if it is not there: of the brokers' one `kafka/*.jar` and `registry/`."""
+    folder = folder_of_pom(pom)
     if not folder.is_dir():
         began = time.monotonic()
         partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
         try:
-            fetch(partial)
+            fetch(partial, pom, what)
             if not folder.is_dir():  # another test may have been faster
                 partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        print(f"fetched Kafka and the registry into {folder} in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"fetched into {folder} in {time.monotonic() - began:.0f} s", flush=True)
     return folder
 
 
-def fetch(folder):
+def fetch(folder, pom, what):
     """Runs Maven, and tells every few seconds how far it is."""
-    print("fetching Apache Kafka and Apicurio Registry with Maven, some 190 MB the first time", flush=True)
+    print(f"fetching with Maven: {what}", flush=True)
     folder.mkdir(parents=True)
-    command = ["mvn", "-B", "-f", str(POM), f"-Dasof.folder={folder}", "process-resources"]
+    command = ["mvn", "-B", "-f", str(pom), f"-Dasof.folder={folder}", "process-resources"]
     maven = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     try:
         said = follow(maven.stdout)
@@ -114,7 +115,7 @@ def fetch(folder):
     finally:
         maven.kill()
     if code != 0:
-        sys.exit("Maven could not fetch the brokers:\n" + "".join(said[-SHOWN_LINES:]))
+        sys.exit(f"Maven could not fetch {what}:\n" + "".join(said[-SHOWN_LINES:]))
 
 
 def follow(output):
@@ -135,7 +136,7 @@ def follow(output):
             print(f"  {files} files, {now - began:.0f} s", flush=True)
             shown = now
         if now > began + FETCH_S_MAX:
-            sys.exit(f"Maven has not fetched the brokers within {FETCH_S_MAX} s:\n" + "".join(said[-SHOWN_LINES:]))
+            sys.exit(f"Maven has not fetched what it should within {FETCH_S_MAX} s:\n" + "".join(said[-SHOWN_LINES:]))
 
 
 def pass_on(output, lines):
