@@ -8,7 +8,7 @@ use arrow::array::{
 use asof_connect::row_messages;
 
 fn batch() -> RecordBatch {
-    let amounts = Decimal128Array::from(vec![Some(1_250), None]).with_precision_and_scale(12, 2).unwrap();
+    let amounts = Decimal128Array::from(vec![Some(1_250), None]).with_precision_and_scale(12, 2).expect("they fit");
     let columns: [(&str, ArrayRef); 5] = [
         ("id", Arc::new(Int64Array::from(vec![i64::MAX, 2]))),
         ("name", Arc::new(StringArray::from(vec![Some("a \"b\" \u{20ac}"), None]))),
@@ -16,12 +16,13 @@ fn batch() -> RecordBatch {
         ("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1]))),
         ("raw", Arc::new(BinaryArray::from(vec![Some(&b"\x00\xff"[..]), Some(b"")]))),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true)))
+        .expect("columns of one length")
 }
 
 fn keys(columns: &[usize]) -> [Option<String>; 2] {
     let messages = row_messages(&batch(), columns);
-    [0, 1].map(|row: usize| messages[row].0.clone().map(|key| String::from_utf8(key).unwrap()))
+    [0, 1].map(|row: usize| messages[row].0.clone().map(|key| String::from_utf8(key).expect("text")))
 }
 
 #[test]
