@@ -8,20 +8,23 @@ use serde_json::{Value, json};
 use crate::accounts::counted;
 use crate::arguments::{CheckArguments, OutputFormat};
 use crate::failure::Failure;
+use crate::message_schemas::MessageSchemas;
 use crate::project_folder::ProjectFolder;
 use crate::told;
 
 pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
-    let ProjectFolder { project, sources, .. } = ProjectFolder::load(&arguments.folder)?;
+    let ProjectFolder { project, sources, configuration } = ProjectFolder::load(&arguments.folder)?;
     told::warnings(&project.warnings, &sources);
+    let schemas = MessageSchemas::of(&project, &configuration.kafka, &arguments.folder)?;
+    schemas.warnings.iter().for_each(|warning| told::remark(&format!("warning: {warning}")));
     match arguments.format {
-        OutputFormat::Text => show(&project),
-        OutputFormat::Json => told::answer(&described(&project).to_string()),
+        OutputFormat::Text => show(&project, &schemas),
+        OutputFormat::Json => told::answer(&described(&project, &schemas).to_string()),
     }
     Ok(())
 }
 
-fn show(project: &Project) {
+fn show(project: &Project, schemas: &MessageSchemas) {
     for stream in &project.streams {
         told::answer(&format!("stream           {}  {}", stream.name, stream_words(stream)));
     }
@@ -44,6 +47,9 @@ fn show(project: &Project) {
     for sink in &project.sinks {
         let (reads, words) = (sink.rows.reads().join(", "), sink_words(sink));
         told::answer(&format!("sink             {}  ← {reads}  {words}", sink.name()));
+    }
+    for (stream, schema) in &schemas.read {
+        told::answer(&format!("schema           {stream}  can be read by {schema}"));
     }
     told::answer(&format!("ok: {}", contents(project)));
 }
@@ -106,7 +112,7 @@ fn service_words(service: &FeatureService) -> String {
     format!("request ({}) → {}", request.join(", "), counted(service.features.len(), "feature"))
 }
 
-fn described(project: &Project) -> Value {
+fn described(project: &Project, schemas: &MessageSchemas) -> Value {
     let arriving = |kind: &str, stream: &Stream| {
         let columns: Vec<Value> = stream
             .named_columns()
@@ -153,8 +159,15 @@ fn described(project: &Project) -> Value {
                 .collect::<Vec<Value>>(),
         })
     });
-    let warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
-    json!({"objects": streams.chain(tables).chain(views).chain(services).chain(sinks).collect::<Vec<_>>(), "warnings": warnings})
+    let warnings: Vec<String> =
+        project.warnings.iter().map(ToString::to_string).chain(schemas.warnings.iter().cloned()).collect();
+    let read: Vec<Value> =
+        schemas.read.iter().map(|(stream, schema)| json!({"stream": stream, "schema": schema})).collect();
+    json!({
+        "objects": streams.chain(tables).chain(views).chain(services).chain(sinks).collect::<Vec<_>>(),
+        "schemas": read,
+        "warnings": warnings,
+    })
 }
 
 fn features(features: &[asof_definition::Feature]) -> Vec<Value> {

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use asof_connect::{KafkaSettings, Secret};
+use asof_connect::{KafkaSettings, RegistrySettings, Secret};
 use asof_server::{BODY_BYTES_CEILING, Limits};
 
 use crate::failure::Failure;
@@ -33,7 +33,7 @@ pub(crate) struct Configuration {
     pub(crate) checkpoint_every: Option<Duration>,
     /// The rest of `[server]`.
     pub(crate) limits: Limits,
-    /// `[kafka]`; without brokers there is no cluster.
+    /// `[kafka]` and `[schema_registry]`; without brokers there is no cluster.
     pub(crate) kafka: KafkaSettings,
 }
 
@@ -139,6 +139,26 @@ const KEYS: &[Key] = &[
         name: "key_file",
         sets: Sets::Text(|all, text| put(&mut all.kafka.key_file, folder(text))),
     },
+    Key {
+        section: "schema_registry",
+        name: "url",
+        sets: Sets::Text(|all, text| set(&mut all.registry().url, kafka_settings::registry_url(text))),
+    },
+    Key {
+        section: "schema_registry",
+        name: "username",
+        sets: Sets::Text(|all, text| put(&mut all.registry().username, kafka_settings::word(text))),
+    },
+    Key {
+        section: "schema_registry",
+        name: "password",
+        sets: Sets::Text(|all, text| put(&mut all.registry().password, kafka_settings::word(text).map(Secret::new))),
+    },
+    Key {
+        section: "schema_registry",
+        name: "ca_file",
+        sets: Sets::Text(|all, text| put(&mut all.registry().ca_file, folder(text))),
+    },
 ];
 
 /// Sections of the contract that come with a later release.
@@ -166,7 +186,14 @@ impl Configuration {
         kafka_settings::check(&configuration.kafka).map_err(|detail| {
             Failure::input(format!("`{}`: {detail} in [kafka]", folder.join("asof.toml").display()))
         })?;
+        configuration.kafka.registry.as_ref().map_or(Ok(()), kafka_settings::check_registry).map_err(|detail| {
+            Failure::input(format!("`{}`: {detail} in [schema_registry]", folder.join("asof.toml").display()))
+        })?;
         Ok(configuration)
+    }
+
+    fn registry(&mut self) -> &mut RegistrySettings {
+        self.kafka.registry.get_or_insert_default()
     }
 
     fn take(&mut self, setting: &Setting) -> Result<(), Failure> {

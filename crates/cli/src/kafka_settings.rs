@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use asof_connect::{KafkaSettings, SaslMechanism, Secret, Security};
+use asof_connect::{KafkaSettings, RegistrySettings, SaslMechanism, Secret, Security};
 
 /// `host:port`, several with commas between them.
 pub(crate) fn brokers(text: &str) -> Result<String, String> {
@@ -37,7 +37,10 @@ pub(crate) fn word(text: &str) -> Result<String, String> {
 pub(crate) fn resolved(settings: &KafkaSettings, folder: &Path) -> Result<KafkaSettings, String> {
     let in_folder = |file: &Option<PathBuf>| file.as_ref().map(|file| folder.join(file));
     let password = settings.password.as_ref().map(|password| filled("password", password.reveal())).transpose()?;
+    let registry = settings.registry.as_ref().map(|registry| registry_of(registry, folder)).transpose()?;
     Ok(KafkaSettings {
+        registry,
+        folder: folder.to_owned(),
         username: settings.username.as_ref().map(|name| filled("username", name)).transpose()?,
         password: password.map(Secret::new),
         ca_file: in_folder(&settings.ca_file),
@@ -45,6 +48,26 @@ pub(crate) fn resolved(settings: &KafkaSettings, folder: &Path) -> Result<KafkaS
         key_file: in_folder(&settings.key_file),
         ..settings.clone()
     })
+}
+
+fn registry_of(settings: &RegistrySettings, folder: &Path) -> Result<RegistrySettings, String> {
+    let password = settings.password.as_ref().map(|password| filled("password", password.reveal())).transpose()?;
+    Ok(RegistrySettings {
+        url: settings.url.clone(),
+        username: settings.username.as_ref().map(|name| filled("username", name)).transpose()?,
+        password: password.map(Secret::new),
+        ca_file: settings.ca_file.as_ref().map(|file| folder.join(file)),
+    })
+}
+
+/// `http://host:8081`: a name and a password stand beside it, not in it.
+pub(crate) fn registry_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if host.contains('@') => Err("it has an `@`; write `username` and `password`".to_owned()),
+        Some(host) if !host.is_empty() && !text.contains(['?', '#', ' ']) => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is no URL of a registry; write http://host:8081")),
+    }
 }
 
 /// `${NAME}` stands for a variable of the environment.
@@ -57,7 +80,7 @@ fn filled(key: &str, text: &str) -> Result<String, String> {
 
 /// What does not go together. Nothing that is set is ignored.
 pub(crate) fn check(settings: &KafkaSettings) -> Result<(), String> {
-    let KafkaSettings { brokers, security, mechanism, username, password, ca_file, certificate_file, key_file } =
+    let KafkaSettings { brokers, security, mechanism, username, password, ca_file, certificate_file, key_file, .. } =
         settings;
     let of_sasl = [
         ("username", username.is_some()),
@@ -79,10 +102,24 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), String> {
     let missing = missing.then(|| format!("security = \"{}\" needs `username` and `password`", security.name()));
     let half = (certificate_file.is_some() != key_file.is_some())
         .then(|| "`certificate_file` and `key_file` go together".to_owned());
-    let is_any = *settings != KafkaSettings::default();
+    let is_any = KafkaSettings { registry: None, ..settings.clone() } != KafkaSettings::default();
     let nowhere = (is_any && brokers.is_empty()).then(|| "`brokers` is missing".to_owned());
     let wrong = nowhere.or(without_sasl).or(without_tls).or(missing).or(half);
     wrong.map_or(Ok(()), Err)
+}
+
+/// What does not go together of `[schema_registry]`.
+pub(crate) fn check_registry(settings: &RegistrySettings) -> Result<(), String> {
+    if settings.url.is_empty() {
+        return Err("`url` is missing".to_owned());
+    }
+    if settings.username.is_some() != settings.password.is_some() {
+        return Err("`username` and `password` go together".to_owned());
+    }
+    if settings.ca_file.is_some() && !settings.url.starts_with("https://") {
+        return Err("`ca_file` needs a `url` that begins with https://".to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod kafka_settings;
 mod listen_address;
 mod logs;
 mod memory;
+mod message_schemas;
 mod progress_bar;
 mod project_folder;
 mod replay_dead_letters;

@@ -81,6 +81,10 @@ impl<'a> BatchBuilder<'a> {
         self.unreadable.push(Unreadable { row: self.rows - 1, detail, raw: bounded_raw(raw) });
     }
 
+    pub(crate) fn column_name(&self, index: usize) -> &str {
+        self.schema.field(index).name()
+    }
+
     /// What is wrong with `scalar` in column `index`.
     pub(crate) fn mismatch(&self, index: usize, scalar: Scalar<'_>) -> String {
         mismatch(self.schema.field(index).name(), self.columns[index].data_type(), scalar)

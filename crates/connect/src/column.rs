@@ -33,6 +33,9 @@ pub(crate) enum Scalar<'a> {
         scale: i8,
     },
     Text(&'a str),
+    Bytes(&'a [u8]),
+    /// Microseconds since 1970.
+    Instant(i64),
     /// An array, an object, or what else no column holds: its text.
     Other(&'a str),
 }
@@ -52,6 +55,8 @@ impl Scalar<'_> {
                 format!("decimal `{}`", String::from_utf8_lossy(&text))
             }
             Scalar::Text(text) => format!("text `{}`", bounded(text, DESCRIBED_MAX)),
+            Scalar::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Scalar::Instant(us) => format!("the instant of {us} microseconds since 1970"),
             Scalar::Other(text) => format!("`{}`", bounded(text, DESCRIBED_MAX)),
         }
     }
@@ -109,6 +114,13 @@ impl Bytes {
         self.bytes.truncate(start as usize);
         self.end_row();
         &mut self.bytes
+    }
+
+    /// The last row holds these; true.
+    fn set_last(&mut self, bytes: &[u8]) -> bool {
+        self.reset_row().extend_from_slice(bytes);
+        self.end_row();
+        true
     }
 
     /// A batch's text comes from a piece of at most 17 MiB or from Arrow arrays with 32-bit offsets of their own.
@@ -237,11 +249,11 @@ impl Values {
             (Values::Decimal { values, precision, scale }, scalar) => {
                 set(values, decimal_of(scalar, *precision, *scale))
             }
-            (Values::Text(values), Scalar::Text(text)) => {
-                values.reset_row().extend_from_slice(text.as_bytes());
-                values.end_row();
-                true
+            (Values::Text(values), Scalar::Text(text)) => values.set_last(text.as_bytes()),
+            (Values::Text(values), Scalar::Bytes(bytes)) => {
+                std::str::from_utf8(bytes).is_ok() && values.set_last(bytes)
             }
+            (Values::Binary(values), Scalar::Bytes(bytes)) => values.set_last(bytes),
             (Values::Binary(values), Scalar::Text(text)) => {
                 let is_base64 = read_base64(text, values.reset_row());
                 if is_base64 {
@@ -257,6 +269,9 @@ impl Values {
                 set(values, unit.microseconds(count).filter(|us| TIMESTAMP_US.contains(us)))
             }
             (Values::Timestamp { values, .. }, Scalar::Text(text)) => set(values, parse_timestamp(text)),
+            (Values::Timestamp { values, .. }, Scalar::Instant(us)) => {
+                set(values, Some(us).filter(|us| TIMESTAMP_US.contains(us)))
+            }
             _ => false,
         }
     }

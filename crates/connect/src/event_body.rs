@@ -16,10 +16,11 @@ use asof_definition::Stream;
 use bytes::Bytes;
 
 use crate::arrow_body::read_arrow_body;
+use crate::base64::write_base64;
 use crate::batch_builder::Decoded;
 use crate::error::ConnectError;
 use crate::event_body_error::{BodyForm, EventBodyError};
-use crate::json_body::{read_json_body, read_json_messages};
+use crate::json_body::read_json_body;
 use crate::row_text::row_json;
 use crate::time_unit::{TimeUnit, UnitCheck, UnitWitness};
 use crate::wanted::{Wanted, WantedColumn};
@@ -57,6 +58,11 @@ pub struct EventBody {
 #[derive(Debug, Clone)]
 enum Sent {
     Text {
+        bytes: Bytes,
+        rows: Vec<RowPlace>,
+    },
+    /// Messages that are no text, of one batch.
+    Binary {
         bytes: Bytes,
         rows: Vec<RowPlace>,
     },
@@ -178,24 +184,20 @@ impl EventBody {
         Ok((body, arrived))
     }
 
-    /// Reads the values of messages, each of which stands at its place in `bytes`; none has no value.
+    /// The events of messages, each of which stands at its place in `bytes`.
     pub(crate) fn of_messages(
         bytes: Bytes,
-        values: &[Option<Range<usize>>],
-        columns: &BodyColumns,
-        looks_at_unit: bool,
+        is_text: bool,
+        decoded: Decoded,
+        places: &[Range<usize>],
     ) -> Result<EventBody, EventBodyError> {
-        let body = read_json_messages(&bytes, values, columns, looks_at_unit)?;
-        Ok(EventBody::of_text(bytes, body.batches, body.places))
-    }
-
-    /// Puts other columns in the place of some, which take so many bytes more, of a body of one batch.
-    pub(crate) fn set_columns(&mut self, more_bytes: usize, set: impl Fn(&RecordBatch) -> RecordBatch) {
-        debug_assert!(self.batches.len() <= 1);
-        for decoded in &mut self.batches {
-            decoded.batch = set(&decoded.batch);
+        let too_long = || EventBodyError::Syntax { form: BodyForm::Json, detail: "it is longer than 4 GiB".to_owned() };
+        let rows = places.iter().map(RowPlace::new).collect::<Option<Vec<RowPlace>>>().ok_or_else(too_long)?;
+        let mut body = EventBody::of_text(bytes, vec![decoded], rows);
+        if let (false, Sent::Text { bytes, rows }) = (is_text, &mut body.sent) {
+            body.sent = Sent::Binary { bytes: std::mem::take(bytes), rows: std::mem::take(rows) };
         }
-        self.memory_bytes += more_bytes;
+        Ok(body)
     }
 
     fn read_columns(
@@ -248,6 +250,14 @@ impl EventBody {
     pub fn raw(&self, row: usize) -> RawRow {
         match &self.sent {
             Sent::Text { bytes, rows } => raw_row(&bytes[rows[row].range()]),
+            Sent::Binary { bytes, rows } => {
+                let decoded = &self.batches[0];
+                match decoded.unreadable.binary_search_by_key(&row, |one| one.row) {
+                    Ok(_) => raw_bytes(&bytes[rows[row].range()]),
+                    // A readable row is written from what it was read as, which reads back the same.
+                    Err(_) => raw_row(&row_json(&decoded.batch, row)),
+                }
+            }
             Sent::Arrow(sent) => {
                 let batch = self.batches.partition_point(|decoded| decoded.first_row <= row as u64) - 1;
                 let decoded = &self.batches[batch];
@@ -278,6 +288,16 @@ fn own_bytes(batch: &RecordBatch) -> usize {
 fn set_aside_bytes(batches: &[Decoded]) -> usize {
     let unreadable = batches.iter().flat_map(|decoded| &decoded.unreadable);
     unreadable.map(|one| size_of_val(one) + one.detail.len() + one.raw.len()).sum()
+}
+
+/// Bytes that are no text, as base64 in quotes: no row, wherever it is sent.
+fn raw_bytes(bytes: &[u8]) -> RawRow {
+    let head = &bytes[..bytes.len().min(DEAD_RAW_BYTES_MAX / 4 * 3 - 3)];
+    let mut text = vec![b'"'];
+    write_base64(head, &mut text);
+    text.push(b'"');
+    let text = String::from_utf8(text).expect("base64 is ASCII");
+    RawRow { text, is_cut: head.len() < bytes.len() }
 }
 
 fn raw_row(row: &[u8]) -> RawRow {

@@ -34,6 +34,7 @@ impl Kind {
             Scalar::Double(_) => Kind::Double,
             Scalar::Text("NaN" | "Infinity" | "-Infinity") => Kind::NotFinite,
             Scalar::WideInteger(_) | Scalar::Decimal { .. } | Scalar::Text(_) | Scalar::Other(_) => Kind::Text,
+            Scalar::Bytes(_) | Scalar::Instant(_) => unreachable!("no text has them"),
         }
     }
 

@@ -43,21 +43,26 @@ pub(crate) fn read_json_body(
     reader.finish()
 }
 
-/// Reads messages, each of which has one object at its place in the text, or nothing.
+/// Reads messages into one batch, each of which has one object at its place in the text, or cannot be read.
 pub(crate) fn read_json_messages(
     text: &[u8],
-    values: &[Option<Range<usize>>],
+    values: &[Result<Range<usize>, String>],
     columns: &BodyColumns,
     looks_at_unit: bool,
-) -> Result<JsonBody, EventBodyError> {
+) -> Result<Decoded, EventBodyError> {
     let mut reader = BodyReader::new(text, BodyForm::Json, columns, values.len());
     for value in values {
         match value {
-            Some(place) => reader.read(place.clone())?,
-            None => reader.read_nothing()?,
+            Ok(place) => reader.read(place.clone())?,
+            Err(detail) => reader.set_aside(detail),
         }
     }
-    if looks_at_unit { reader.finish() } else { Ok(reader.whole()) }
+    reader.note_integers();
+    if looks_at_unit {
+        columns.check_units(&reader.integers)?;
+    }
+    debug_assert!(reader.batches.is_empty(), "messages of a batch are fewer than rows of one");
+    Ok(reader.batch.finish())
 }
 
 /// The rows read so far.
@@ -111,11 +116,9 @@ impl<'b> BodyReader<'b> {
         Ok(())
     }
 
-    fn read_nothing(&mut self) -> Result<(), EventBodyError> {
-        self.places.push(RowPlace::new(&(0..0)).expect("nothing is at the beginning"));
+    fn set_aside(&mut self, detail: &str) {
         self.batch.start_row();
-        self.batch.reject_row("the message has no value".to_owned(), b"");
-        Ok(())
+        self.batch.reject_row(detail.to_owned(), b"");
     }
 
     fn note_integers(&mut self) {
@@ -127,13 +130,9 @@ impl<'b> BodyReader<'b> {
     fn finish(mut self) -> Result<JsonBody, EventBodyError> {
         self.note_integers();
         self.columns.check_units(&self.integers)?;
-        Ok(self.whole())
-    }
-
-    fn whole(mut self) -> JsonBody {
         if !self.batch.is_empty() {
             self.batches.push(self.batch.finish());
         }
-        JsonBody { batches: self.batches, places: self.places }
+        Ok(JsonBody { batches: self.batches, places: self.places })
     }
 }

@@ -3,7 +3,8 @@
 //!   topic u64 │ runs u32 │ runs: partition u32, first offset u64, rows u32
 //! ```
 //! A run is rows that follow each other in the frame and in their partition. Offsets that no event has (of aborted and of
-//! control records) end a run. A run without rows says from where a partition is read that has had none yet.
+//! control records) end a run. A run without rows says from where a partition is read on: one that has had none yet, or behind
+//! messages that were none of the stream's.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,29 @@ impl Origin {
     pub fn extend(&mut self, other: &Origin) {
         self.rows += other.rows;
         self.runs.extend(&other.runs);
+    }
+
+    /// Without the rows that are passed over, and with the offsets behind them: what is not an event is read only once. No
+    /// flags are none.
+    pub(crate) fn passing_over(self, passed_over: &[bool]) -> Origin {
+        if passed_over.is_empty() {
+            return self;
+        }
+        let next = self.next_offsets();
+        let mut kept = Origin { topic: self.topic, runs: Vec::new(), rows: 0 };
+        let places = self
+            .runs
+            .iter()
+            .flat_map(|run| (0..u64::from(run.rows)).map(|row| (run.partition, run.first_offset + row)));
+        for ((partition, offset), passed) in places.zip(passed_over) {
+            if !passed {
+                kept.push(partition, offset);
+            }
+        }
+        let behind = kept.next_offsets();
+        let ends = next.into_iter().filter(|(partition, offset)| behind.get(partition) != Some(offset));
+        kept.runs.extend(ends.map(|(partition, first_offset)| Run { partition, first_offset, rows: 0 }));
+        kept
     }
 
     /// How many rows it tells of.

@@ -86,42 +86,6 @@ pub(crate) fn row_json(batch: &RecordBatch, row: usize) -> Vec<u8> {
     text
 }
 
-/// Rows as messages: of each its key, of the values of some columns, and its value, the JSON object of all.
-///
-/// One column's value is a key by itself, without quotes, and NULL is no key; of several columns it is their object.
-pub fn row_messages(batch: &RecordBatch, key: &[usize]) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
-    let names: Vec<Vec<u8>> = batch.schema().fields().iter().map(|field| json_name(field.name())).collect();
-    let key_names: Vec<Vec<u8>> = key.iter().map(|column| names[*column].clone()).collect();
-    let keys: Vec<ArrayRef> = key.iter().map(|column| batch.column(*column).clone()).collect();
-    let key_of = |row: usize| match &keys[..] {
-        [] => None,
-        [one] if one.is_null(row) => None,
-        [one] => Some(match one.as_string_opt::<i32>() {
-            Some(texts) => texts.value(row).as_bytes().to_vec(),
-            None => {
-                let mut text = Vec::new();
-                write_json_value(one, row, &mut text);
-                // Decimals, instants and bytes are texts in JSON, in which nothing is escaped.
-                match &text[..] {
-                    [b'"', bare @ .., b'"'] => bare.to_vec(),
-                    _ => text,
-                }
-            }
-        }),
-        several => {
-            let mut text = Vec::new();
-            write_json_row(several, &key_names, row, &mut text);
-            Some(text)
-        }
-    };
-    let value_of = |row: usize| {
-        let mut text = Vec::new();
-        write_json_row(batch.columns(), &names, row, &mut text);
-        text
-    };
-    (0..batch.num_rows()).map(|row| (key_of(row), value_of(row))).collect()
-}
-
 /// Appends the rows of `batch`, one line each.
 pub(crate) fn write_rows(batch: &RecordBatch, style: TextStyle, out: &mut Vec<u8>) {
     let names: Vec<Vec<u8>> = batch.schema().fields().iter().map(|field| json_name(field.name())).collect();
@@ -134,14 +98,14 @@ pub(crate) fn write_rows(batch: &RecordBatch, style: TextStyle, out: &mut Vec<u8
     }
 }
 
-fn json_name(name: &str) -> Vec<u8> {
+pub(crate) fn json_name(name: &str) -> Vec<u8> {
     let mut text = Vec::new();
     write_json(&mut text, name);
     text.push(b':');
     text
 }
 
-fn write_json_row(columns: &[ArrayRef], names: &[Vec<u8>], row: usize, out: &mut Vec<u8>) {
+pub(crate) fn write_json_row(columns: &[ArrayRef], names: &[Vec<u8>], row: usize, out: &mut Vec<u8>) {
     out.push(b'{');
     for (index, (column, name)) in columns.iter().zip(names).enumerate() {
         if index > 0 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BinaryArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use asof_connect::row_messages;
+use asof_connect::RowMessages;
 
 fn batch() -> RecordBatch {
     let amounts = Decimal128Array::from(vec![Some(1_250), None]).with_precision_and_scale(12, 2).expect("they fit");
@@ -21,7 +21,7 @@ fn batch() -> RecordBatch {
 }
 
 fn keys(columns: &[usize]) -> [Option<String>; 2] {
-    let messages = row_messages(&batch(), columns);
+    let messages = RowMessages::json(columns).of(&batch()).expect("they can be written");
     [0, 1].map(|row: usize| messages[row].0.clone().map(|key| String::from_utf8(key).expect("text")))
 }
 
@@ -44,7 +44,11 @@ fn a_key_of_several_columns_is_their_object() {
 
 #[test]
 fn a_value_is_the_object_of_all_columns() {
-    let values = row_messages(&batch(), &[]).into_iter().map(|(_, value)| String::from_utf8(value).unwrap());
+    let values = RowMessages::json(&[])
+        .of(&batch())
+        .expect("they can be written")
+        .into_iter()
+        .map(|(_, value)| String::from_utf8(value).unwrap());
     let expected = [
         r#"{"id":9223372036854775807,"name":"a \"b\" €","amount":"12.50","at":"1970-01-01T00:00:00.000000Z","raw":"AP8="}"#,
         r#"{"id":2,"name":null,"amount":null,"at":"1970-01-01T00:00:00.000001Z","raw":""}"#,

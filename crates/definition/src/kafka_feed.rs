@@ -9,6 +9,14 @@ pub struct KafkaFeed {
     pub topic: String,
     /// How the value of a message holds an event.
     pub format: MessageFormat,
+    /// What stands before the event in the value.
+    pub framing: Framing,
+    /// A file with the schema that messages are read by: relative to the project folder, or absolute.
+    pub schema_file: Option<String>,
+    /// The full name of the type of message that is an event of the stream; others are passed over. None: all are.
+    pub message: Option<String>,
+    /// The subject under which the registry has the topic's schemas; none is that of the topic's values.
+    pub subject: Option<String>,
     /// Where partitions are read from that were never read before.
     pub start: KafkaStart,
     /// What happens when the topic no longer has the next message.
@@ -47,6 +55,20 @@ pub enum MessageFormat {
     /// One JSON object.
     #[default]
     Json,
+    /// A record of Apache Avro 1.12, in its binary encoding.
+    Avro,
+    /// A message of Protocol Buffers.
+    Protobuf,
+}
+
+/// What stands before the event in a message's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Framing {
+    /// Nothing.
+    #[default]
+    Bare,
+    /// As Confluent's serializers write it: a zero byte and the number under which a registry has the writer's schema.
+    Registry,
 }
 
 /// Where the partitions of a topic are read from at first.
@@ -119,11 +141,52 @@ impl MetadataField {
     }
 }
 
+impl KafkaFeed {
+    /// The subject under which a registry has the schemas of the topic: `orders-value`, unless the stream says otherwise.
+    pub fn subject(&self) -> String {
+        self.subject.clone().unwrap_or_else(|| subject_of(&self.topic))
+    }
+
+    /// Whether messages cannot be read without asking a registry.
+    pub fn needs_registry(&self) -> bool {
+        let has_own_schema = self.format == MessageFormat::Protobuf && self.schema_file.is_some();
+        self.framing == Framing::Registry && self.format != MessageFormat::Json && !has_own_schema
+    }
+}
+
+/// The subject of a topic's values, where nothing else is said: Confluent's `TopicNameStrategy`.
+pub(crate) fn subject_of(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
 impl MessageFormat {
+    /// All of them.
+    pub const ALL: [MessageFormat; 3] = [MessageFormat::Json, MessageFormat::Avro, MessageFormat::Protobuf];
+
     /// The name in `format = '…'`.
     pub fn name(self) -> &'static str {
         match self {
             MessageFormat::Json => "json",
+            MessageFormat::Avro => "avro",
+            MessageFormat::Protobuf => "protobuf",
+        }
+    }
+
+    /// The format of that name.
+    pub(crate) fn from_name(name: &str) -> Option<MessageFormat> {
+        MessageFormat::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+impl Framing {
+    /// All of them.
+    pub const ALL: [Framing; 2] = [Framing::Bare, Framing::Registry];
+
+    /// The name in `framing = '…'`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Framing::Bare => "none",
+            Framing::Registry => "registry",
         }
     }
 }

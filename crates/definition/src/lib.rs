@@ -68,7 +68,7 @@ pub use connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogCon
 pub use derived::{Derivation, DerivedColumn, DerivedInput};
 pub use error::DefinitionError;
 pub use interval::duration_us;
-pub use kafka_feed::{KafkaFeed, KafkaStart, LostMessages, MessageFormat, MetadataColumn, MetadataField};
+pub use kafka_feed::{Framing, KafkaFeed, KafkaStart, LostMessages, MessageFormat, MetadataColumn, MetadataField};
 pub use project::{ObjectKind, ObjectSummary, Project, UnknownObject};
 pub use service::{FeatureService, Join};
 pub use sink::{Delivery, Sink};

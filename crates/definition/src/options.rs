@@ -8,7 +8,7 @@ use asof_expression::sqlparser::ast::{Expr, Value};
 
 use crate::connector::{Ack, Connector, FileConnector, FileFormat, FileOrder, LogConnector, Rate, Retention};
 use crate::interval::{duration_us, interval_us};
-use crate::kafka_feed::{KafkaFeed, KafkaStart, LostMessages, MessageFormat};
+use crate::kafka_feed::{Framing, KafkaFeed, KafkaStart, LostMessages, MessageFormat};
 use crate::refusal::Refusal;
 use crate::size::size_bytes;
 use crate::stream::TimestampUnit;
@@ -22,7 +22,7 @@ const STREAM_OPTIONS: &[&str] = &["connector", "ahead_max", "dedup_horizon", "id
 /// Options of `connector = 'file'`.
 const FILE_OPTIONS: &[&str] = &["path", "format", "order", "follow", "arrival_column", "rate"];
 /// Options of `connector = 'kafka'`, beside `format`.
-const KAFKA_OPTIONS: &[&str] = &["topic", "start", "lost_messages"];
+const KAFKA_OPTIONS: &[&str] = &["topic", "start", "lost_messages", "framing", "schema_file", "message", "subject"];
 /// Options of the embedded log.
 const LOG_OPTIONS: &[&str] = &["ack", "retention", "retention_size"];
 /// Options of tables alone; [`crate::Table`] reads them.
@@ -125,7 +125,7 @@ fn connector(take: &mut Taker) -> Connector {
     }
 }
 
-fn refuse_options(take: &mut Taker, names: &[&str], why: &str) {
+pub(crate) fn refuse_options(take: &mut Taker, names: &[&str], why: &str) {
     for name in names {
         if let Some(option) = take.named.get(name) {
             take.refusals.push(Refusal::new(option.span, format!("option `{name}` {why}")));
@@ -154,15 +154,53 @@ fn kafka(take: &mut Taker) -> Connector {
         let span = take.named["connector"].value_span;
         take.refusals.push(Refusal::new(span, "connector 'kafka' needs option `topic`").hint("topic = 'events'"));
     }
+    let format = take.one("format", message_format).unwrap_or_default();
+    let schema_file = take.one("schema_file", named);
+    let framing = take.one("framing", framing).unwrap_or(match (format, &schema_file) {
+        (MessageFormat::Avro | MessageFormat::Protobuf, None) => Framing::Registry,
+        _ => Framing::Bare,
+    });
     let feed = KafkaFeed {
         topic: topic.unwrap_or_default(),
-        format: take.one("format", message_format).unwrap_or_default(),
+        format,
+        framing,
+        schema_file,
+        message: take.one("message", named),
+        subject: take.one("subject", named),
         start: take.one("start", kafka_start).unwrap_or_default(),
         lost: take.one("lost_messages", lost_messages).unwrap_or_default(),
         // They stand at the columns.
         metadata: Vec::new(),
     };
+    check_schemas(take, &feed);
     Connector::Log(log(take, Some(feed)))
+}
+
+/// What does not go together of how messages are read.
+fn check_schemas(take: &mut Taker, feed: &KafkaFeed) {
+    let format = feed.format.name();
+    if feed.format == MessageFormat::Json {
+        refuse_options(take, &["schema_file", "message", "subject"], "is one of format 'avro' or 'protobuf'");
+        return;
+    }
+    if !feed.needs_registry() {
+        let why = "is asked of a registry, and these messages are read by `schema_file` alone";
+        refuse_options(take, &["subject"], why);
+    }
+    let span = take.named.get("framing").map(|option| option.value_span);
+    if let (Framing::Bare, None, Some(span)) = (feed.framing, &feed.schema_file, span) {
+        let message = format!("framing 'none' of format '{format}' needs option `schema_file`");
+        take.refusals.push(Refusal::new(span, message).hint("schema_file = 'schemas/event.avsc'"));
+    }
+    let span = take.named.get("schema_file").map(|option| option.span);
+    if let (MessageFormat::Protobuf, None, Some(span)) = (feed.format, &feed.message, span) {
+        let refusal = Refusal::new(span, "option `schema_file` of format 'protobuf' needs option `message`");
+        take.refusals.push(refusal.hint("a file may have several: message = 'shop.Order'"));
+    }
+    if let (MessageFormat::Avro, Framing::Bare, true) = (feed.format, feed.framing, feed.message.is_some()) {
+        let why = "tells records apart by the schema that a registry has, and framing is 'none'";
+        refuse_options(take, &["message"], why);
+    }
 }
 
 fn file(take: &mut Taker) -> Connector {
@@ -292,13 +330,24 @@ pub(crate) fn topic(value: &Expr) -> Result<String, String> {
 }
 
 fn message_format(value: &Expr) -> Result<MessageFormat, String> {
-    match text(value)?.as_str() {
-        "json" => Ok(MessageFormat::Json),
-        later @ ("avro" | "protobuf" | "debezium-json" | "debezium-avro") => {
-            Err(format!("'{later}' is not supported yet: messages are JSON objects, format = 'json'"))
-        }
-        other => Err(format!("expected 'json', found '{other}'")),
+    let text = text(value)?;
+    let known = MessageFormat::ALL.map(MessageFormat::name).join("', '");
+    match text.as_str() {
+        later @ ("debezium-json" | "debezium-avro") => Err(format!("'{later}' is not supported yet")),
+        name => MessageFormat::from_name(name).ok_or_else(|| format!("expected one of '{known}', found '{name}'")),
     }
+}
+
+fn framing(value: &Expr) -> Result<Framing, String> {
+    let text = text(value)?;
+    let found = Framing::ALL.into_iter().find(|framing| framing.name() == text);
+    found.ok_or_else(|| format!("expected 'registry' or 'none', found '{text}'"))
+}
+
+/// A text that names something.
+pub(crate) fn named(value: &Expr) -> Result<String, String> {
+    let text = text(value)?;
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text) }
 }
 
 /// `earliest`, `latest`, or an instant.

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use asof_expression::fold;
+use arrow::datatypes::DataType;
 use asof_expression::sqlparser::tokenizer::Span;
+use asof_expression::{fold, type_name};
 
 use crate::connector::Connector;
 use crate::interval::{duration_us, interval_us};
-use crate::options::{Taker, by_name, text, topic};
+use crate::kafka_feed::{MessageFormat, subject_of};
+use crate::options::{Taker, by_name, named, refuse_options, text, topic};
 use crate::refusal::Refusal;
 use crate::registry::Relations;
 use crate::statement::QuerySyntax;
@@ -18,7 +20,7 @@ use crate::stream_syntax::{Declared, OptionSyntax};
 use asof_expression::sqlparser::ast::Expr;
 
 /// Options of a sink.
-const OPTIONS: &[&str] = &["connector", "topic", "format", "delivery", "key", "commit_interval"];
+const OPTIONS: &[&str] = &["connector", "topic", "format", "delivery", "key", "commit_interval", "subject"];
 /// The default of `commit_interval`.
 const COMMIT_INTERVAL_US: i64 = 100_000;
 /// The least and the most that it may be.
@@ -31,6 +33,10 @@ pub struct Sink {
     pub rows: Arc<Stream>,
     /// The topic that they are written to.
     pub topic: String,
+    /// The format of a message's value.
+    pub format: MessageFormat,
+    /// The subject under which a registry gets the schema of the rows; none is that of the topic's values.
+    pub subject: Option<String>,
     /// What is promised of each.
     pub delivery: Delivery,
     /// Indexes of the columns whose values are the key of a message; none is no key.
@@ -72,6 +78,11 @@ impl Sink {
         &self.rows.name
     }
 
+    /// The subject under which a registry gets the schema of the rows: `alerts-value`, unless the sink says otherwise.
+    pub fn subject(&self) -> String {
+        self.subject.clone().unwrap_or_else(|| subject_of(&self.topic))
+    }
+
     /// The columns of a message.
     pub fn columns(&self) -> usize {
         self.rows.named_columns().len()
@@ -81,27 +92,36 @@ impl Sink {
     pub(crate) fn check(syntax: &SinkSyntax, relations: Relations<'_>) -> Result<Sink, Vec<Refusal>> {
         let mut refusals = Vec::new();
         let rows = Stream::derive(&syntax.query, relations).map_err(|own| refusals.extend(own)).ok().map(Arc::new);
-        let named = by_name(&syntax.options, &[OPTIONS], &mut refusals);
-        let mut take = Taker { declared: Declared::Stream, named: &named, refusals: &mut refusals };
+        let options = by_name(&syntax.options, &[OPTIONS], &mut refusals);
+        let mut take = Taker { declared: Declared::Stream, named: &options, refusals: &mut refusals };
         check_connector(&mut take, syntax.query.name.span);
         let topic = take.one("topic", topic);
-        take.one("format", format);
+        let format = take.one("format", format).unwrap_or_default();
+        let subject = take.one("subject", named);
+        if format == MessageFormat::Json {
+            refuse_options(&mut take, &["subject"], "is one of format 'avro'");
+        }
         let delivery = take.one("delivery", delivery).unwrap_or_default();
         let commit_interval_us = take.one("commit_interval", commit_interval).unwrap_or(COMMIT_INTERVAL_US);
         let key = take.one("key", text);
-        if !named.contains_key("topic") {
+        if !options.contains_key("topic") {
             let refusal = Refusal::new(syntax.query.name.span, "a sink needs option `topic`");
             refusals.push(refusal.hint("WITH (connector = 'kafka', topic = 'enriched')"));
         }
         let Some(rows) = rows else { return Err(refusals) };
         refusals.extend(unreadable(&rows, syntax));
+        if format == MessageFormat::Avro {
+            refusals.extend(no_record(&rows, syntax.query.name.span));
+        }
         let key = match key {
-            Some(written) => key_columns(&rows, &written, named["key"], &mut refusals),
+            Some(written) => key_columns(&rows, &written, options["key"], &mut refusals),
             None => primary_key(&rows),
         };
-        refusals.extend(topic.as_deref().and_then(|topic| circle(&rows, topic, named["topic"])));
+        refusals.extend(topic.as_deref().and_then(|topic| circle(&rows, topic, options["topic"])));
         match topic {
-            Some(topic) if refusals.is_empty() => Ok(Sink { rows, topic, delivery, key, commit_interval_us }),
+            Some(topic) if refusals.is_empty() => {
+                Ok(Sink { rows, topic, format, subject, delivery, key, commit_interval_us })
+            }
             _ => Err(refusals),
         }
     }
@@ -176,13 +196,39 @@ fn primary_key(rows: &Stream) -> Vec<usize> {
     if rows.primary_key.iter().all(|column| *column < named) { rows.primary_key.clone() } else { Vec::new() }
 }
 
-fn format(value: &Expr) -> Result<(), String> {
+fn format(value: &Expr) -> Result<MessageFormat, String> {
     match text(value)?.as_str() {
-        "json" => Ok(()),
-        later @ ("avro" | "protobuf") => {
-            Err(format!("'{later}' is not supported yet: messages are JSON objects, format = 'json'"))
-        }
-        other => Err(format!("expected 'json', found '{other}'")),
+        "json" => Ok(MessageFormat::Json),
+        "avro" => Ok(MessageFormat::Avro),
+        "protobuf" => Err("'protobuf' is not supported yet: a sink writes 'json' or 'avro'".to_owned()),
+        other => Err(format!("expected 'json' or 'avro', found '{other}'")),
+    }
+}
+
+/// Why the rows are no record of Avro, if they are none. Source: Apache Avro 1.12, "Names".
+fn no_record(rows: &Stream, place: Span) -> Option<Refusal> {
+    let is_name = |name: &str| {
+        let is_letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
+        name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
+    };
+    let columns = rows.named_columns();
+    let mut names = std::iter::once(&rows.name).chain(columns.iter().map(|column| &column.name));
+    if let Some(name) = names.find(|name| !is_name(name)) {
+        let message = format!("format 'avro': `{name}` is no name in Avro: letters, digits and `_`, no digit first");
+        return Some(Refusal::new(place, message).hint("name it otherwise: AS …"));
+    }
+    let column = columns.iter().find(|column| !has_avro_type(&column.data_type))?;
+    let message = format!("format 'avro': column `{}` is {}", column.name, type_name(&column.data_type));
+    Some(Refusal::new(place, format!("{message}, which is not supported")).hint("leave it out, or use format = 'json'"))
+}
+
+fn has_avro_type(data_type: &DataType) -> bool {
+    use DataType::{Binary, Boolean, Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, List, Timestamp, Utf8};
+    match data_type {
+        List(item) => has_avro_type(item.data_type()),
+        Boolean | Int16 | Int32 | Int64 | Float32 | Float64 | Utf8 | Binary | Date32 => true,
+        Decimal128(_, scale) => *scale >= 0,
+        other => matches!(other, Timestamp(_, _)),
     }
 }
 

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use asof_connect::WriterSchema;
+
 /// A partition whose end was last known so long ago, in microseconds, does not count as read to its end.
 const END_KNOWN_FOR_US: i64 = 10_000_000;
 
@@ -29,7 +31,7 @@ pub(crate) struct FeedState {
     pub(crate) trouble: Option<String>,
     /// Whether that will not pass by itself.
     pub(crate) is_refused: bool,
-    /// Whether it is our door that keeps messages out, and not the cluster.
+    /// Whether it is not the cluster that keeps messages out: it is our door, or the registry.
     pub(crate) is_at_door: bool,
     /// Whether it is not read any more until the next start.
     pub(crate) has_stopped: bool,
@@ -39,6 +41,10 @@ pub(crate) struct FeedState {
     pub(crate) messages: u64,
     /// Messages that were gone before they were read, where the stream goes on without them.
     pub(crate) lost_messages: u64,
+    /// Messages that were of another type than the stream reads.
+    pub(crate) passed_over: u64,
+    /// The schemas of a registry that messages named.
+    pub(crate) schemas: Vec<WriterSchema>,
     /// How often partitions were added.
     pub(crate) assignments: u64,
 }
@@ -48,6 +54,8 @@ pub(crate) struct FeedState {
 pub(crate) enum TroubleKind {
     /// The cluster does not answer as it should, and may yet.
     Cluster,
+    /// The registry of schemas does not answer as it should, and may yet.
+    Registry,
     /// Our own door takes nothing in at the moment.
     AtDoor,
     /// It will not pass by itself.
@@ -92,6 +100,10 @@ pub struct FeedStatistics {
     pub messages: u64,
     /// Messages that were gone before they were read, since the start.
     pub lost_messages: u64,
+    /// Messages that were of another type than the stream reads, since the start.
+    pub passed_over: u64,
+    /// The schemas of a registry that messages named since the start, by their numbers.
+    pub schemas: Vec<WriterSchema>,
     /// How often partitions were added since the start.
     pub assignments: u64,
 }
@@ -153,6 +165,8 @@ impl Feed {
             has_caught_up: state.has_caught_up,
             messages: state.messages,
             lost_messages: state.lost_messages,
+            passed_over: state.passed_over,
+            schemas: state.schemas.clone(),
             assignments: state.assignments,
         }
     }
@@ -203,7 +217,8 @@ impl FeedState {
         let is_news = self.trouble.as_ref() != Some(&trouble) && (!self.is_refused || kind == TroubleKind::Refused);
         if is_news {
             self.trouble = Some(trouble);
-            (self.is_refused, self.is_at_door) = (kind == TroubleKind::Refused, kind == TroubleKind::AtDoor);
+            (self.is_refused, self.is_at_door) =
+                (kind == TroubleKind::Refused, matches!(kind, TroubleKind::AtDoor | TroubleKind::Registry));
         }
         is_news
     }

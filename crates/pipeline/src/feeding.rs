@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use asof_connect::{EventBody, KafkaSettings, KafkaTrouble, Origin, Polled, TopicReader, TopicWatch};
+use asof_connect::{EventBody, KafkaSettings, KafkaTrouble, Origin, Polled, TakeTrouble, TopicReader, TopicWatch};
 use asof_definition::{KafkaFeed, KafkaStart, LostMessages};
 
 use crate::engine::{Engine, lock};
@@ -34,6 +34,8 @@ const BUSY: Duration = Duration::from_micros(500);
 const AGAIN: Duration = Duration::from_millis(100);
 /// The same where the door is only full for a moment.
 const KNOCK: Duration = Duration::from_millis(5);
+/// How long a registry of schemas that does not answer is left alone.
+const REGISTRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often the ends of partitions are asked for, and until everything was caught up with.
 const ENDS_EVERY: Duration = Duration::from_secs(1);
 const FIRST_ENDS_EVERY: Duration = Duration::from_millis(100);
@@ -214,8 +216,22 @@ impl Feeding<'_> {
     fn send_next(&self, reader: &mut TopicReader) -> Option<Sent> {
         // Whether times are of the unit that is declared is looked at before the first event counts.
         let is_first = self.engine.published().streams[self.source].newest_us.is_none();
-        match reader.take(is_first) {
-            Ok((body, origin)) => self.send(body, origin),
+        let taken = reader.take(is_first);
+        let mut state = self.feed.lock();
+        (state.schemas, state.passed_over) = (reader.writers(), reader.passed_over());
+        drop(state);
+        match taken {
+            Ok((Some(body), origin)) => self.send(body, origin),
+            // None of them is an event of the stream: that is known again whenever they are read again.
+            Ok((None, origin)) => {
+                self.feed.lock().taken_in(&origin.next_offsets(), 0);
+                None
+            }
+            Err(TakeTrouble::Registry(trouble)) => {
+                self.tell_words(trouble.to_string(), TroubleKind::Registry);
+                self.stop.wait(REGISTRY_AGAIN);
+                None
+            }
             Err(error) => {
                 self.give_up(&error.to_string());
                 None

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::compute::filter_record_batch;
-use asof_connect::{StoredFrame, StoredStream, row_messages};
+use asof_connect::{RowMessage, RowMessages, StoredFrame, StoredStream};
 use asof_definition::{Sink, Stream};
 use asof_feature::{DerivedPlan, Feed, Tables};
 
@@ -29,7 +29,7 @@ pub(crate) struct SinkRows {
 #[derive(Debug, Default)]
 pub(crate) struct SinkBatch {
     /// Key and value of each message.
-    pub(crate) messages: Vec<(Option<Vec<u8>>, Vec<u8>)>,
+    pub(crate) messages: Vec<RowMessage>,
     /// What was wrong with rows that an expression failed on.
     pub(crate) failed: Vec<String>,
 }
@@ -72,7 +72,12 @@ impl SinkRows {
     }
 
     /// The messages of the next frame, if there is one to read.
-    pub(crate) fn next(&mut self, engine: &Engine, sink: &Sink) -> Result<Option<SinkBatch>, PipelineError> {
+    pub(crate) fn next(
+        &mut self,
+        engine: &Engine,
+        sink: &Sink,
+        messages: &mut RowMessages,
+    ) -> Result<Option<SinkBatch>, PipelineError> {
         let readable = self.readable(engine);
         if self.next_offset >= readable {
             return Ok(None);
@@ -88,10 +93,15 @@ impl SinkRows {
             return Ok(None);
         }
         self.next_offset = frame.end_offset();
-        self.messages(&frame, sink).map(Some)
+        self.messages(&frame, sink, messages).map(Some)
     }
 
-    fn messages(&self, frame: &StoredFrame, sink: &Sink) -> Result<SinkBatch, PipelineError> {
+    fn messages(
+        &self,
+        frame: &StoredFrame,
+        sink: &Sink,
+        messages: &mut RowMessages,
+    ) -> Result<SinkBatch, PipelineError> {
         let used = &frame.batch.used;
         let mut batch = SinkBatch::default();
         if used.num_rows() == 0 {
@@ -106,7 +116,7 @@ impl SinkRows {
                 None => rows.clone(),
             };
             let rows = rows.project(&(0..sink.columns()).collect::<Vec<usize>>())?;
-            batch.messages.extend(row_messages(&rows, &sink.key));
+            batch.messages.extend(messages.of(&rows)?);
         }
         Ok(batch)
     }

@@ -13,7 +13,9 @@
 
 use std::time::Duration;
 
-use asof_connect::{KafkaSettings, Progress, TopicWriter, WriteTrouble, writer_name};
+use asof_connect::{
+    KafkaSettings, Progress, RegistryTrouble, RowMessages, SchemaError, TopicWriter, WriteTrouble, writer_name,
+};
 use asof_definition::Sink;
 use asof_disk::{SyncSite, read_whole, write_whole};
 
@@ -61,6 +63,17 @@ impl From<WriteTrouble> for Ending {
         match trouble {
             trouble @ (WriteTrouble::Progress(_) | WriteTrouble::TooLarge(_)) => Ending::Stopped(trouble.to_string()),
             trouble => Ending::Trouble(trouble),
+        }
+    }
+}
+
+impl From<SchemaError> for Ending {
+    fn from(error: SchemaError) -> Ending {
+        match error {
+            SchemaError::Registry(trouble @ RegistryTrouble::Passing { .. }) => {
+                Ending::Trouble(WriteTrouble::Aborted(trouble.to_string()))
+            }
+            error => Ending::Trouble(WriteTrouble::Refused(error.into())),
         }
     }
 }
@@ -134,6 +147,7 @@ impl Sinking<'_> {
                           sinks needs a new data folder";
             return Err(Ending::Stopped(detail.to_owned()));
         };
+        let mut messages = RowMessages::open(&self.settings, self.sink)?;
         let writer = TopicWriter::open(&self.settings, &self.sink.topic, name, self.sink.delivery)?;
         let mut logs = SinkRows::of(self.engine, self.sink);
         let mut progress = match writer.progress()? {
@@ -163,7 +177,7 @@ impl Sinking<'_> {
                 self.stop.wait(QUIET);
                 continue;
             }
-            progress = self.commit(&writer, &mut logs)?;
+            progress = self.commit(&writer, &mut logs, &mut messages)?;
             if !is_begun {
                 self.note_begun()?;
                 is_begun = true;
@@ -174,14 +188,19 @@ impl Sinking<'_> {
     }
 
     /// One commit, of what comes within the interval.
-    fn commit(&self, writer: &TopicWriter, logs: &mut [SinkRows]) -> Result<Progress, Ending> {
+    fn commit(
+        &self,
+        writer: &TopicWriter,
+        logs: &mut [SinkRows],
+        messages: &mut RowMessages,
+    ) -> Result<Progress, Ending> {
         let began_us = self.engine.wall_us();
         let (mut rows, mut failed) = (0, Vec::new());
         writer.begin()?;
         loop {
             let mut is_any = false;
             for log in logs.iter_mut() {
-                let Some(mut batch) = log.next(self.engine, self.sink)? else { continue };
+                let Some(mut batch) = log.next(self.engine, self.sink, messages)? else { continue };
                 is_any = true;
                 failed.append(&mut batch.failed);
                 for (key, value) in &batch.messages {

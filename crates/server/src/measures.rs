@@ -26,7 +26,7 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 53] = [
+const DESCRIBED: [(&str, &str); 55] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
@@ -53,6 +53,11 @@ const DESCRIBED: [(&str, &str); 53] = [
     ("asof_kafka_next_offset", "The offset from which a partition is read on."),
     ("asof_kafka_assignments_total", "How often partitions of a stream's topic were added."),
     ("asof_kafka_lost_messages_total", "Messages that were gone before they were read, and skipped."),
+    ("asof_kafka_passed_over_messages_total", "Messages that were of another type than the stream reads."),
+    (
+        "asof_kafka_unreadable_schemas",
+        "Schemas that messages named since the start and the stream's columns cannot be read by: those messages are set aside.",
+    ),
     ("asof_kafka_stopped_partitions", "Partitions that are read no further until the next start."),
     ("asof_kafka_in_trouble", "1 while nothing comes of a stream's topic, or not all that should; else 0."),
     ("asof_sink_rows_total", "Rows of a sink that were committed to its topic."),
@@ -313,6 +318,9 @@ impl Measures {
         self.counter("asof_kafka_messages_total", vec![label()]).absolute(feed.messages);
         self.counter("asof_kafka_assignments_total", vec![label()]).absolute(feed.assignments);
         self.counter("asof_kafka_lost_messages_total", vec![label()]).absolute(feed.lost_messages);
+        self.counter("asof_kafka_passed_over_messages_total", vec![label()]).absolute(feed.passed_over);
+        let unreadable = feed.schemas.iter().filter(|one| one.trouble.is_some());
+        self.gauge("asof_kafka_unreadable_schemas", vec![label()]).set(unreadable.count() as f64);
         self.gauge("asof_kafka_stopped_partitions", vec![label()]).set(stopped as f64);
         self.gauge("asof_kafka_in_trouble", vec![label()]).set(f64::from(u8::from(feed.trouble.is_some())));
     }

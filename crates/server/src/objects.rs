@@ -1,5 +1,6 @@
 //! What the project is and how far it has come: `/v1/objects`, for a dashboard and for the curious.
 
+use asof_connect::WriterSchema;
 use asof_connect::instant_text;
 use asof_definition::{Column, Connector, Feature, Project, Rate, Stream};
 use asof_expression::type_name;
@@ -138,6 +139,14 @@ fn feed_of(feed: &FeedStatistics) -> Value {
             "stopped": one.is_stopped,
         })
     };
+    let schema = |one: &WriterSchema| {
+        json!({
+            "schema": one.schema,
+            "messages": one.messages,
+            "passed_over": one.is_passed_over,
+            "trouble": one.trouble,
+        })
+    };
     json!({
         "topic": feed.topic,
         "caught_up": feed.has_caught_up,
@@ -145,6 +154,8 @@ fn feed_of(feed: &FeedStatistics) -> Value {
         "trouble": feed.trouble,
         "messages": feed.messages,
         "lost_messages": feed.lost_messages,
+        "passed_over": feed.passed_over,
+        "schemas": feed.schemas.iter().map(schema).collect::<Vec<_>>(),
         "partitions": feed.partitions.iter().map(partition).collect::<Vec<_>>(),
     })
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 
+use crate::messages::registry_settings::RegistrySettings;
+
 /// Where the cluster is and who we are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KafkaSettings {
@@ -24,6 +26,10 @@ pub struct KafkaSettings {
     pub certificate_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
+    /// Where the schemas of messages are asked for.
+    pub registry: Option<RegistrySettings>,
+    /// The folder in which a stream's `schema_file` is looked for.
+    pub folder: PathBuf,
 }
 
 /// A text that is shown nowhere.

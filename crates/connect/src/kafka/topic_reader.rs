@@ -12,10 +12,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::event_body::EventBody;
-use crate::event_body_error::EventBodyError;
-use crate::kafka::message_batch::{MessageBatch, MessageForm};
+use crate::kafka::message_batch::MessageBatch;
 use crate::kafka::settings::KafkaSettings;
 use crate::kafka::trouble::KafkaTrouble;
+use crate::messages::decoder::{MessageDecoder, TakeTrouble};
+use crate::messages::writers::WriterSchema;
 use crate::origin::Origin;
 
 /// What the client may fetch ahead of us, over all partitions.
@@ -28,8 +29,10 @@ const FETCH_WAIT_MS: &str = "100";
 #[derive(Debug)]
 pub struct TopicReader {
     topic: Topic,
-    form: MessageForm,
+    decoder: MessageDecoder,
     batch: MessageBatch,
+    /// Messages that were none of the stream's.
+    passed_over: u64,
 }
 
 /// The same consumer, asked about its topic from another thread.
@@ -98,10 +101,7 @@ impl ConsumerContext for Told {}
 impl TopicReader {
     /// A reader of a stream's topic. Nothing is asked of the cluster yet.
     pub fn new(settings: &KafkaSettings, stream: &Stream, feed: &Arc<KafkaFeed>) -> Result<TopicReader, KafkaTrouble> {
-        let form = MessageForm::of(stream, feed).map_err(|error| KafkaTrouble::Refused {
-            detail: error.to_string(),
-            hint: "look at the columns of the stream",
-        })?;
+        let decoder = MessageDecoder::new(stream, feed, settings)?;
         let mut client = settings.client();
         // The client wants a group to be named; it never joins it, and keeps no offsets there.
         client.set("group.id", "asof");
@@ -116,8 +116,8 @@ impl TopicReader {
         client.set("queued.min.messages", AHEAD_MESSAGES);
         let consumer = client.create_with_context(Told::default()).map_err(|error| KafkaTrouble::of(&error))?;
         let topic = Topic { consumer: Arc::new(consumer), feed: feed.clone() };
-        let batch = MessageBatch::new(&form);
-        Ok(TopicReader { topic, form, batch })
+        let batch = MessageBatch::new(feed, &decoder.columns.schema);
+        Ok(TopicReader { topic, decoder, batch, passed_over: 0 })
     }
 
     /// What another thread may ask.
@@ -162,10 +162,23 @@ impl TopicReader {
         self.batch.is_full()
     }
 
-    /// The events of the batch and where they come from; the next batch begins. An error where the unit of times is looked at,
-    /// and cannot be the one that is declared.
-    pub fn take(&mut self, looks_at_unit: bool) -> Result<(EventBody, Origin), EventBodyError> {
-        std::mem::replace(&mut self.batch, MessageBatch::new(&self.form)).finish(&self.form, looks_at_unit)
+    /// The events of the batch, if there are any, and where they come from; the next batch begins. After an error that may pass
+    /// the batch is as it was.
+    pub fn take(&mut self, looks_at_unit: bool) -> Result<(Option<EventBody>, Origin), TakeTrouble> {
+        let read = self.batch.read(&mut self.decoder, looks_at_unit)?;
+        self.passed_over += read.passed_over.iter().filter(|passed| **passed).count() as u64;
+        let next = MessageBatch::new(&self.topic.feed, &self.decoder.columns.schema);
+        std::mem::replace(&mut self.batch, next).finish(read, self.decoder.is_text()).map_err(TakeTrouble::Unit)
+    }
+
+    /// The schemas of a registry that messages named so far.
+    pub fn writers(&self) -> Vec<WriterSchema> {
+        self.decoder.writers()
+    }
+
+    /// Messages that were of another type than the stream reads.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 }
 

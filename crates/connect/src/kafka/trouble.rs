@@ -2,6 +2,8 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::messages::decoder::SchemaError;
+
 /// Something that a cluster answered, or did not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaTrouble {
@@ -19,6 +21,18 @@ pub enum KafkaTrouble {
         /// What to do.
         hint: &'static str,
     },
+}
+
+impl From<SchemaError> for KafkaTrouble {
+    fn from(error: SchemaError) -> KafkaTrouble {
+        let hint = match &error {
+            SchemaError::Columns(_) => "look at the columns of the stream",
+            SchemaError::Rows { .. } => "format = 'json' writes them",
+            SchemaError::File { .. } => "`asof check` says whether the columns can be read by it",
+            SchemaError::NoRegistry { .. } | SchemaError::Registry(_) => "look at [schema_registry]",
+        };
+        KafkaTrouble::Refused { detail: error.to_string(), hint }
+    }
 }
 
 impl KafkaTrouble {

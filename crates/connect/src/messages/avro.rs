@@ -1,0 +1,194 @@
+//! Records of Apache Avro into columns, one writer's schema at a time, by `arrow-avro`.
+//!
+//! A decoder that has met a damaged record is of no use any more: it has some of the record's columns and not the others. So
+//! records are first read all in one go. If one of them is damaged each is tried alone, and those that are whole are read
+//! in one go by another decoder.
+
+use std::panic::AssertUnwindSafe;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use arrow_avro::reader::{Decoder, ReaderBuilder};
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use asof_expression::type_name;
+
+use crate::batch_builder::Decoded;
+use crate::column::bounded;
+use crate::convert::is_convertible;
+use crate::event_body::BodyColumns;
+use crate::kafka::message_batch::MESSAGES_MAX;
+use crate::messages::avro_schema::AvroRecord;
+use crate::time_unit::UnitWitness;
+use crate::typed_rows::{Conversion, TypedRows};
+use crate::wanted::position_of;
+
+/// How much of what a decoder says is shown, in bytes.
+const SAID_MAX: usize = 200;
+
+/// What one writer's records mean to our columns.
+#[derive(Debug)]
+pub(crate) struct AvroWriter {
+    number: u32,
+    writer: AvroRecord,
+    /// What they are read as: the writer's own schema, where nothing is said.
+    reader: Option<AvroRecord>,
+    /// The fields that are read, of the schema that they are read as.
+    projection: Vec<usize>,
+    decoder: Decoder,
+    rows: TypedRows,
+}
+
+/// Some records, read.
+#[derive(Debug)]
+pub(crate) struct AvroRows {
+    /// Those that are whole.
+    pub(crate) decoded: Decoded,
+    /// Their places among all.
+    pub(crate) whole: Vec<usize>,
+    /// The places of the others, and what is wrong with each.
+    pub(crate) damaged: Vec<(usize, String)>,
+}
+
+impl AvroWriter {
+    /// An error is why our columns cannot be read from what this writer writes.
+    pub(crate) fn new(
+        number: u32,
+        writer: AvroRecord,
+        reader: Option<AvroRecord>,
+        columns: &BodyColumns,
+    ) -> Result<AvroWriter, String> {
+        let read_as = reader.as_ref().unwrap_or(&writer);
+        let names = || read_as.fields.iter().map(String::as_str);
+        let fields = columns.names.iter().map(|name| position_of(name, names()));
+        let mut projection: Vec<usize> = fields.flatten().collect();
+        projection.sort_unstable();
+        projection.dedup();
+        let decoder = decoder(number, &writer, reader.as_ref(), &projection).or_else(|error| {
+            // A type that is defined in one field and used in another is gone with the first.
+            projection = (0..read_as.fields.len()).collect();
+            decoder(number, &writer, reader.as_ref(), &projection).map_err(|_| error)
+        })?;
+        let found = decoder.schema();
+        let found_names = || found.fields().iter().map(|field| field.name().as_str());
+        let places: Vec<Option<usize>> = columns.names.iter().map(|name| position_of(name, found_names())).collect();
+        for (column, place) in places.iter().enumerate() {
+            let declared = columns.schema.field(column).data_type();
+            let Some(place) = *place else { continue };
+            if !is_convertible(found.field(place).data_type(), declared) {
+                let (name, declared) = (&columns.names[column], type_name(declared));
+                let written = read_as.type_text(projection[place]);
+                return Err(format!("column `{name}` is {declared}, and `{}` writes {written}", read_as.full_name));
+            }
+        }
+        let (schema, unit) = (columns.schema.clone(), columns.unit());
+        let rows = TypedRows { schema, unit, places, conversion: Conversion::ToWanted };
+        Ok(AvroWriter { number, writer, reader, projection, decoder, rows })
+    }
+
+    /// The columns of ours that its records have no field for.
+    pub(crate) fn absent(&self) -> impl Iterator<Item = usize> {
+        self.rows.places.iter().enumerate().filter(|(_, place)| place.is_none()).map(|(column, _)| column)
+    }
+
+    /// Reads records that are framed with the writer's number.
+    pub(crate) fn decode(
+        &mut self,
+        frames: &[&[u8]],
+        columns: &BodyColumns,
+        integers: &mut [UnitWitness],
+    ) -> Result<AvroRows, String> {
+        let (batch, whole, damaged) = match together(&mut self.decoder, frames) {
+            Ok(batch) => (batch, (0..frames.len()).collect(), Vec::new()),
+            Err(_) => self.one_by_one(frames)?,
+        };
+        self.look_at_integers(&batch, columns, integers);
+        Ok(AvroRows { decoded: self.rows.decode(&batch, 0)?, whole, damaged })
+    }
+
+    fn one_by_one(&mut self, frames: &[&[u8]]) -> Result<(RecordBatch, Vec<usize>, Vec<(usize, String)>), String> {
+        let (mut whole, mut damaged) = (Vec::new(), Vec::new());
+        self.decoder = self.fresh()?;
+        for (place, frame) in frames.iter().enumerate() {
+            match together(&mut self.decoder, &[frame]) {
+                Ok(_) => whole.push(place),
+                Err(detail) => {
+                    damaged.push((place, detail));
+                    self.decoder = self.fresh()?;
+                }
+            }
+        }
+        let good: Vec<&[u8]> = whole.iter().map(|place| frames[*place]).collect();
+        let batch = match together(&mut self.decoder, &good) {
+            Ok(batch) => batch,
+            Err(detail) => {
+                self.decoder = self.fresh()?;
+                return Err(detail);
+            }
+        };
+        Ok((batch, whole, damaged))
+    }
+
+    fn fresh(&self) -> Result<Decoder, String> {
+        decoder(self.number, &self.writer, self.reader.as_ref(), &self.projection)
+    }
+
+    /// Notes the plain integers of time columns whose unit is not declared.
+    fn look_at_integers(&self, batch: &RecordBatch, columns: &BodyColumns, seen: &mut [UnitWitness]) {
+        for (column, place) in self.rows.places.iter().enumerate() {
+            let Some(array) = place.map(|place| batch.column(place)) else { continue };
+            if columns.is_unit_doubtful(column)
+                && array.data_type().is_integer()
+                && let Ok(integers) = cast(array, &DataType::Int64)
+            {
+                integers.as_primitive::<Int64Type>().iter().flatten().for_each(|count| seen[column].look_at(count));
+            }
+        }
+    }
+}
+
+/// A decoder of one writer's frames, which gives these fields of what they are read as.
+fn decoder(
+    number: u32,
+    writer: &AvroRecord,
+    reader: Option<&AvroRecord>,
+    projection: &[usize],
+) -> Result<Decoder, String> {
+    let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+    let schema = AvroSchema::new(writer.text.clone());
+    let said = |error: &dyn std::fmt::Display| bounded(&error.to_string(), SAID_MAX);
+    store.set(Fingerprint::Id(number), schema).map_err(|error| said(&error))?;
+    // One more than there are messages: a decoder that is full stops short of saying so.
+    let mut builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(MESSAGES_MAX + 1);
+    if let Some(reader) = reader {
+        builder = builder.with_reader_schema(AvroSchema::new(reader.text.clone()));
+    }
+    let fields = reader.unwrap_or(writer).fields.len();
+    if projection.len() < fields && !projection.is_empty() {
+        builder = builder.with_projection(projection.to_vec());
+    }
+    guarded(|| builder.build_decoder().map_err(|error| said(&error)))
+}
+
+/// The batch of all of these frames. After an error the decoder is of no use any more.
+fn together(decoder: &mut Decoder, frames: &[&[u8]]) -> Result<RecordBatch, String> {
+    guarded(|| {
+        let said = |error: &dyn std::fmt::Display| bounded(&error.to_string(), SAID_MAX);
+        for frame in frames {
+            let room = decoder.capacity();
+            let read = decoder.decode(frame).map_err(|error| said(&error))?;
+            if read != frame.len() || decoder.capacity() + 1 != room {
+                return Err("the record ends before its schema says that it does".to_owned());
+            }
+        }
+        let batch = decoder.flush().map_err(|error| said(&error))?;
+        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(decoder.schema()));
+        if batch.num_rows() == frames.len() { Ok(batch) } else { Err("it is not one record".to_owned()) }
+    })
+}
+
+/// A decoder that gives up on hostile bytes takes nobody else with it.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err("the reader gave up on damaged bytes".to_owned()))
+}

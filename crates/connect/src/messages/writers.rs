@@ -1,0 +1,122 @@
+//! What is known of who wrote messages: by the numbers of their schemas in a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::messages::framing::Frame;
+use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, SchemaRegistry};
+
+/// So many are remembered; a topic that has more is read by asking again.
+const WRITERS_MAX: usize = 1_024;
+
+/// What becomes of the messages of one writer.
+#[derive(Debug)]
+pub(crate) enum Reading<W> {
+    /// They are read.
+    By(W),
+    /// They are set aside, and why.
+    SetAside(String),
+    /// They are none of the stream's.
+    PassedOver,
+}
+
+/// The writers of a topic.
+#[derive(Debug)]
+pub(crate) struct Writers<W> {
+    known: BTreeMap<u32, Writer<W>>,
+}
+
+#[derive(Debug)]
+struct Writer<W> {
+    reading: Reading<W>,
+    messages: u64,
+}
+
+/// What a running job tells of one writer's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterSchema {
+    /// Its number in the registry.
+    pub schema: u32,
+    /// Messages of it since the start.
+    pub messages: u64,
+    /// Why they are set aside, if they are.
+    pub trouble: Option<String>,
+    /// Whether they are of another type than the stream reads.
+    pub is_passed_over: bool,
+}
+
+impl<W> Default for Writers<W> {
+    fn default() -> Writers<W> {
+        Writers { known: BTreeMap::new() }
+    }
+}
+
+impl<W> Writers<W> {
+    /// Asks for the schemas of these frames that are not known yet. Gives those that the registry has not, with words.
+    pub(crate) fn learn<'m>(
+        &mut self,
+        frames: impl Iterator<Item = Frame<'m>>,
+        registry: Option<&SchemaRegistry>,
+        read: impl Fn(u32, &RegisteredSchema) -> Reading<W>,
+    ) -> Result<BTreeMap<u32, String>, RegistryTrouble> {
+        let mut last = None;
+        let mut new = BTreeSet::new();
+        for Frame { schema, .. } in frames {
+            if last.replace(schema) == Some(schema) {
+                continue;
+            }
+            match self.known.contains_key(&schema) {
+                true => {}
+                false => _ = new.insert(schema),
+            }
+        }
+        let mut unknown = BTreeMap::new();
+        for number in new {
+            let Some(registry) = registry else { continue };
+            match registry.schema(number) {
+                Ok(schema) => {
+                    if self.known.len() >= WRITERS_MAX {
+                        self.known.clear();
+                    }
+                    let reading = read(number, &schema);
+                    if let Reading::SetAside(why) = &reading {
+                        tracing::warn!(schema = number, "messages of this schema are set aside: {why}");
+                    }
+                    self.known.insert(number, Writer { reading, messages: 0 });
+                }
+                Err(trouble @ RegistryTrouble::Unknown { .. }) => _ = unknown.insert(number, trouble.to_string()),
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// What becomes of one more message of this writer. `None`: it is not known.
+    pub(crate) fn next(&mut self, number: u32) -> Option<&mut Reading<W>> {
+        let writer = self.known.get_mut(&number)?;
+        writer.messages += 1;
+        Some(&mut writer.reading)
+    }
+
+    /// A writer whose messages are read.
+    pub(crate) fn reader(&mut self, number: u32) -> Option<&mut W> {
+        match self.known.get_mut(&number).map(|writer| &mut writer.reading) {
+            Some(Reading::By(reader)) => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// What is told of them, in the order of their numbers. `trouble` says what is wrong with messages of one that is read.
+    pub(crate) fn told(&self, trouble: impl Fn(&W) -> Option<String>) -> Vec<WriterSchema> {
+        let one = |(number, writer): (&u32, &Writer<W>)| WriterSchema {
+            schema: *number,
+            messages: writer.messages,
+            trouble: match &writer.reading {
+                Reading::By(reader) => trouble(reader),
+                Reading::SetAside(why) => Some(why.clone()),
+                Reading::PassedOver => None,
+            },
+            is_passed_over: matches!(writer.reading, Reading::PassedOver),
+        };
+        self.known.iter().map(one).collect()
+    }
+}
