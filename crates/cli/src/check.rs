@@ -48,8 +48,8 @@ fn show(project: &Project, schemas: &MessageSchemas) {
         let (reads, words) = (sink.rows.reads().join(", "), sink_words(sink));
         told::answer(&format!("sink             {}  ← {reads}  {words}", sink.name()));
     }
-    for (stream, schema) in &schemas.read {
-        told::answer(&format!("schema           {stream}  can be read by {schema}"));
+    for (name, schema) in &schemas.read {
+        told::answer(&format!("schema           {name} can be read by {schema}"));
     }
     told::answer(&format!("ok: {}", contents(project)));
 }
@@ -161,8 +161,7 @@ fn described(project: &Project, schemas: &MessageSchemas) -> Value {
     });
     let warnings: Vec<String> =
         project.warnings.iter().map(ToString::to_string).chain(schemas.warnings.iter().cloned()).collect();
-    let read: Vec<Value> =
-        schemas.read.iter().map(|(stream, schema)| json!({"stream": stream, "schema": schema})).collect();
+    let read: Vec<Value> = schemas.read.iter().map(|(name, schema)| json!({"of": name, "schema": schema})).collect();
     json!({
         "objects": streams.chain(tables).chain(views).chain(services).chain(sinks).collect::<Vec<_>>(),
         "schemas": read,

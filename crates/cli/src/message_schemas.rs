@@ -1,9 +1,10 @@
 //! Whether the columns of streams can be read by the schemas of their topics, as a registry has them today.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use asof_connect::{AbsentColumn, KafkaSettings, RegistryTrouble, SchemaError, SchemaReport};
-use asof_definition::Project;
+use asof_definition::{Project, Stream};
 
 use crate::failure::Failure;
 use crate::kafka_settings;
@@ -11,7 +12,7 @@ use crate::kafka_settings;
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct MessageSchemas {
-    /// Streams with what their messages are read by.
+    /// Streams and tables in words, each with what its messages are read by.
     pub(crate) read: Vec<(String, String)>,
     /// What a user should know, and could be meant.
     pub(crate) warnings: Vec<String>,
@@ -21,9 +22,12 @@ impl MessageSchemas {
     /// Reads the schema files of a project, and asks the registry where messages name its schemas.
     pub(crate) fn of(project: &Project, settings: &KafkaSettings, folder: &Path) -> Result<MessageSchemas, Failure> {
         let mut found = MessageSchemas::default();
-        let fed = project.streams.iter().filter_map(|stream| Some((stream, stream.feed()?)));
-        for (stream, feed) in fed {
-            let name = &stream.name;
+        let tables = project.tables.iter().map(|table| ("table", table.stored()));
+        let streams = project.streams.iter().map(|stream| ("stream", stream.clone()));
+        let arriving: Vec<(&str, Arc<Stream>)> = streams.chain(tables).collect();
+        let fed = arriving.iter().filter_map(|(kind, stream)| Some((kind, stream, stream.feed()?)));
+        for (kind, stream, feed) in fed {
+            let name = &format!("{kind} `{}`", stream.name);
             let resolved = kafka_settings::resolved(settings, folder);
             let resolved = resolved.map_err(|detail| Failure::input(format!("`asof.toml`: {detail}")))?;
             match SchemaReport::of(stream, feed, &resolved) {
@@ -31,35 +35,35 @@ impl MessageSchemas {
                 Ok(None) if feed.needs_registry() => {
                     let subject = feed.subject();
                     found.warnings.push(format!(
-                        "stream `{name}`: the registry has no subject `{subject}` yet: its columns were not compared"
+                        "{name}: the registry has no subject `{subject}` yet: its columns were not compared"
                     ));
                 }
                 Ok(None) => {}
                 // Whoever writes definitions need not be where the registry is.
                 Err(SchemaError::Registry(trouble @ RegistryTrouble::Passing { .. })) => {
-                    found.warnings.push(format!("stream `{name}`: its columns were not compared: {trouble}"));
+                    found.warnings.push(format!("{name}: its columns were not compared: {trouble}"));
                 }
                 Err(error @ SchemaError::NoRegistry { .. }) => {
-                    found.warnings.push(format!("stream `{name}`: {error}").replace("; hint: ", ": "));
+                    found.warnings.push(format!("{name}: {error}").replace("; hint: ", ": "));
                 }
-                Err(error) => return Err(Failure::input(format!("stream `{name}`: {error}"))),
+                Err(error) => return Err(Failure::input(format!("{name}: {error}"))),
             }
         }
         Ok(found)
     }
 
-    fn take(&mut self, stream: &str, report: SchemaReport) -> Result<(), Failure> {
+    fn take(&mut self, name: &str, report: SchemaReport) -> Result<(), Failure> {
         let SchemaReport { schema, trouble, absent } = report;
         if let Some(trouble) = trouble {
-            let message = format!("stream `{stream}` cannot be read by {schema}: {trouble}");
+            let message = format!("{name} cannot be read by {schema}: {trouble}");
             let hint = "every message of it would be set aside: declare the column as it is written, or leave it out";
             return Err(Failure::input_with_hint(message, hint));
         }
         for AbsentColumn { name, is_not_null } in absent {
             let what = if is_not_null { "every message is set aside, since it is NOT NULL" } else { "it is NULL" };
-            self.warnings.push(format!("stream `{stream}`: {schema} has no field `{name}`: {what}"));
+            self.warnings.push(format!("{name}: {schema} has no field `{name}`: {what}"));
         }
-        self.read.push((stream.to_owned(), schema));
+        self.read.push((name.to_owned(), schema));
         Ok(())
     }
 }

@@ -130,11 +130,10 @@ fn check_storage_arguments(arguments: &RunArguments, project: &Project) -> Resul
 /// The cluster, where some stream reads a topic or a sink writes one.
 fn kafka(arguments: &RunArguments, folder: &ProjectFolder) -> Result<Option<KafkaSettings>, Failure> {
     let settings = &folder.configuration.kafka;
-    let fed = folder
-        .project
-        .streams
-        .iter()
-        .filter_map(|stream| Some(format!("stream `{}` reads topic `{}`", stream.name, stream.feed()?.topic)));
+    let tables = folder.project.tables.iter().map(|table| ("table", &table.versions));
+    let arriving = folder.project.streams.iter().map(|stream| ("stream", stream)).chain(tables);
+    let fed = arriving
+        .filter_map(|(kind, stream)| Some(format!("{kind} `{}` reads topic `{}`", stream.name, stream.feed()?.topic)));
     let sinks = folder.project.sinks.iter();
     let written = sinks.map(|sink| format!("sink `{}` writes topic `{}`", sink.name(), sink.topic));
     let mut words = fed.chain(written);

@@ -43,18 +43,30 @@ pub(crate) fn read_json_body(
     reader.finish()
 }
 
-/// Reads messages into one batch, each of which has one object at its place in the text, or cannot be read.
+/// What a message is to the rows of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum JsonMessage {
+    /// One object, at its place in the text.
+    Object(Range<usize>),
+    /// It cannot be read.
+    SetAside(String),
+    /// A row of NULLs, which is not read.
+    Nothing,
+}
+
+/// Reads messages into one batch.
 pub(crate) fn read_json_messages(
     text: &[u8],
-    values: &[Result<Range<usize>, String>],
+    values: &[JsonMessage],
     columns: &BodyColumns,
     looks_at_unit: bool,
 ) -> Result<Decoded, EventBodyError> {
     let mut reader = BodyReader::new(text, BodyForm::Json, columns, values.len());
     for value in values {
         match value {
-            Ok(place) => reader.read(place.clone())?,
-            Err(detail) => reader.set_aside(detail),
+            JsonMessage::Object(place) => reader.read(place.clone())?,
+            JsonMessage::SetAside(detail) => reader.set_aside(detail),
+            JsonMessage::Nothing => reader.batch.start_row(),
         }
     }
     reader.note_integers();

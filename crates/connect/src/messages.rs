@@ -16,6 +16,7 @@ pub(crate) mod avro_messages;
 pub(crate) mod avro_schema;
 pub(crate) mod decoder;
 pub(crate) mod framing;
+pub(crate) mod json_messages;
 pub(crate) mod protobuf;
 pub(crate) mod protobuf_columns;
 pub(crate) mod protobuf_messages;

@@ -23,6 +23,10 @@ pub struct KafkaFeed {
     pub lost: LostMessages,
     /// Columns that are no field of the event.
     pub metadata: Vec<MetadataColumn>,
+    /// Of a table the column that is true in a version that ends its row.
+    pub delete_column: Option<usize>,
+    /// Whether a message without a value ends the row of its key: its columns are those of METADATA.
+    pub has_tombstones: bool,
 }
 
 /// A column `METADATA FROM`.
@@ -47,6 +51,8 @@ pub enum MetadataField {
     Partition,
     /// The offset in it.
     Offset,
+    /// Of a change of a database when it was made there.
+    SourceTimestamp,
 }
 
 /// The format of a message's value.
@@ -59,6 +65,8 @@ pub enum MessageFormat {
     Avro,
     /// A message of Protocol Buffers.
     Protobuf,
+    /// A change of a row of a database, as Debezium writes it in JSON: with the row before and after it.
+    DebeziumJson,
 }
 
 /// What stands before the event in a message's value.
@@ -95,12 +103,13 @@ pub enum LostMessages {
 
 impl MetadataField {
     /// All of them.
-    pub const ALL: [MetadataField; 5] = [
+    pub const ALL: [MetadataField; 6] = [
         MetadataField::Key,
         MetadataField::Timestamp,
         MetadataField::Headers,
         MetadataField::Partition,
         MetadataField::Offset,
+        MetadataField::SourceTimestamp,
     ];
 
     /// The name in `METADATA FROM '…'`.
@@ -111,6 +120,7 @@ impl MetadataField {
             MetadataField::Headers => "headers",
             MetadataField::Partition => "partition",
             MetadataField::Offset => "offset",
+            MetadataField::SourceTimestamp => "source.timestamp",
         }
     }
 
@@ -122,8 +132,8 @@ impl MetadataField {
     /// The types that a column of it may have, as SQL writes them.
     pub(crate) fn types(self) -> &'static str {
         match self {
-            MetadataField::Key => "VARCHAR or VARBINARY",
-            MetadataField::Timestamp => "TIMESTAMP",
+            MetadataField::Key => "VARCHAR, VARBINARY, BIGINT or INTEGER",
+            MetadataField::Timestamp | MetadataField::SourceTimestamp => "TIMESTAMP",
             MetadataField::Headers => "VARCHAR",
             MetadataField::Partition => "INTEGER or BIGINT",
             MetadataField::Offset => "BIGINT",
@@ -132,8 +142,12 @@ impl MetadataField {
 
     pub(crate) fn takes(self, data_type: &DataType) -> bool {
         match self {
-            MetadataField::Key => matches!(data_type, DataType::Utf8 | DataType::Binary),
-            MetadataField::Timestamp => *data_type == DataType::Timestamp(TimeUnit::Microsecond, None),
+            MetadataField::Key => {
+                matches!(data_type, DataType::Utf8 | DataType::Binary | DataType::Int64 | DataType::Int32)
+            }
+            MetadataField::Timestamp | MetadataField::SourceTimestamp => {
+                *data_type == DataType::Timestamp(TimeUnit::Microsecond, None)
+            }
             MetadataField::Headers => *data_type == DataType::Utf8,
             MetadataField::Partition => matches!(data_type, DataType::Int32 | DataType::Int64),
             MetadataField::Offset => *data_type == DataType::Int64,
@@ -150,7 +164,7 @@ impl KafkaFeed {
     /// Whether messages cannot be read without asking a registry.
     pub fn needs_registry(&self) -> bool {
         let has_own_schema = self.format == MessageFormat::Protobuf && self.schema_file.is_some();
-        self.framing == Framing::Registry && self.format != MessageFormat::Json && !has_own_schema
+        self.framing == Framing::Registry && !self.format.is_json() && !has_own_schema
     }
 }
 
@@ -161,7 +175,8 @@ pub(crate) fn subject_of(topic: &str) -> String {
 
 impl MessageFormat {
     /// All of them.
-    pub const ALL: [MessageFormat; 3] = [MessageFormat::Json, MessageFormat::Avro, MessageFormat::Protobuf];
+    pub const ALL: [MessageFormat; 4] =
+        [MessageFormat::Json, MessageFormat::Avro, MessageFormat::Protobuf, MessageFormat::DebeziumJson];
 
     /// The name in `format = '…'`.
     pub fn name(self) -> &'static str {
@@ -169,7 +184,13 @@ impl MessageFormat {
             MessageFormat::Json => "json",
             MessageFormat::Avro => "avro",
             MessageFormat::Protobuf => "protobuf",
+            MessageFormat::DebeziumJson => "debezium-json",
         }
+    }
+
+    /// Whether a value is a text of JSON.
+    pub fn is_json(self) -> bool {
+        matches!(self, MessageFormat::Json | MessageFormat::DebeziumJson)
     }
 
     /// The format of that name.

@@ -106,11 +106,6 @@ fn connector(take: &mut Taker) -> Connector {
     };
     match text(&written.value).as_deref() {
         Ok("file") => file(take),
-        Ok("kafka") if take.declared == Declared::Table => {
-            let refusal = Refusal::new(written.value_span, "connector 'kafka' of a table is not supported yet");
-            take.refusals.push(refusal.hint("a stream reads a topic; a table takes its rows over HTTP or from a file"));
-            Connector::Log(LogConnector::default())
-        }
         Ok("kafka") => kafka(take),
         Ok(other) => {
             let message = format!("unknown connector '{other}'");
@@ -171,6 +166,9 @@ fn kafka(take: &mut Taker) -> Connector {
         lost: take.one("lost_messages", lost_messages).unwrap_or_default(),
         // They stand at the columns.
         metadata: Vec::new(),
+        // Of tables, which fill them in.
+        delete_column: None,
+        has_tombstones: false,
     };
     check_schemas(take, &feed);
     Connector::Log(log(take, Some(feed)))
@@ -179,7 +177,12 @@ fn kafka(take: &mut Taker) -> Connector {
 /// What does not go together of how messages are read.
 fn check_schemas(take: &mut Taker, feed: &KafkaFeed) {
     let format = feed.format.name();
-    if feed.format == MessageFormat::Json {
+    if feed.format == MessageFormat::DebeziumJson && take.declared == Declared::Stream {
+        let span = take.named["format"].value_span;
+        let refusal = Refusal::new(span, "format 'debezium-json' is one of tables: its messages change rows");
+        take.refusals.push(refusal.hint("CREATE TABLE … (…, PRIMARY KEY (…)) WITH (…, delete_column = 'deleted')"));
+    }
+    if feed.format.is_json() {
         refuse_options(take, &["schema_file", "message", "subject"], "is one of format 'avro' or 'protobuf'");
         return;
     }
@@ -333,7 +336,7 @@ fn message_format(value: &Expr) -> Result<MessageFormat, String> {
     let text = text(value)?;
     let known = MessageFormat::ALL.map(MessageFormat::name).join("', '");
     match text.as_str() {
-        later @ ("debezium-json" | "debezium-avro") => Err(format!("'{later}' is not supported yet")),
+        later @ ("debezium-avro" | "debezium-protobuf") => Err(format!("'{later}' is not supported yet")),
         name => MessageFormat::from_name(name).ok_or_else(|| format!("expected one of '{known}', found '{name}'")),
     }
 }

@@ -9,7 +9,7 @@ use asof_expression::{Expression, Scope, fold, sql_type, type_name};
 
 use crate::connector::Connector;
 use crate::interval::interval_us;
-use crate::kafka_feed::{KafkaFeed, MetadataColumn, MetadataField};
+use crate::kafka_feed::{KafkaFeed, MessageFormat, MetadataColumn, MetadataField};
 use crate::options;
 use crate::refusal::Refusal;
 use crate::scalar::plan_condition;
@@ -180,6 +180,9 @@ fn check_metadata(syntax: &StreamSyntax, columns: &[Column], connector: &mut Con
                 let message =
                     format!("column `{own}`: METADATA '{name}' is {}, found {}", field.types(), type_name(data_type));
                 Refusal::new(written.type_span, message)
+            }
+            (Some(MetadataField::SourceTimestamp), Some(feed)) if feed.format != MessageFormat::DebeziumJson => {
+                Refusal::new(*span, format!("column `{own}`: METADATA '{name}' needs format 'debezium-json'"))
             }
             (Some(field), Some(feed)) => {
                 feed.metadata.push(MetadataColumn { column, field });

@@ -11,8 +11,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{fold, type_name};
 
+use crate::connector::{Connector, LogConnector};
+use crate::kafka_feed::{MessageFormat, MetadataField};
 use crate::options::{DELETE_COLUMN, text};
 use crate::refusal::Refusal;
 use crate::stream::{Column, Stream};
@@ -75,10 +78,30 @@ impl Table {
         refusals.extend(time_in_key(syntax, &versions));
         let deleted = delete_column(syntax, &versions).map_err(|refusal| refusals.push(refusal)).ok();
         match deleted {
-            Some(deleted) if refusals.is_empty() => Ok(Table { versions: Arc::new(versions), deleted }),
+            Some(deleted) if refusals.is_empty() => {
+                let mut versions = versions;
+                refusals.extend(check_feed(&mut versions, deleted, syntax.name.span));
+                if refusals.is_empty() { Ok(Table { versions: Arc::new(versions), deleted }) } else { Err(refusals) }
+            }
             _ => Err(refusals),
         }
     }
+}
+
+/// Tells the topic of a table, where it has one, how rows end.
+fn check_feed(versions: &mut Stream, deleted: Option<usize>, place: Span) -> Option<Refusal> {
+    let (time, key) = (versions.time_column, versions.primary_key.clone());
+    let Connector::Log(LogConnector { feed: Some(feed), .. }) = &mut versions.connector else { return None };
+    let feed = Arc::make_mut(feed);
+    let is = |column: usize, field| feed.metadata.iter().any(|one| one.column == column && one.field == field);
+    let is_beside = is(time, MetadataField::Timestamp) && key.iter().all(|column| is(*column, MetadataField::Key));
+    feed.has_tombstones = deleted.is_some() && is_beside && feed.format != MessageFormat::DebeziumJson;
+    feed.delete_column = deleted;
+    if feed.format != MessageFormat::DebeziumJson || deleted.is_some() {
+        return None;
+    }
+    let message = format!("format 'debezium-json' needs option `{DELETE_COLUMN}`: a row that is deleted ends");
+    Some(Refusal::new(place, message).hint("declare a column `deleted BOOLEAN`, and delete_column = 'deleted'"))
 }
 
 /// What is wrong with the PRIMARY KEY whatever its columns are.

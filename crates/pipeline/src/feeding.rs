@@ -8,6 +8,7 @@
 //! - one batch of a stream is on its way at a time, and what was refused is sent again before anything behind it: the log has
 //!   each message once, in the order of its partition;
 //! - while nothing is taken in nothing is polled beyond one more batch: the client fetches ahead as far as it may, and stops;
+//! - tables are read before streams: up to where their topics ended at the start;
 //! - a cluster that is away is waited for; messages that are gone stop their partition, unless the stream says to skip them.
 
 use std::collections::BTreeMap;
@@ -136,6 +137,7 @@ impl Feeding<'_> {
 
     /// The feeder.
     fn read(&self, reader: &mut TopicReader) {
+        self.await_tables();
         let mut sent: Option<Sent> = None;
         while !self.stop.is_asked() && !self.feed.lock().has_stopped {
             if self.feed.lock().has_lost && !self.examine_lost(reader) {
@@ -159,6 +161,21 @@ impl Feeding<'_> {
             if sent.is_none() && reader.rows() > 0 && (is_quiet || reader.is_full()) {
                 sent = self.send_next(reader);
             }
+        }
+    }
+
+    /// Waits until what the topics of tables had at the start is taken in: events find the rows that they are joined with.
+    fn await_tables(&self) {
+        if self.engine.is_table(self.source) {
+            return;
+        }
+        let is_read = |source: usize| {
+            let Some(feed) = self.engine.feed(source).filter(|_| self.engine.is_table(source)) else { return true };
+            let state = feed.lock();
+            state.has_caught_up || state.has_stopped || state.partitions.values().any(|one| one.is_stopped)
+        };
+        while !(0..self.engine.sources().len()).all(is_read) && !self.stop.is_asked() {
+            self.stop.wait(QUIET);
         }
     }
 

@@ -62,7 +62,8 @@ impl EventCall {
         }
         let manner = manner_of(head)?;
         if let (Some(feed), Manner::Live | Manner::History { .. }) = (sources[stream].feed(), &manner) {
-            let message = format!("stream `{name}` reads topic `{}` and takes no events over HTTP", feed.topic);
+            let kind = if app.engine.is_table(stream) { "table" } else { "stream" };
+            let message = format!("{kind} `{name}` reads topic `{}` and takes no events over HTTP", feed.topic);
             return Err(Problem::invalid(message)
                 .hint("send them to the topic; dead letters can be sent once more, with `?replayed=true`"));
         }

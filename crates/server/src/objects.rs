@@ -165,6 +165,9 @@ fn table(engine: &Engine, published: &Published, index: usize) -> Value {
     let mut told = arriving(engine, published, engine.source_of_table(index));
     let held = engine.table_statistics(index).held;
     told["kind"] = json!("table");
+    if let Some(feed) = engine.feed_statistics(engine.source_of_table(index)) {
+        told["feed"] = feed_of(&feed);
+    }
     told["held"] = json!({"keys": held.keys, "versions": held.versions, "rows": held.rows, "bytes": held.bytes});
     told
 }

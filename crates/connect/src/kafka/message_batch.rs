@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 
+use crate::civil::TIMESTAMP_US;
 use crate::event_body::EventBody;
 use crate::event_body_error::EventBodyError;
 use crate::messages::decoder::{MessageDecoder, TakeTrouble};
@@ -33,7 +34,7 @@ pub(crate) struct MessageBatch {
     places: Vec<Option<Range<usize>>>,
     origin: Origin,
     metadata: Vec<Beside>,
-    columns: Vec<MetadataColumn>,
+    feed: Arc<KafkaFeed>,
 }
 
 /// What stands in a column `METADATA FROM`.
@@ -45,19 +46,26 @@ enum Beside {
     Headers(StringBuilder),
     Partitions(Vec<i64>),
     Offsets(Vec<i64>),
+    KeyNumbers(Vec<Option<i64>>),
+    /// In what was read of the values.
+    Changed,
 }
 
 impl MessageBatch {
-    pub(crate) fn new(feed: &KafkaFeed, schema: &SchemaRef) -> MessageBatch {
+    pub(crate) fn new(feed: &Arc<KafkaFeed>, schema: &SchemaRef) -> MessageBatch {
         let values = |metadata: &MetadataColumn| match metadata.field {
             MetadataField::Key if *schema.field(metadata.column).data_type() == DataType::Binary => {
                 Beside::Keys(BinaryBuilder::new())
+            }
+            MetadataField::Key if schema.field(metadata.column).data_type().is_integer() => {
+                Beside::KeyNumbers(Vec::new())
             }
             MetadataField::Key => Beside::KeyTexts(StringBuilder::new()),
             MetadataField::Timestamp => Beside::Timestamps(Vec::new()),
             MetadataField::Headers => Beside::Headers(StringBuilder::new()),
             MetadataField::Partition => Beside::Partitions(Vec::new()),
             MetadataField::Offset => Beside::Offsets(Vec::new()),
+            MetadataField::SourceTimestamp => Beside::Changed,
         };
         MessageBatch {
             text: Vec::new(),
@@ -65,7 +73,7 @@ impl MessageBatch {
             places: Vec::new(),
             origin: Origin::of_topic(&feed.topic),
             metadata: feed.metadata.iter().map(values).collect(),
-            columns: feed.metadata.clone(),
+            feed: feed.clone(),
         }
     }
 
@@ -87,13 +95,16 @@ impl MessageBatch {
                     keys.append_option(message.key().map(String::from_utf8_lossy));
                 }
                 Beside::Timestamps(times) => {
-                    times.push(message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)));
+                    let us = message.timestamp().to_millis().and_then(|ms| ms.checked_mul(1_000));
+                    times.push(us.filter(|us| TIMESTAMP_US.contains(us)));
                 }
                 Beside::Headers(headers) => {
                     let json = headers_json(message);
                     self.beside_bytes += json.as_ref().map_or(0, String::len);
                     headers.append_option(json);
                 }
+                Beside::KeyNumbers(keys) => keys.push(message.key().and_then(key_number)),
+                Beside::Changed => {}
                 Beside::Partitions(partitions) => partitions.push(i64::from(partition)),
                 Beside::Offsets(offsets) => offsets.push(offset),
             }
@@ -121,11 +132,15 @@ impl MessageBatch {
     ) -> Result<(Option<EventBody>, Origin), EventBodyError> {
         let schema = read.decoded.batch.schema();
         let mut columns = read.decoded.batch.columns().to_vec();
-        for (metadata, values) in self.columns.iter().zip(self.metadata) {
-            columns[metadata.column] = values.finish(metadata, &schema);
+        for (metadata, values) in self.feed.metadata.iter().zip(self.metadata) {
+            columns[metadata.column] = match values {
+                Beside::Changed => Arc::new(TimestampMicrosecondArray::from(std::mem::take(&mut read.changed_us))),
+                values => values.finish(metadata, &schema),
+            };
         }
         read.decoded.batch =
             RecordBatch::try_new(schema, columns).expect("a column of metadata has the type that its stream declares");
+        read.mark_deleted(&self.feed);
         let origin = self.origin.passing_over(&read.passed_over);
         let Some(ReadMessages { decoded, events, .. }) = read.kept() else { return Ok((None, origin)) };
         Ok((Some(EventBody::of_messages(Bytes::from(self.text), is_text, decoded, &events)?), origin))
@@ -139,12 +154,27 @@ impl Beside {
             Beside::KeyTexts(mut texts) | Beside::Headers(mut texts) => Arc::new(texts.finish()),
             Beside::Timestamps(times) => Arc::new(TimestampMicrosecondArray::from(times)),
             Beside::Offsets(offsets) => Arc::new(Int64Array::from(offsets)),
-            Beside::Partitions(numbers) => match schema.field(metadata.column).data_type() {
-                DataType::Int32 => Arc::new(numbers.iter().map(|one| i32::try_from(*one).ok()).collect::<Int32Array>()),
-                _ => Arc::new(Int64Array::from(numbers)),
-            },
+            Beside::Partitions(numbers) => integers(numbers.into_iter().map(Some).collect(), metadata, schema),
+            Beside::KeyNumbers(numbers) => integers(numbers, metadata, schema),
+            Beside::Changed => unreachable!("it is in what was read"),
         }
     }
+}
+
+/// As the column's type; NULL where it has no such number.
+fn integers(numbers: Vec<Option<i64>>, metadata: &MetadataColumn, schema: &SchemaRef) -> ArrayRef {
+    match schema.field(metadata.column).data_type() {
+        DataType::Int32 => {
+            let narrow = |one: &Option<i64>| one.and_then(|one| i32::try_from(one).ok());
+            Arc::new(numbers.iter().map(narrow).collect::<Int32Array>())
+        }
+        _ => Arc::new(Int64Array::from(numbers)),
+    }
+}
+
+/// A key that is the digits of an integer.
+fn key_number(key: &[u8]) -> Option<i64> {
+    std::str::from_utf8(key).ok()?.parse().ok()
 }
 
 /// Names and values as a JSON object, the last of equal names; a value that is no text is null.

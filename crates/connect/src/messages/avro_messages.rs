@@ -29,6 +29,7 @@ pub(crate) struct AvroMessages {
     pub(crate) writers: Writers<AvroWriter>,
     /// The one writer of messages without framing.
     own: Option<AvroWriter>,
+    has_tombstones: bool,
 }
 
 impl AvroMessages {
@@ -39,7 +40,13 @@ impl AvroMessages {
             (Some(record), Framing::Bare) => Some(AvroWriter::new(OWN_SCHEMA, record.clone(), None, columns)?),
             _ => None,
         };
-        Ok(AvroMessages { reader, message: feed.message.clone(), writers: Writers::default(), own })
+        Ok(AvroMessages {
+            reader,
+            message: feed.message.clone(),
+            writers: Writers::default(),
+            own,
+            has_tombstones: feed.has_tombstones,
+        })
     }
 
     /// The columns that the stream's own schema has no field for; `None` where messages name those of a registry.
@@ -71,6 +78,10 @@ impl AvroMessages {
         let mut groups: BTreeMap<u32, Group<'_>> = BTreeMap::new();
         for (row, value) in values.iter().enumerate() {
             rows.push(RowFrom::PassedOver);
+            if value.is_none() && self.has_tombstones {
+                rows[row] = RowFrom::Nothing;
+                continue;
+            }
             let framed =
                 value.ok_or_else(|| NO_VALUE.to_owned()).and_then(|value| Ok((value, Frame::of(value)?.schema)));
             let (value, number) = match framed {
@@ -106,7 +117,8 @@ impl AvroMessages {
             framed.extend(value);
             ends.push(framed.len());
         }
-        let mut rows = vec![RowFrom::SetAside(NO_VALUE.to_owned()); values.places.len()];
+        let without_value = if self.has_tombstones { RowFrom::Nothing } else { RowFrom::SetAside(NO_VALUE.to_owned()) };
+        let mut rows = vec![without_value; values.places.len()];
         let (mut group, mut start) = (Group::default(), 0);
         let with_value = values.iter().enumerate().filter(|(_, value)| value.is_some());
         for ((row, _), end) in with_value.zip(ends) {
@@ -197,5 +209,6 @@ impl<'m> Group<'m> {
 fn finish(values: Values<'_>, batches: &[RecordBatch], rows: &[RowFrom], columns: &BodyColumns) -> ReadMessages {
     let merged = merged(&columns.schema, batches, rows);
     let (decoded, passed_over) = merged.expect("every batch has the columns of the stream");
-    ReadMessages { decoded, events: values.whole(), passed_over }
+    let deleted = rows.iter().map(|from| matches!(from, RowFrom::Nothing)).collect();
+    ReadMessages { decoded, events: values.whole(), passed_over, deleted, changed_us: Vec::new() }
 }

@@ -1,21 +1,19 @@
 //! Reads the messages of one topic for one stream, whatever their format is.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use asof_definition::{Framing, KafkaFeed, MessageFormat, Stream};
+use asof_definition::{KafkaFeed, MessageFormat, Stream};
 use bytes::Bytes;
 
 use crate::event_body::{BodyColumns, EventBody};
 use crate::event_body_error::EventBodyError;
-use crate::json_body::read_json_messages;
 use crate::kafka::settings::KafkaSettings;
 use crate::messages::avro_messages::AvroMessages;
-use crate::messages::framing::Frame;
+use crate::messages::json_messages::JsonMessages;
 use crate::messages::protobuf::ProtobufFile;
 use crate::messages::protobuf_messages::ProtobufMessages;
-use crate::messages::read_messages::{NO_VALUE, ReadMessages, Values};
+use crate::messages::read_messages::{ReadMessages, Values};
 use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, SchemaRegistry};
 use crate::messages::writers::WriterSchema;
 use crate::time_unit::UnitWitness;
@@ -27,14 +25,14 @@ const SCHEMA_FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct MessageDecoder {
     pub(crate) columns: BodyColumns,
-    framing: Framing,
+    feed: Arc<KafkaFeed>,
     registry: Option<SchemaRegistry>,
     form: Form,
 }
 
 #[derive(Debug)]
 enum Form {
-    Json,
+    Json(JsonMessages),
     Avro(AvroMessages),
     Protobuf(ProtobufMessages),
 }
@@ -98,7 +96,7 @@ impl MessageDecoder {
         let path = feed.schema_file.as_ref().map(|file| settings.folder.join(file));
         let wrong = |path: &Path, detail: String| SchemaError::File { path: path.to_owned(), detail };
         let form = match feed.format {
-            MessageFormat::Json => Form::Json,
+            MessageFormat::Json | MessageFormat::DebeziumJson => Form::Json(JsonMessages::new(feed)),
             MessageFormat::Avro => {
                 let text = path.as_deref().map(|path| schema_text(path).map_err(|detail| wrong(path, detail)));
                 let made = AvroMessages::new(feed, text.transpose()?.as_deref(), &columns);
@@ -114,7 +112,7 @@ impl MessageDecoder {
             (None, true) => return Err(SchemaError::NoRegistry { format: feed.format.name() }),
             (Some(registry), true) => Some(SchemaRegistry::new(registry)?),
         };
-        Ok(MessageDecoder { columns, framing: feed.framing, registry, form })
+        Ok(MessageDecoder { columns, feed: feed.clone(), registry, form })
     }
 
     /// The events of values, of which `None` is none; without what a message has beside its value. Nothing if all of them are
@@ -127,7 +125,8 @@ impl MessageDecoder {
             text.extend(value.unwrap_or_default());
             places.push(value.map(|_| start..text.len()));
         }
-        let read = self.read(Values { text: &text, places: &places }, true)?;
+        let mut read = self.read(Values { text: &text, places: &places }, true)?;
+        read.mark_deleted(&self.feed);
         let Some(ReadMessages { decoded, events, .. }) = read.kept() else { return Ok(None) };
         let body = EventBody::of_messages(Bytes::from(text), self.is_text(), decoded, &events);
         body.map(Some).map_err(TakeTrouble::Unit)
@@ -138,7 +137,7 @@ impl MessageDecoder {
         let (columns, registry) = (&self.columns, self.registry.as_ref());
         let mut integers = vec![UnitWitness::default(); columns.names.len()];
         let read = match &mut self.form {
-            Form::Json => return read_json(values, self.framing, columns, looks_at_unit).map_err(TakeTrouble::Unit),
+            Form::Json(messages) => return messages.read(values, columns, looks_at_unit).map_err(TakeTrouble::Unit),
             Form::Avro(messages) => messages.read(values, columns, registry, &mut integers),
             Form::Protobuf(messages) => messages.read(values, columns, registry, &mut integers),
         };
@@ -152,7 +151,7 @@ impl MessageDecoder {
     /// The columns that the stream's own schema has no field for; `None` where messages are read by those of a registry.
     pub(crate) fn absent_of_own(&self) -> Option<Vec<usize>> {
         match &self.form {
-            Form::Json => None,
+            Form::Json(_) => None,
             Form::Avro(messages) => messages.absent_of_own(),
             Form::Protobuf(messages) => messages.absent_of_own(),
         }
@@ -161,7 +160,7 @@ impl MessageDecoder {
     /// The columns that a schema has no field for. An error is why they cannot be read by it.
     pub(crate) fn absent_of(&self, schema: &RegisteredSchema) -> Result<Vec<usize>, String> {
         match &self.form {
-            Form::Json => Ok(Vec::new()),
+            Form::Json(_) => Ok(Vec::new()),
             Form::Avro(messages) => messages.absent_of(schema, &self.columns),
             Form::Protobuf(messages) => messages.absent_of(schema, &self.columns),
         }
@@ -169,39 +168,17 @@ impl MessageDecoder {
 
     /// Whether a message's value is a text that may be shown as it is.
     pub(crate) fn is_text(&self) -> bool {
-        matches!(self.form, Form::Json)
+        matches!(self.form, Form::Json(_))
     }
 
     /// The schemas of the registry that messages named so far.
     pub(crate) fn writers(&self) -> Vec<WriterSchema> {
         match &self.form {
-            Form::Json => Vec::new(),
+            Form::Json(_) => Vec::new(),
             Form::Avro(messages) => messages.writers.told(|_| None),
             Form::Protobuf(messages) => messages.writers.told(ProtobufFile::trouble),
         }
     }
-}
-
-fn read_json(
-    values: Values<'_>,
-    framing: Framing,
-    columns: &BodyColumns,
-    looks_at_unit: bool,
-) -> Result<ReadMessages, EventBodyError> {
-    let event = |place: &Option<Range<usize>>| {
-        let place = place.clone().ok_or_else(|| NO_VALUE.to_owned())?;
-        match framing {
-            Framing::Bare => Ok(place),
-            Framing::Registry => {
-                Frame::of(&values.text[place.clone()]).map(|frame| place.end - frame.rest.len()..place.end)
-            }
-        }
-    };
-    let events: Vec<Result<Range<usize>, String>> = values.places.iter().map(event).collect();
-    let decoded = read_json_messages(values.text, &events, columns, looks_at_unit)?;
-    let events = events.into_iter().zip(values.places);
-    let events = events.map(|(event, place)| event.unwrap_or_else(|_| place.clone().unwrap_or(0..0))).collect();
-    Ok(ReadMessages { decoded, events, passed_over: Vec::new() })
 }
 
 fn schema_text(path: &Path) -> Result<String, String> {

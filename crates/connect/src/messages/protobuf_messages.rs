@@ -22,6 +22,7 @@ pub(crate) struct ProtobufMessages {
     /// The stream's own schema: fields have numbers, so that no other is needed to read what any writer wrote.
     own: Option<ProtobufType>,
     pub(crate) writers: Writers<ProtobufFile>,
+    has_tombstones: bool,
 }
 
 /// What a message is.
@@ -45,7 +46,13 @@ impl ProtobufMessages {
             ProtobufType::new(message, columns)
         };
         let own = schema.map(own).transpose()?;
-        Ok(ProtobufMessages { framing: feed.framing, message: feed.message.clone(), own, writers: Writers::default() })
+        Ok(ProtobufMessages {
+            framing: feed.framing,
+            message: feed.message.clone(),
+            own,
+            writers: Writers::default(),
+            has_tombstones: feed.has_tombstones,
+        })
     }
 
     /// The columns that the stream's own schema has no field for; `None` where messages name those of a registry.
@@ -79,8 +86,14 @@ impl ProtobufMessages {
             self.writers.learn(frames, registry, file)?;
         }
         let mut batch = BatchBuilder::new(&columns.schema, columns.unit(), 0, values.places.len());
-        let mut passed_over = Vec::new();
+        let (mut passed_over, mut deleted) = (Vec::new(), Vec::new());
         for (row, value) in values.iter().enumerate() {
+            if value.is_none() && self.has_tombstones {
+                batch.start_row();
+                deleted.resize(values.places.len(), false);
+                deleted[row] = true;
+                continue;
+            }
             match self.kind(value, columns) {
                 Kind::Event(message, bytes) => message.read(bytes, &mut batch),
                 Kind::SetAside(detail) => {
@@ -97,7 +110,8 @@ impl ProtobufMessages {
         for (seen, column) in integers.iter_mut().zip(&batch.columns) {
             *seen = seen.join(column.integers_seen());
         }
-        Ok(ReadMessages { decoded: batch.finish(), events: values.whole(), passed_over })
+        let decoded = batch.finish();
+        Ok(ReadMessages { decoded, events: values.whole(), passed_over, deleted, changed_us: Vec::new() })
     }
 
     fn kind<'m>(&mut self, value: Option<&'m [u8]>, columns: &BodyColumns) -> Kind<'_, 'm> {

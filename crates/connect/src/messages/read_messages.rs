@@ -1,11 +1,13 @@
 //! Values of messages that become the rows of one batch.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use asof_definition::{KafkaFeed, MessageFormat};
 
 use crate::batch_builder::{Decoded, Unreadable};
 
@@ -26,6 +28,10 @@ pub(crate) struct ReadMessages {
     pub(crate) events: Vec<Range<usize>>,
     /// The rows that are none of the stream's; empty where there are none.
     pub(crate) passed_over: Vec<bool>,
+    /// The rows that end what is there by their key; empty where there are none.
+    pub(crate) deleted: Vec<bool>,
+    /// Of each row that is a change when it was made, in microseconds; empty where they are none.
+    pub(crate) changed_us: Vec<Option<i64>>,
 }
 
 /// Where the row of a value comes from.
@@ -35,6 +41,8 @@ pub(crate) enum RowFrom {
     Batch(usize, usize),
     /// It cannot be read.
     SetAside(String),
+    /// It ends what is there by its key.
+    Nothing,
     /// It is none of the stream's.
     PassedOver,
 }
@@ -81,6 +89,23 @@ pub(crate) fn merged(
 }
 
 impl ReadMessages {
+    /// Fills in the column that is true in rows that end what is there by their key.
+    pub(crate) fn mark_deleted(&mut self, feed: &KafkaFeed) {
+        let Some(column) = feed.delete_column else { return };
+        // Whether it is false or NULL elsewhere must not depend on what else is in the batch.
+        if !feed.has_tombstones && feed.format != MessageFormat::DebeziumJson {
+            return;
+        }
+        let batch = &self.decoded.batch;
+        let own = batch.column(column).as_boolean();
+        let is_deleted =
+            |row: usize| self.deleted.get(row).copied().unwrap_or(false) || (own.is_valid(row) && own.value(row));
+        let marked: BooleanArray = (0..batch.num_rows()).map(|row| Some(is_deleted(row))).collect();
+        let mut columns = batch.columns().to_vec();
+        columns[column] = Arc::new(marked);
+        self.decoded.batch = RecordBatch::try_new(batch.schema(), columns).expect("a delete column is a BOOLEAN");
+    }
+
     /// Without the rows that are passed over. `None` if there are no others.
     pub(crate) fn kept(self) -> Option<ReadMessages> {
         if self.passed_over.is_empty() {
@@ -102,6 +127,7 @@ impl ReadMessages {
         let events = self.events.into_iter().zip(&is_kept).filter(|(_, is_kept)| **is_kept).map(|(event, _)| event);
         let events: Vec<Range<usize>> = events.collect();
         let decoded = Decoded { first_row: 0, batch, unreadable };
-        (kept > 0).then_some(ReadMessages { decoded, events, passed_over: Vec::new() })
+        let (passed_over, deleted, changed_us) = (Vec::new(), Vec::new(), Vec::new());
+        (kept > 0).then_some(ReadMessages { decoded, events, passed_over, deleted, changed_us })
     }
 }
