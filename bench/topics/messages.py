@@ -5,6 +5,8 @@ frames take in the rows of equal time, of which Asof's `--every-event` counts th
 comes later than the 30 seconds that both sides wait for. Nothing else is changed.
 """
 
+import json
+
 import duckdb
 from confluent_kafka import Producer
 
@@ -48,21 +50,26 @@ def transactions(events):
     return out
 
 
-def write(cluster, topic, source):
-    """Makes the topic and writes each event of the file; without a file the topic stays empty."""
+def write(cluster, topic, source, encode=None):
+    """Makes the topic and writes each event of the file; without a file the topic stays empty. `encode` makes the value of an
+    event's fields, where it is not JSON. Gives the bytes of all values."""
     cluster.create_topic(topic, partitions=PARTITIONS)
     if source is None:
-        return
-    producer, failures = Producer(cluster.settings_of_client(**SETTINGS)), []
+        return 0
+    producer, failures, value_bytes = Producer(cluster.settings_of_client(**SETTINGS)), [], 0
     rows = connection().execute(MESSAGES.format(source=source))
     while some := rows.fetchmany(ROWS):
         for key, value in some:
+            if encode:
+                value = encode(json.loads(value))
+            value_bytes += len(value)
             producer.produce(topic, value, key, on_delivery=lambda error, _: failures.append(error))
         while len(producer) > 2 * ROWS:
             producer.poll(0.05)
     left = producer.flush(WRITE_S_MAX)
     if left or failures:
         raise SystemExit(f"{left} messages of {topic} were not written, failures: {failures[:3]}")
+    return value_bytes
 
 
 def connection():

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use asof_connect::{BodyForm, BodyLimits, EventBody, EventBodyError, KafkaSettings, MessageDecoder};
+use asof_connect::{BodyForm, BodyLimits, EventBody, EventBodyError, MessageDecoder, SchemaSettings};
 use asof_definition::{SourceFile, Stream, check};
 use tempfile::TempDir;
 
@@ -40,8 +40,8 @@ const PROTOBUF_SCHEMA: &str = r#"
       bool is_on = 11; float ratio = 12;
     }"#;
 const PROTOBUF_MESSAGE: &[u8] = &[
-    8, 7, 0x12, 4, b'2', b'.', b'5', b'6', 0x19, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f, 0x22, 4, 10, 2, 0xc3, 0xa4, 0x2a, 1, 1, 0x3a, 4,
-    0x10, 0xc0, 0x84, 0x3d, 0x4a, 2, 1, 2, 0x58, 1,
+    8, 7, 0x12, 4, b'2', b'.', b'5', b'6', 0x19, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f, 0x22, 4, 10, 2, 0xc3, 0xa4, 0x2a, 1, 1,
+    0x3a, 4, 0x10, 0xc0, 0x84, 0x3d, 0x4a, 2, 1, 2, 0x58, 1,
 ];
 const CHANGE: &str = r#"{"schema":{},"payload":{"before":{"id":1},"after":{"id":1,"amount":"2.50","note":"x","ts":"2024-01-31T00:00:00Z"},"op":"u","source":{"ts_ms":1706659200000}}}"#;
 
@@ -58,7 +58,8 @@ pub static PROTOBUF: LazyLock<MessageForm> = LazyLock::new(|| {
 /// Changes of rows.
 pub static DEBEZIUM: LazyLock<MessageForm> = LazyLock::new(|| {
     let text = format!(
-        "CREATE TABLE orders ({COLUMNS}, gone BOOLEAN, PRIMARY KEY (id), WATERMARK FOR ts AS ts) WITH (connector = 'kafka', \
+        "CREATE TABLE orders ({COLUMNS}, gone BOOLEAN, changed_at TIMESTAMP METADATA FROM 'source.timestamp', PRIMARY KEY (id), \
+         WATERMARK FOR changed_at AS changed_at) WITH (connector = 'kafka', \
          topic = 'orders', format = 'debezium-json', delete_column = 'gone');"
     );
     MessageForm::new(&text, "none", "", CHANGE.as_bytes())
@@ -78,7 +79,7 @@ impl MessageForm {
         let project = check(&sources).expect("a sound project");
         let tables = project.tables.iter().map(|table| table.stored());
         let stream = project.streams.iter().cloned().chain(tables).next().expect("there is one");
-        let settings = KafkaSettings { folder: folder.path().to_owned(), ..KafkaSettings::default() };
+        let settings = SchemaSettings { registry: None, folder: folder.path().to_owned() };
         let feed = stream.feed().expect("it reads a topic");
         let decoder = MessageDecoder::new(&stream, feed, &settings).expect("its columns are those of the schema");
         MessageForm { stream: Stream::clone(&stream), decoder: Mutex::new(decoder), whole, _folder: folder }

@@ -44,8 +44,8 @@ def lag(values, partition=0):
 NEWEST, WATERMARK = (f"asof_stream_{name}_timestamp_seconds{OF_STREAM}" for name in ("newest_event", "watermark"))
 SET_ASIDE = 'asof_view_set_aside_total{job="asof",instance="a:6566",view="v"}'
 DELAY, SYNC, READS = "asof_ingest_visibility_delay_seconds", "asof_log_sync_seconds", "asof_http_request_duration_seconds"
-OF_TOPICS = ("in_trouble", "stopped_partitions", "lost_messages_total")
-IN_TROUBLE, STOPPED, LOST = (f"asof_kafka_{name}{OF_STREAM}" for name in OF_TOPICS)
+OF_TOPICS = ("in_trouble", "unreadable_schemas", "stopped_partitions", "lost_messages_total")
+IN_TROUBLE, UNREADABLE, STOPPED, LOST = (f"asof_kafka_{name}{OF_STREAM}" for name in OF_TOPICS)
 SINK = 'asof_sink_in_trouble{job="asof",instance="a:6566",sink="large"}'
 READ_ROUTE = ',route="/v1/services/{service}/features"'
 EVENT_ROUTE = ',route="/v1/streams/{stream}/events"'
@@ -82,6 +82,13 @@ CASES = {
     ),
     "AsofKafkaTrouble": Case({IN_TROUBLE: "0x50 1x40"}, [{IN_TROUBLE: "0x90"}, {IN_TROUBLE: "0x59 1x31"}]),
     "AsofSinkTrouble": Case({SINK: "0x50 1x40"}, [{SINK: "0x90"}, {SINK: "0x59 1x31"}]),
+    "AsofKafkaUnreadableSchema": Case(
+        {UNREADABLE: "0x50 1x40", **events("unreadable", 1)},
+        [
+            {UNREADABLE: "0x90", **events("unreadable", 5)},  # messages that are damaged
+            {UNREADABLE: "1x90", **events("unreadable", 0)},  # the producer was mended
+        ],
+    ),
     "AsofKafkaStopped": Case({STOPPED: "0x59 1x31"}, [{STOPPED: "0x90"}]),
     "AsofKafkaMessagesLost": Case(
         {LOST: "_x30 55x60"},  # as it is first seen after a start

@@ -6,6 +6,7 @@
 |---|---|---|
 | Brokers are away | SIGKILL of the broker | AsofKafkaTrouble |
 | A poison message | messages that are no JSON, and some that break the CHECK | AsofRejectedShare |
+| Messages that cannot be read by their schema | a producer that writes a text where there was a number | AsofKafkaUnreadableSchema, and it may be AsofRejectedShare |
 | Lag grows | a state that is at its limit | AsofKafkaLagGrows, and it may be AsofKafkaTrouble |
 | Messages are gone | records deleted while the server is away | AsofKafkaStopped, likewise; once they are skipped AsofKafkaMessagesLost |
 
@@ -13,27 +14,33 @@ Each page in the same way: no alert fires; the fault makes its alerts fire, and 
 to bottom and print what it says; `<!-- mended -->` is where the cause has gone away: all is taken in, and no alert fires. The
 alerts are those of deploy/, over seconds instead of minutes. Besides, what alerts and panels name of topics is in a real `/metrics`.
 
-The project is that of docs/kafka.md. Needs the binary, bash, curl, Java and Maven (programs.py says which), the Debian package
+The projects are those of docs/kafka.md. Needs the binary, bash, curl, Java and Maven (programs.py says which), the Debian package
 `prometheus`, which root gets if it is missing, and the packages of tests/requirements.txt.
 """
 
+import datetime
+import io
 import json
 import signal
+import struct
 import sys
 import tempfile
 import time
+from decimal import Decimal
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent / name) for name in ("serving", "durability")]
 
 import alerts
+import fastavro
 import programs
 import prometheus
 from cluster import Cluster
 from confluent_kafka import Producer, TopicPartition
 from pages import TopicSession  # first: it says where console.py is
 from prometheus import Prometheus
+from registry import Registry
 from running_server import Defect
 
 from console import REPOSITORY, Command, binary, finish, steps
@@ -42,11 +49,16 @@ RUNBOOK, TOPIC, PARTITIONS = "docs/runbook.md", "payments", 3
 STARTED = ["…", "listening on …", "…"]
 # Seconds and shares under which the conditions can be made while somebody waits.
 SMALL = {"AsofRejectedShare": "0.2", "AsofKafkaLagGrows": "1000"}
-OWN = ["AsofRejectedShare", "AsofKafkaLagGrows", "AsofKafkaTrouble", "AsofKafkaStopped", "AsofKafkaMessagesLost"]
+OWN = [
+    "AsofRejectedShare", "AsofKafkaLagGrows", "AsofKafkaTrouble", "AsofKafkaUnreadableSchema", "AsofKafkaStopped",
+    "AsofKafkaMessagesLost",
+]
 # What the page shows as the limit; a payment of a card of its own takes some hundred bytes of it.
 LITTLE_MEMORY, MANY = "8MiB", 60_000
 FIRE_S_MAX, SILENT_S_MAX, CALL_S = 60, 90, 30
 GONE = 20
+# What the page shows: orders of one customer before the fault, and those that are written once more.
+ORDERED, ORDERED_AGAIN, CUSTOMER = 5, 10, 7
 
 
 def main():
@@ -57,11 +69,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="asof-runbook-") as folder:
         folder = Path(folder)
         (folder / "page").mkdir()
-        with Cluster(folder / "kafka") as cluster:
-            session = TopicSession(folder / "page", asof, cluster)
+        with Cluster(folder / "kafka") as cluster, Registry(folder) as registry:
+            session = TopicSession(folder / "page", asof, cluster, registry)
             try:
                 with Prometheus(folder / "prometheus", session.port) as watcher:
-                    Walk(session, watcher, cluster).run()
+                    Walk(session, watcher, cluster, registry).run()
             except Defect as defect:
                 session.failures.append(str(defect))
             finally:
@@ -70,14 +82,16 @@ def main():
 
 
 class Walk:
-    """Through the pages, with one server and one topic."""
+    """Through the pages, with one server at a time, of the project `cards` but for the page of schemas."""
 
-    def __init__(self, session, watcher, cluster):
+    def __init__(self, session, watcher, cluster, registry):
         self.session, self.watcher, self.cluster = session, watcher, cluster
         self.producer, self.number = Producer(cluster.settings_of_client(acks="all")), 0
+        self.stream, self.orders = TOPIC, Orders(self.producer, registry)
 
     def run(self):
-        self.cluster.create_topic(TOPIC, partitions=PARTITIONS)
+        for topic in (TOPIC, Orders.TOPIC):
+            self.cluster.create_topic(topic, partitions=PARTITIONS)
         for word, argument in steps((REPOSITORY / "docs" / "kafka.md").read_text()):
             if word == "file":
                 self.session.write(*argument)
@@ -91,6 +105,9 @@ class Walk:
         broker = self.cluster.broker(1)
         self.page("Brokers are away", broker.kill, {"AsofKafkaTrouble"}, mend=broker.restart)
         self.page("A poison message", self.poison, {"AsofRejectedShare"}, meanwhile=self.poison, mend=lambda: self.pay(300))
+        unread = {"meanwhile": lambda: self.order(2, 10), "mend": lambda: self.order(3, ORDERED_AGAIN)}
+        unread |= {"beside": {"AsofRejectedShare"}}
+        self.page("Messages that cannot be read by their schema", self.misread, {"AsofKafkaUnreadableSchema"}, **unread)
         self.page("Lag grows", self.fill, {"AsofKafkaLagGrows"}, beside={"AsofKafkaTrouble"})
         gone = {"beside": {"AsofKafkaTrouble"}, "skipped": {"AsofKafkaMessagesLost"}}
         self.page("Messages are gone", self.delete, {"AsofKafkaStopped"}, **gone)
@@ -139,7 +156,7 @@ class Walk:
                 self.session.failures.append(f"{name} is told as {found}")
 
     def is_caught_up(self):
-        feed = self.session.feed(TOPIC)
+        feed = self.session.feed(self.stream)
         return feed and feed["partitions"] and not any(partition["lag"] for partition in feed["partitions"])
 
     def check_metrics(self, groups):
@@ -154,12 +171,18 @@ class Walk:
             if missing:
                 self.session.failures.append(f"{where} names {missing}, which /metrics does not have")
 
-    def start(self, words=""):
-        self.session.begin_server(Command(f"{words}asof run cards", STARTED), RUNBOOK)
+    def start(self, words="", project="cards", stream=TOPIC):
+        self.stream = stream
+        self.session.begin_server(Command(f"{words}asof run {project}", STARTED), RUNBOOK)
         self.wait_answer()
 
     def wait_answer(self):
-        self.session.wait_for(lambda: self.session.feed(TOPIC), "to answer")
+        self.session.wait_for(self.is_live, "to answer")
+
+    def is_live(self):
+        """Until state is brought back, reads are answered and dead letters are not taken."""
+        phase = json.loads(self.session.fetch("/v1/objects") or "{}").get("phase")
+        return phase not in (None, "recovering") and self.session.feed(self.stream)
 
     # ----------------------------------------------------------------------------------------------------------- faults
 
@@ -168,6 +191,16 @@ class Walk:
         self.pay(10)
         for number in range(10):
             self.put("green", "no payment at all" if number % 2 else self.payment(amount="-5.00"))
+        self.flush()
+
+    def misread(self):
+        """Orders are read; then a release of their producer writes by another schema."""
+        self.order(1, ORDERED)
+        self.start(project="shop", stream=Orders.TOPIC)
+        self.session.wait_for(self.is_caught_up, "to have taken all in")
+
+    def order(self, version, count):
+        self.orders.write(version, count)
         self.flush()
 
     def fill(self):
@@ -213,6 +246,39 @@ class Walk:
     def flush(self):
         if self.producer.flush(CALL_S):
             raise Defect(f"not all messages were written within {CALL_S} s")
+
+
+class Orders:
+    """Orders in Avro by three versions of their schema, framed as Confluent's serializers do it."""
+
+    TOPIC = "orders"
+    CUSTOMERS = {1: "long", 2: "string", 3: "long"}
+
+    def __init__(self, producer, registry):
+        self.producer, self.registry, self.ids, self.number = producer, registry, {}, 0
+
+    def schema(self, version):
+        amount = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+        types = {"order_id": "string", "customer": self.CUSTOMERS[version], "amount": amount}
+        types["ts"] = {"type": "long", "logicalType": "timestamp-millis"}
+        if version == 3:
+            types["channel"] = "string"
+        fields = [{"name": name, "type": kind} for name, kind in types.items()]
+        return {"type": "record", "name": "Order", "namespace": "shop", "fields": fields}
+
+    def write(self, version, count):
+        """A version is registered when it is first used."""
+        if version not in self.ids:
+            self.ids[version] = self.registry.register(f"{self.TOPIC}-value", self.schema(version))
+        schema = fastavro.parse_schema(self.schema(version), {})
+        for _ in range(count):
+            self.number += 1
+            order = {"order_id": f"o{self.number}", "customer": str(CUSTOMER) if version == 2 else CUSTOMER, "channel": "web"}
+            order |= {"amount": Decimal("20.00"), "ts": datetime.datetime.now(datetime.timezone.utc)}
+            value = io.BytesIO(struct.pack(">bI", 0, self.ids[version]))
+            value.seek(0, io.SEEK_END)
+            fastavro.schemaless_writer(value, schema, order)
+            self.producer.produce(self.TOPIC, value.getvalue(), key=str(CUSTOMER))
 
 
 def section(name):

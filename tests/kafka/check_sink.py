@@ -6,8 +6,11 @@
 | Part | What is done | What must hold |
 |---|---|---|
 | kills | payments to 12 partitions, a sink that filters and computes, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
+| leaders | three brokers with three replicas: leaders are killed, and one broker is black-holed for a while, all under load | the same |
 | zombie | the server gets SIGSTOP, another takes over with --take-over, then SIGCONT | the zombie ends and writes nothing; each row is there once |
 | forgotten | the group's offsets are deleted; the data folder is brought back from before | the sink stops and says why, and writes nothing twice |
+
+A run that takes its time: `--rounds 100 --outages 20 --payments 1000000 --black-hole 60`.
 
 Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
 """
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,11 +38,15 @@ from cluster import STEADY, Cluster
 from fed_project import Expected, Payments, await_caught_up, payment_of, read_topic
 from findings import Findings
 from live_server import LiveServer
+from proxy import Proxy
 from running_server import Defect
 
 SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
 WAIT_S = 90
 PARTITIONS = 3
+PROXIED = "PROXIED"
+# A leader that is killed has a successor after so many seconds.
+FAILOVER_S = 6
 # A little more than payments are late: windows close by the clock when so much has passed.
 LATENESS_S = 25
 
@@ -85,6 +93,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=10, help="kills of the server")
     parser.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
     parser.add_argument("--payments", type=int, default=40_000)
+    parser.add_argument("--leaders", type=int, default=2, help="leaders that are killed, of `leaders`")
+    parser.add_argument("--black-hole", type=float, default=8, metavar="SECONDS", help="of one broker, of `leaders`")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
     return parser.parse_args()
@@ -95,13 +105,13 @@ class Setting:
         self.options, self.folder, self.cluster, self.findings = options, folder, cluster, findings
         self.topic = folder.name
 
-    def begin(self, partitions, options=""):
-        """Topics, and a server with the sinks."""
+    def begin(self, partitions, options="", brokers=None):
+        """Topics, and a server with the sinks, which finds the cluster at `brokers`."""
         self.cluster.create_topic(self.topic, partitions=partitions)
         for sink in ("large", "seconds", "again"):
             self.cluster.create_topic(f"{self.topic}-{sink}", partitions=PARTITIONS)
         project = fed_project.write(
-            self.folder / "project", self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
+            self.folder / "project", brokers or self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
         )
         (project / "sinks.sql").write_text(SINKS.format(topic=self.topic, options=options))
         return LiveServer(self.options.asof, project, settings=SETTINGS)
@@ -218,6 +228,49 @@ def check_transactions(setting):
     setting.findings.claim(len(states) >= 2 and not hanging, f"transactions: {states}")
 
 
+# ---------------------------------------------------------------------------------------------------------- leaders
+
+
+def check_leaders(setting):
+    """The clients of the server come through proxies, one in front of each broker; brokers find each other without."""
+    options, findings, chance = setting.options, setting.findings, random.Random(setting.options.seed)
+    cluster, proxies = Cluster(setting.folder / "kafka", brokers=3), [Proxy() for _ in range(3)]
+    for broker, proxy in zip(cluster.brokers, proxies):
+        proxy.target = broker.add_listener(PROXIED, "PLAINTEXT", advertised=proxy.port)
+    with ExitStack() as open_now:
+        for one in [*proxies, cluster]:
+            open_now.enter_context(one)
+        setting = Setting(options, setting.folder, cluster, findings)
+        with setting.begin(fed_project.PARTITIONS, brokers=cluster.bootstrap_of(PROXIED)) as server:
+            payments = Payments(cluster, setting.topic, options.seed)
+            part = options.payments // (2 * options.leaders + 2)
+            for _ in range(options.leaders):
+                payments.send(part)
+                broker = cluster.broker(cluster.leader(setting.topic, chance.randrange(fed_project.PARTITIONS)))
+                broker.kill()
+                payments.send(part)
+                time.sleep(chance.random() * FAILOVER_S)
+                broker.restart()
+                payments.producer.flush(WAIT_S)
+            hole = chance.choice(proxies)
+            hole.swallow()
+            until = time.monotonic() + options.black_hole
+            while time.monotonic() < until:
+                payments.send(max(1, part // 20))
+                time.sleep(options.black_hole / 20)
+            hole.let_through()
+            payments.send(part)
+            findings.claim(payments.flush(), f"leaders: not all payments were written: {payments.failures[:3]}")
+            messages = read_topic(cluster, setting.topic, fed_project.PARTITIONS)
+            await_caught_up(server, len(messages))
+            await_written(server, closed=True)
+            Expected(messages).check(server, findings)
+            check_rows(setting, messages)
+            compare_windows(setting, server)
+        check_transactions(setting)
+    return f"{len(messages):,} messages, {options.leaders} leaders killed, {options.black_hole:g} s of a black hole"
+
+
 # ----------------------------------------------------------------------------------------------------------- zombie
 
 
@@ -307,7 +360,7 @@ def await_trouble(server, sink):
     return ""
 
 
-PARTS = {"kills": check_kills, "zombie": check_zombie, "forgotten": check_forgotten}
+PARTS = {"kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "forgotten": check_forgotten}
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
 """Pages that show a topic, run as tests/docs/console.py runs pages: beside `asof` the path has Kafka's own tools.
 
-A page says 127.0.0.1:9092, where a broker stands by itself; here the cluster of the test stands for it, in the commands, in the
-files that the page writes, and in what is printed. That is the one difference.
+A page says 127.0.0.1:9092, where a broker stands by itself, and 127.0.0.1:8081, where a schema registry does; here the cluster and
+the registry of the test stand for them, in the commands, in the files that the page writes, and in what is printed. That is the one
+difference.
 """
 
 import json
@@ -17,6 +18,7 @@ sys.path.append(str(HERE.parent / "docs"))  # console.py
 from console import Session
 
 SHOWN_BROKER = "127.0.0.1:9092"
+SHOWN_REGISTRY = "http://127.0.0.1:8081"
 WAIT_S = 30
 POLL_S = 0.05
 READY = '{"status":"ready"}'
@@ -40,8 +42,9 @@ rootLogger.appenderRef.console.ref = console
 
 
 class TopicSession(Session):
-    def __init__(self, folder, asof, cluster):
-        super().__init__(folder, asof, {SHOWN_BROKER: cluster.bootstrap})
+    def __init__(self, folder, asof, cluster, registry=None):
+        registries = {SHOWN_REGISTRY: registry.url} if registry else {}
+        super().__init__(folder, asof, {SHOWN_BROKER: cluster.bootstrap} | registries)
         programs = self.folder / ".programs"
         logging = programs / "log4j2.properties"
         logging.write_text(QUIET_TOOLS)

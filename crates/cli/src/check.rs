@@ -15,7 +15,7 @@ use crate::told;
 pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let ProjectFolder { project, sources, configuration } = ProjectFolder::load(&arguments.folder)?;
     told::warnings(&project.warnings, &sources);
-    let schemas = MessageSchemas::of(&project, &configuration.kafka, &arguments.folder)?;
+    let schemas = MessageSchemas::of(&project, &configuration.kafka.schemas, &arguments.folder)?;
     schemas.warnings.iter().for_each(|warning| told::remark(&format!("warning: {warning}")));
     match arguments.format {
         OutputFormat::Text => show(&project, &schemas),

@@ -186,14 +186,14 @@ impl Configuration {
         kafka_settings::check(&configuration.kafka).map_err(|detail| {
             Failure::input(format!("`{}`: {detail} in [kafka]", folder.join("asof.toml").display()))
         })?;
-        configuration.kafka.registry.as_ref().map_or(Ok(()), kafka_settings::check_registry).map_err(|detail| {
-            Failure::input(format!("`{}`: {detail} in [schema_registry]", folder.join("asof.toml").display()))
-        })?;
+        configuration.kafka.schemas.registry.as_ref().map_or(Ok(()), kafka_settings::check_registry).map_err(
+            |detail| Failure::input(format!("`{}`: {detail} in [schema_registry]", folder.join("asof.toml").display())),
+        )?;
         Ok(configuration)
     }
 
     fn registry(&mut self) -> &mut RegistrySettings {
-        self.kafka.registry.get_or_insert_default()
+        self.kafka.schemas.registry.get_or_insert_default()
     }
 
     fn take(&mut self, setting: &Setting) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use asof_connect::{KafkaSettings, RegistrySettings, SaslMechanism, Secret, Security};
+use asof_connect::{KafkaSettings, RegistrySettings, SaslMechanism, SchemaSettings, Secret, Security};
 
 /// `host:port`, several with commas between them.
 pub(crate) fn brokers(text: &str) -> Result<String, String> {
@@ -36,18 +36,25 @@ pub(crate) fn word(text: &str) -> Result<String, String> {
 /// What a client is told: files where they are, seen from the project's folder, and secrets that do not stand in the file.
 pub(crate) fn resolved(settings: &KafkaSettings, folder: &Path) -> Result<KafkaSettings, String> {
     let in_folder = |file: &Option<PathBuf>| file.as_ref().map(|file| folder.join(file));
-    let password = settings.password.as_ref().map(|password| filled("password", password.reveal())).transpose()?;
-    let registry = settings.registry.as_ref().map(|registry| registry_of(registry, folder)).transpose()?;
+    let of_kafka = |detail: String| format!("[kafka]: {detail}");
+    let password = settings.password.as_ref().map(|password| filled("password", password.reveal())).transpose();
+    let username = settings.username.as_ref().map(|name| filled("username", name)).transpose();
     Ok(KafkaSettings {
-        registry,
-        folder: folder.to_owned(),
-        username: settings.username.as_ref().map(|name| filled("username", name)).transpose()?,
-        password: password.map(Secret::new),
+        username: username.map_err(of_kafka)?,
+        password: password.map_err(of_kafka)?.map(Secret::new),
         ca_file: in_folder(&settings.ca_file),
         certificate_file: in_folder(&settings.certificate_file),
         key_file: in_folder(&settings.key_file),
+        schemas: schemas(&settings.schemas, folder)?,
         ..settings.clone()
     })
+}
+
+/// What messages are read by: who looks at definitions need not know the secrets of a cluster.
+pub(crate) fn schemas(settings: &SchemaSettings, folder: &Path) -> Result<SchemaSettings, String> {
+    let registry = settings.registry.as_ref().map(|registry| registry_of(registry, folder)).transpose();
+    let registry = registry.map_err(|detail| format!("[schema_registry]: {detail}"))?;
+    Ok(SchemaSettings { registry, folder: folder.to_owned() })
 }
 
 fn registry_of(settings: &RegistrySettings, folder: &Path) -> Result<RegistrySettings, String> {
@@ -62,9 +69,11 @@ fn registry_of(settings: &RegistrySettings, folder: &Path) -> Result<RegistrySet
 
 /// `http://host:8081`: a name and a password stand beside it, not in it.
 pub(crate) fn registry_url(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("it has an `@`: who we are stands in `username` and `password`".to_owned());
+    }
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match host {
-        Some(host) if host.contains('@') => Err("it has an `@`; write `username` and `password`".to_owned()),
         Some(host) if !host.is_empty() && !text.contains(['?', '#', ' ']) => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is no URL of a registry; write http://host:8081")),
     }
@@ -102,7 +111,7 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), String> {
     let missing = missing.then(|| format!("security = \"{}\" needs `username` and `password`", security.name()));
     let half = (certificate_file.is_some() != key_file.is_some())
         .then(|| "`certificate_file` and `key_file` go together".to_owned());
-    let is_any = KafkaSettings { registry: None, ..settings.clone() } != KafkaSettings::default();
+    let is_any = KafkaSettings { schemas: SchemaSettings::default(), ..settings.clone() } != KafkaSettings::default();
     let nowhere = (is_any && brokers.is_empty()).then(|| "`brokers` is missing".to_owned());
     let wrong = nowhere.or(without_sasl).or(without_tls).or(missing).or(half);
     wrong.map_or(Ok(()), Err)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use asof_connect::{AbsentColumn, KafkaSettings, RegistryTrouble, SchemaError, SchemaReport};
+use asof_connect::{AbsentColumn, RegistryTrouble, SchemaError, SchemaReport, SchemaSettings};
 use asof_definition::{Project, Stream};
 
 use crate::failure::Failure;
@@ -20,16 +20,20 @@ pub(crate) struct MessageSchemas {
 
 impl MessageSchemas {
     /// Reads the schema files of a project, and asks the registry where messages name its schemas.
-    pub(crate) fn of(project: &Project, settings: &KafkaSettings, folder: &Path) -> Result<MessageSchemas, Failure> {
+    pub(crate) fn of(project: &Project, settings: &SchemaSettings, folder: &Path) -> Result<MessageSchemas, Failure> {
         let mut found = MessageSchemas::default();
         let tables = project.tables.iter().map(|table| ("table", table.stored()));
         let streams = project.streams.iter().map(|stream| ("stream", stream.clone()));
         let arriving: Vec<(&str, Arc<Stream>)> = streams.chain(tables).collect();
         let fed = arriving.iter().filter_map(|(kind, stream)| Some((kind, stream, stream.feed()?)));
+        let fed = fed.filter(|(_, _, feed)| !feed.format.is_json());
         for (kind, stream, feed) in fed {
             let name = &format!("{kind} `{}`", stream.name);
-            let resolved = kafka_settings::resolved(settings, folder);
-            let resolved = resolved.map_err(|detail| Failure::input(format!("`asof.toml`: {detail}")))?;
+            let needed = SchemaSettings {
+                registry: settings.registry.clone().filter(|_| feed.needs_registry()),
+                ..settings.clone()
+            };
+            let resolved = kafka_settings::schemas(&needed, folder).map_err(Failure::input)?;
             match SchemaReport::of(stream, feed, &resolved) {
                 Ok(Some(report)) => found.take(name, report)?,
                 Ok(None) if feed.needs_registry() => {
@@ -44,7 +48,9 @@ impl MessageSchemas {
                     found.warnings.push(format!("{name}: its columns were not compared: {trouble}"));
                 }
                 Err(error @ SchemaError::NoRegistry { .. }) => {
-                    found.warnings.push(format!("{name}: {error}").replace("; hint: ", ": "));
+                    let hint =
+                        "write [schema_registry] and below it url = \"http://127.0.0.1:8081\", or name a schema_file";
+                    return Err(Failure::input_with_hint(format!("{name}: {error}"), hint));
                 }
                 Err(error) => return Err(Failure::input(format!("{name}: {error}"))),
             }
@@ -56,12 +62,13 @@ impl MessageSchemas {
         let SchemaReport { schema, trouble, absent } = report;
         if let Some(trouble) = trouble {
             let message = format!("{name} cannot be read by {schema}: {trouble}");
-            let hint = "every message of it would be set aside: declare the column as it is written, or leave it out";
+            let hint = "every message of it would be set aside: declare the column as it is written (a stream that has stored \
+                        events keeps its types: make another one), or leave it out";
             return Err(Failure::input_with_hint(message, hint));
         }
-        for AbsentColumn { name, is_not_null } in absent {
+        for AbsentColumn { name: column, is_not_null } in absent {
             let what = if is_not_null { "every message is set aside, since it is NOT NULL" } else { "it is NULL" };
-            self.warnings.push(format!("{name}: {schema} has no field `{name}`: {what}"));
+            self.warnings.push(format!("{name}: {schema} has no field `{column}`: {what}"));
         }
         self.read.push((name.to_owned(), schema));
         Ok(())

@@ -261,7 +261,7 @@ impl Skipped {
                 "too late for a window that had closed and used otherwise: skipped, its row never changes",
             ),
             (self.cut, "too long to be kept whole: skipped, send the events anew"),
-            (self.no_line, "no JSON: skipped, send the events anew"),
+            (self.no_line, "no JSON object: skipped, send the events anew"),
             (self.out_of_reach, "too old, or of a group with one that is, for what joins and sessions hold: skipped"),
         ];
         let told = told.into_iter().filter(|(count, _)| *count > 0);
@@ -273,6 +273,10 @@ impl Skipped {
 fn one_line(event: &str) -> Option<Vec<u8>> {
     let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let has_line_end = event.as_bytes().iter().any(is_line_end);
+    // A text in quotes is no event: so are bytes shown that were no text.
+    if event.trim_ascii_start().starts_with('"') {
+        return None;
+    }
     let is_blank = event.trim_ascii().is_empty();
     if is_blank || (has_line_end && serde_json::from_str::<&RawValue>(event).is_err()) {
         return None;
@@ -297,6 +301,7 @@ mod tests {
             ("{\n \"a\":\r\n1}", Some("{  \"a\":  1}\n")),
             ("no json", Some("no json\n")),
             ("no\njson", None),
+            ("\"AQI=\"", None),
             ("{\"a\":\"x\ny\"}", None),
             (" \n", None),
             ("", None),
@@ -332,7 +337,7 @@ mod tests {
             "1 dead letter set aside for a view or derived stream and used otherwise: skipped",
             "1 dead letter too late for a window that had closed and used otherwise: skipped, its row never changes",
             "2 dead letters too long to be kept whole: skipped, send the events anew",
-            "1 dead letter no JSON: skipped, send the events anew",
+            "1 dead letter no JSON object: skipped, send the events anew",
             "3 dead letters too old, or of a group with one that is, for what joins and sessions hold: skipped",
         ];
         assert_eq!(skipped.words(), expected);

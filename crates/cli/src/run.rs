@@ -144,7 +144,7 @@ fn kafka(arguments: &RunArguments, folder: &ProjectFolder) -> Result<Option<Kafk
         )),
         Some(_) => {
             let resolved = kafka_settings::resolved(settings, &arguments.folder);
-            Ok(Some(resolved.map_err(|detail| Failure::input(format!("[kafka]: {detail}")))?))
+            Ok(Some(resolved.map_err(Failure::input)?))
         }
         None => Ok(None),
     }

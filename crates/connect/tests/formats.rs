@@ -1,7 +1,7 @@
 //! Messages of Avro and Protocol Buffers by schema files: values as they are in JSON, and bytes that are none.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-use asof_connect::{BodyForm, BodyLimits, EventBody, KafkaSettings, MessageDecoder};
+use asof_connect::{BodyForm, BodyLimits, EventBody, MessageDecoder, SchemaSettings};
 use asof_definition::{SourceFile, Stream, check};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -23,7 +23,8 @@ const PROTOBUF: &str = r#"
     }"#;
 /// What both of the messages below say.
 const EVENT: &str = r#"{"id":-1,"amount":"2.56","price":0.5,"note":"ä","raw":"AQ==","day":"1970-01-02","ts":"1970-01-01T00:00:00.001Z"}"#;
-/// By the specification's "Binary Encoding": zigzag varints, a block of two items and its end, a decimal's bytes, branches.
+/// By the specification's "Binary Encoding": zigzag varints, a block of two items and its end, a decimal's bytes,
+/// branches.
 const AVRO_MESSAGE: &[u8] = &[1, 4, 2, 4, 0, 4, 1, 0, 2, 0, 0, 0, 0x3f, 2, 4, 0xc3, 0xa4, 2, 1, 2, 2];
 /// By "Encoding": tag and value of each field, and those that no column has.
 const PROTOBUF_MESSAGE: &[u8] = &[
@@ -47,7 +48,7 @@ fn reader(format: &str, file: &str, schema: &str, columns: &str) -> Result<Reade
     );
     let project = check(&[SourceFile { name: "a.sql".to_owned(), text }]).unwrap();
     let stream = Stream::clone(&project.streams[0]);
-    let settings = KafkaSettings { folder: folder.path().to_owned(), ..KafkaSettings::default() };
+    let settings = SchemaSettings { registry: None, folder: folder.path().to_owned() };
     let decoder = MessageDecoder::new(&stream, stream.feed().unwrap(), &settings).map_err(|error| error.to_string())?;
     Ok(Reader { stream, decoder, _folder: folder })
 }
@@ -147,6 +148,37 @@ fn a_record_that_has_itself_inside_is_read_or_refused() {
             assert_eq!(body.batches()[0].unreadable, []);
         }
     }
+}
+
+#[test]
+fn regression_a_name_of_an_enumeration_beside_a_value_that_is_none() {
+    let schema = r#"{"type": "record", "name": "Order", "fields": [
+        {"name": "note", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}}, {"name": "amount", "type": "string"},
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-micros"}}]}"#;
+    let columns = "note VARCHAR, amount DECIMAL(12,2), ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts";
+    let mut reader = reader("avro", "a.avsc", schema, columns).unwrap();
+    let values: [Option<&[u8]>; 2] = [Some(&[2, 6, b'a', b'b', b'c', 2]), Some(&[2, 2, b'1', 2])];
+    let body = reader.decoder.decode(&values).unwrap().unwrap();
+    let decoded = &body.batches()[0];
+    assert_eq!((decoded.unreadable.len(), body.raw(1).text.contains(r#""note":"B""#)), (1, true));
+    let dates = columns.replace("note VARCHAR", "note DATE");
+    assert!(self::reader("avro", "a.avsc", schema, &dates).err().unwrap().contains("column `note` is DATE"));
+}
+
+#[test]
+fn regression_schemas_that_have_no_end() {
+    let own = r#"syntax = "proto3"; package google.protobuf; message StringValue { StringValue value = 1; }"#;
+    let holds = "syntax = \"proto3\"; import \"w.proto\"; message Order { google.protobuf.StringValue note = 1; }";
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("w.proto"), own).unwrap();
+    std::fs::write(folder.path().join("order.proto"), holds).unwrap();
+    let text = "CREATE STREAM orders (note VARCHAR, ts TIMESTAMP METADATA FROM 'timestamp', WATERMARK FOR ts AS ts) WITH \
+                (connector = 'kafka', topic = 'orders', format = 'protobuf', schema_file = 'order.proto', message = 'Order');";
+    let project = check(&[SourceFile { name: "a.sql".to_owned(), text: text.to_owned() }]).unwrap();
+    let settings = SchemaSettings { registry: None, folder: folder.path().to_owned() };
+    let stream = &project.streams[0];
+    let said = MessageDecoder::new(stream, stream.feed().unwrap(), &settings).err().unwrap().to_string();
+    assert!(said.ends_with("and `Order` writes google.protobuf.StringValue"), "{said}");
 }
 
 proptest! {

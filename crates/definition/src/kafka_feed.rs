@@ -156,7 +156,8 @@ impl MetadataField {
 }
 
 impl KafkaFeed {
-    /// The subject under which a registry has the schemas of the topic: `orders-value`, unless the stream says otherwise.
+    /// The subject under which a registry has the schemas of the topic: `orders-value`, unless the stream says
+    /// otherwise.
     pub fn subject(&self) -> String {
         self.subject.clone().unwrap_or_else(|| subject_of(&self.topic))
     }

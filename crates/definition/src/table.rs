@@ -95,9 +95,19 @@ fn check_feed(versions: &mut Stream, deleted: Option<usize>, place: Span) -> Opt
     let feed = Arc::make_mut(feed);
     let is = |column: usize, field| feed.metadata.iter().any(|one| one.column == column && one.field == field);
     let is_beside = is(time, MetadataField::Timestamp) && key.iter().all(|column| is(*column, MetadataField::Key));
+    let is_changed = is(time, MetadataField::SourceTimestamp);
     feed.has_tombstones = deleted.is_some() && is_beside && feed.format != MessageFormat::DebeziumJson;
     feed.delete_column = deleted;
-    if feed.format != MessageFormat::DebeziumJson || deleted.is_some() {
+    if feed.format != MessageFormat::DebeziumJson {
+        return None;
+    }
+    if !is_changed {
+        let message = "format 'debezium-json': the event time is not METADATA FROM 'source.timestamp'";
+        let hint = "a column of the row does not say when the row was deleted: changed_at TIMESTAMP METADATA FROM \
+                    'source.timestamp', … WATERMARK FOR changed_at AS …";
+        return Some(Refusal::new(place, message).hint(hint));
+    }
+    if deleted.is_some() {
         return None;
     }
     let message = format!("format 'debezium-json' needs option `{DELETE_COLUMN}`: a row that is deleted ends");

@@ -181,10 +181,26 @@ impl FeedState {
     }
 
     /// A message came, and this offset is behind it.
-    pub(crate) fn polled(&mut self, partition: u32, next_offset: u64, now_us: i64) {
+    pub(crate) fn polled(&mut self, partition: u32, next_offset: u64) {
         if let Some(one) = self.partitions.get_mut(&partition) {
-            (one.polled, one.last_us) = (next_offset, now_us);
+            one.polled = next_offset;
         }
+    }
+
+    /// Events came of these partitions: what else is in a topic does not keep a partition from being idle.
+    pub(crate) fn heard(&mut self, partitions: impl Iterator<Item = u32>, now_us: i64) {
+        for partition in partitions {
+            if let Some(one) = self.partitions.get_mut(&partition) {
+                one.last_us = now_us;
+            }
+        }
+    }
+
+    /// Whether all was taken in that the topic had when it was first asked, but for partitions that are read no further.
+    pub(crate) fn is_read(&self) -> bool {
+        let is_read = |one: &FedPartition| one.is_stopped || one.has_reached(one.first_end);
+        let is_known = !self.partitions.is_empty() && self.found.is_empty();
+        self.has_stopped || self.has_caught_up || (is_known && self.partitions.values().all(is_read))
     }
 
     /// Messages were taken in.
@@ -299,7 +315,8 @@ mod tests {
         assert_eq!(state.idleness(50, 1_000), [(0, false), (1, true)]);
         assert!(!state.has_caught_up);
         // What came is not taken in yet, wherever the client stands.
-        state.polled(0, 6, 1_010);
+        state.polled(0, 6);
+        state.heard([0].into_iter(), 1_010);
         state.set_ends(&offsets(&[(0, 7)]), &offsets(&[(0, 7), (1, 9)]), 1_060);
         assert_eq!(state.idleness(50, 1_070), [(0, false), (1, true)]);
         // The last offset is a control record.

@@ -1,15 +1,17 @@
 //! Reads the topic that feeds a stream, from where the log of the stream ends.
 //!
 //! ```text
-//!   feeder    poll ─▶ batch ─▶ door ─▶ wait until it is visible ─▶ next batch, which came together meanwhile
+//!   feeder    poll ─▶ batch ─▶ decode ─▶ door ─▶ wait until it is visible ─▶ next batch, which came meanwhile
 //!   watcher   partitions there are ─▶ found        ends, positions ─▶ lag, idleness, readiness
 //! ```
 //! Rules kept here:
-//! - one batch of a stream is on its way at a time, and what was refused is sent again before anything behind it: the log has
-//!   each message once, in the order of its partition;
-//! - while nothing is taken in nothing is polled beyond one more batch: the client fetches ahead as far as it may, and stops;
+//! - one batch of a stream is on its way at a time, and what was refused is sent again before anything behind it: the
+//!   log has each message once, in the order of its partition;
+//! - while nothing is taken in nothing is polled beyond two more batches: the client fetches ahead as far as it may,
+//!   and stops;
 //! - tables are read before streams: up to where their topics ended at the start;
-//! - a cluster that is away is waited for; messages that are gone stop their partition, unless the stream says to skip them.
+//! - a cluster that is away is waited for; messages that are gone stop their partition, unless the stream says to skip
+//!   them.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -29,8 +31,6 @@ use crate::submission::{IngestError, Manner, Receipt, Submission};
 
 /// How long the feeder waits for a message before it looks around.
 const QUIET: Duration = Duration::from_millis(50);
-/// The same while a batch is on its way and another has begun.
-const BUSY: Duration = Duration::from_micros(500);
 /// How long what was refused waits before it is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The same where the door is only full for a moment.
@@ -53,6 +53,9 @@ struct Feeding<'e> {
     feed: &'e Feed,
     stop: &'e Stop,
 }
+
+/// Events, if there are any, and where they come from.
+type Batch = (Option<EventBody>, Origin);
 
 /// A batch that was left at the door.
 struct Sent {
@@ -138,52 +141,63 @@ impl Feeding<'_> {
     /// The feeder.
     fn read(&self, reader: &mut TopicReader) {
         self.await_tables();
-        let mut sent: Option<Sent> = None;
+        let (mut sent, mut ready): (Option<Sent>, Option<Batch>) = (None, None);
         while !self.stop.is_asked() && !self.feed.lock().has_stopped {
             if self.feed.lock().has_lost && !self.examine_lost(reader) {
                 self.stop.wait(AGAIN);
             }
-            let is_drained = sent.is_none() && reader.rows() == 0;
+            let is_drained = sent.is_none() && ready.is_none() && reader.rows() == 0;
             let may_begin = is_drained || !self.feed.lock().begins_anew;
             if may_begin {
                 self.begin_found(reader);
             }
-            let takes_more = may_begin && !reader.is_full();
-            if let Some(waiting) = sent.take() {
-                sent = self.hear(waiting, if takes_more { Duration::ZERO } else { QUIET });
+            let takes_more = may_begin && ready.is_none() && !reader.is_full();
+            let wait = if is_drained { QUIET } else { Duration::ZERO };
+            if takes_more && !self.poll(reader, wait) {
+                continue;
             }
-            let wait = match (reader.rows() > 0, sent.is_some()) {
-                (false, _) => QUIET,
-                (true, true) => BUSY,
-                (true, false) => Duration::ZERO,
+            // What is there is sent at once; behind a batch that is on its way it comes together first.
+            let may_decode = sent.is_none() || (reader.is_full() && self.has_events());
+            if ready.is_none() && reader.rows() > 0 && may_decode {
+                ready = self.decode(reader);
+            }
+            sent = match (sent.take(), ready.take()) {
+                (Some(waiting), next) => {
+                    ready = next;
+                    self.hear(waiting, QUIET)
+                }
+                (None, Some((Some(body), origin))) => self.send(body, origin),
+                (None, Some((None, origin))) => {
+                    self.pass_over(&origin);
+                    None
+                }
+                (None, None) => None,
             };
-            let is_quiet = !takes_more || self.poll(reader, wait);
-            if sent.is_none() && reader.rows() > 0 && (is_quiet || reader.is_full()) {
-                sent = self.send_next(reader);
-            }
         }
     }
 
-    /// Waits until what the topics of tables had at the start is taken in: events find the rows that they are joined with.
+    /// Waits until what the topics of the tables that this stream is joined with had at the start is taken in: its
+    /// events find their rows.
     fn await_tables(&self) {
         if self.engine.is_table(self.source) {
             return;
         }
-        let is_read = |source: usize| {
-            let Some(feed) = self.engine.feed(source).filter(|_| self.engine.is_table(source)) else { return true };
-            let state = feed.lock();
-            state.has_caught_up || state.has_stopped || state.partitions.values().any(|one| one.is_stopped)
-        };
-        while !(0..self.engine.sources().len()).all(is_read) && !self.stop.is_asked() {
+        let connected = lock(self.engine.writer()).sources.connected(self.source);
+        let tables: Vec<usize> = connected.into_iter().filter(|source| self.engine.is_table(*source)).collect();
+        let is_open = |source: &&usize| self.engine.feed(**source).is_some_and(|feed| !feed.lock().is_read());
+        while let Some(table) = tables.iter().find(is_open).filter(|_| !self.stop.is_asked()) {
+            let words = format!("waits until table `{}` is read", self.engine.sources()[*table].name);
+            self.feed.lock().is_in_trouble(words, TroubleKind::AtDoor);
             self.stop.wait(QUIET);
         }
+        self.feed.lock().is_well();
     }
 
     /// Takes the next message. Returns whether there was none.
     fn poll(&self, reader: &mut TopicReader, at_most: Duration) -> bool {
         match reader.poll(at_most) {
             Ok(Polled::Message { partition, next_offset }) => {
-                self.feed.lock().polled(partition, next_offset, self.engine.wall_us());
+                self.feed.lock().polled(partition, next_offset);
                 false
             }
             Ok(Polled::Nothing) => true,
@@ -229,21 +243,35 @@ impl Feeding<'_> {
         writer.logs[self.source].iter_mut().for_each(|log| log.begin_partitions(offsets));
     }
 
-    /// Sends what has come together.
-    fn send_next(&self, reader: &mut TopicReader) -> Option<Sent> {
+    /// None of these messages is an event of the stream: the next frame of the log says that they were read.
+    fn pass_over(&self, origin: &Origin) {
+        let next = origin.next_offsets();
+        self.note_offsets(&next);
+        let mut state = self.feed.lock();
+        state.taken_in(&next, 0);
+        let is_over = state.is_well();
+        drop(state);
+        self.tell_well(is_over);
+    }
+
+    /// Whether some event of the stream counts.
+    fn has_events(&self) -> bool {
+        self.engine.published().streams[self.source].newest_us.is_some()
+    }
+
+    /// The events of what has come together. `None` where they cannot be told yet, or ever.
+    fn decode(&self, reader: &mut TopicReader) -> Option<Batch> {
         // Whether times are of the unit that is declared is looked at before the first event counts.
-        let is_first = self.engine.published().streams[self.source].newest_us.is_none();
-        let taken = reader.take(is_first);
+        let taken = reader.take(!self.has_events());
         let mut state = self.feed.lock();
         (state.schemas, state.passed_over) = (reader.writers(), reader.passed_over());
+        if let Ok((Some(_), origin)) = &taken {
+            let runs = origin.runs().filter(|(_, first, end)| first < end);
+            state.heard(runs.map(|(partition, ..)| partition), self.engine.wall_us());
+        }
         drop(state);
         match taken {
-            Ok((Some(body), origin)) => self.send(body, origin),
-            // None of them is an event of the stream: that is known again whenever they are read again.
-            Ok((None, origin)) => {
-                self.feed.lock().taken_in(&origin.next_offsets(), 0);
-                None
-            }
+            Ok(batch) => Some(batch),
             Err(TakeTrouble::Registry(trouble)) => {
                 self.tell_words(trouble.to_string(), TroubleKind::Registry);
                 self.stop.wait(REGISTRY_AGAIN);
@@ -312,8 +340,8 @@ impl Feeding<'_> {
         }
     }
 
-    /// Finds the partitions whose next message is gone, and stops or skips: the client does not say which, and reads them no
-    /// further. Returns whether that is done.
+    /// Finds the partitions whose next message is gone, and stops or skips: the client does not say which, and reads
+    /// them no further. Returns whether that is done.
     fn examine_lost(&self, reader: &TopicReader) -> bool {
         let watch = reader.watch();
         let partitions: BTreeMap<u32, u64> = {
@@ -436,8 +464,8 @@ impl Feeding<'_> {
         }
     }
 
-    /// Which partitions there are, and where those begin that were never read. One that was added while others were read is
-    /// read from its beginning.
+    /// Which partitions there are, and where those begin that were never read. One that was added while others were
+    /// read is read from its beginning.
     fn find_partitions(&self, watch: &TopicWatch) -> Result<(), KafkaTrouble> {
         // One lock after the other: whoever has the writer may take the feed, and never the other way round.
         let known = self.feed.lock().known();

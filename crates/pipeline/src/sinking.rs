@@ -147,7 +147,7 @@ impl Sinking<'_> {
                           sinks needs a new data folder";
             return Err(Ending::Stopped(detail.to_owned()));
         };
-        let mut messages = RowMessages::open(&self.settings, self.sink)?;
+        let mut messages = RowMessages::open(&self.settings.schemas, self.sink)?;
         let writer = TopicWriter::open(&self.settings, &self.sink.topic, name, self.sink.delivery)?;
         let mut logs = SinkRows::of(self.engine, self.sink);
         let mut progress = match writer.progress()? {

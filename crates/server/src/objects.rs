@@ -310,7 +310,7 @@ fn sink(engine: &Engine, index: usize) -> Value {
         "target": {
             "connector": "kafka",
             "topic": sink.topic,
-            "format": "json",
+            "format": sink.format.name(),
             "delivery": sink.delivery.name(),
             "key": sink.key.iter().map(|column| sink.rows.columns[*column].name.as_str()).collect::<Vec<_>>(),
             "commit_interval_ms": sink.commit_interval_us as f64 / 1e3,

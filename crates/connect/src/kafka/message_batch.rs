@@ -15,12 +15,11 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use crate::civil::TIMESTAMP_US;
 use crate::event_body::EventBody;
 use crate::event_body_error::EventBodyError;
+use crate::messages::MESSAGES_MAX;
 use crate::messages::decoder::{MessageDecoder, TakeTrouble};
 use crate::messages::read_messages::{ReadMessages, Values};
 use crate::origin::Origin;
 
-/// Messages that are taken together.
-pub const MESSAGES_MAX: usize = 16_384;
 /// Bytes of values, and of keys and headers that are kept, that are taken together: reached by the message that ends a batch.
 pub const MESSAGES_BYTES_MAX: usize = 4 << 20;
 
@@ -134,7 +133,7 @@ impl MessageBatch {
         let mut columns = read.decoded.batch.columns().to_vec();
         for (metadata, values) in self.feed.metadata.iter().zip(self.metadata) {
             columns[metadata.column] = match values {
-                Beside::Changed => Arc::new(TimestampMicrosecondArray::from(std::mem::take(&mut read.changed_us))),
+                Beside::Changed => Arc::new(TimestampMicrosecondArray::from(read.changed_us.clone())),
                 values => values.finish(metadata, &schema),
             };
         }

@@ -1,11 +1,11 @@
 //! How a cluster is reached: what `[kafka]` of a project's configuration says.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 
-use crate::messages::registry_settings::RegistrySettings;
+use crate::messages::schema_settings::SchemaSettings;
+use crate::secret::Secret;
 
 /// Where the cluster is and who we are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,15 +26,9 @@ pub struct KafkaSettings {
     pub certificate_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
-    /// Where the schemas of messages are asked for.
-    pub registry: Option<RegistrySettings>,
-    /// The folder in which a stream's `schema_file` is looked for.
-    pub folder: PathBuf,
+    /// What messages are read by.
+    pub schemas: SchemaSettings,
 }
-
-/// A text that is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// By Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -60,24 +54,6 @@ pub enum SaslMechanism {
     ScramSha256,
     /// RFC 5802 with SHA-512.
     ScramSha512,
-}
-
-impl Secret {
-    /// Keeps a text from being shown.
-    pub fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// The text, for whoever has to know it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("•••")
-    }
 }
 
 impl Security {

@@ -101,7 +101,7 @@ impl ConsumerContext for Told {}
 impl TopicReader {
     /// A reader of a stream's topic. Nothing is asked of the cluster yet.
     pub fn new(settings: &KafkaSettings, stream: &Stream, feed: &Arc<KafkaFeed>) -> Result<TopicReader, KafkaTrouble> {
-        let decoder = MessageDecoder::new(stream, feed, settings)?;
+        let decoder = MessageDecoder::new(stream, feed, &settings.schemas)?;
         let mut client = settings.client();
         // The client wants a group to be named; it never joins it, and keeps no offsets there.
         client.set("group.id", "asof");
@@ -140,15 +140,18 @@ impl TopicReader {
 
     /// Waits for the next message, at most so long, and takes it into the batch.
     pub fn poll(&mut self, at_most: Duration) -> Result<Polled, KafkaTrouble> {
-        match self.topic.consumer.poll(at_most) {
-            None => Ok(Polled::Nothing),
-            Some(Ok(message)) => {
-                self.batch.push(&message);
-                let (partition, offset) = (message.partition().unsigned_abs(), message.offset().unsigned_abs());
-                Ok(Polled::Message { partition, next_offset: offset + 1 })
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => Ok(Polled::Nothing),
-            Some(Err(error)) => Err(self.topic.trouble(&error)),
+        loop {
+            return match self.topic.consumer.poll(at_most) {
+                None => Ok(Polled::Nothing),
+                Some(Ok(message)) => {
+                    self.batch.push(&message);
+                    let (partition, offset) = (message.partition().unsigned_abs(), message.offset().unsigned_abs());
+                    Ok(Polled::Message { partition, next_offset: offset + 1 })
+                }
+                // One partition has come to its end; behind that others have more.
+                Some(Err(KafkaError::PartitionEOF(_))) => continue,
+                Some(Err(error)) => Err(self.topic.trouble(&error)),
+            };
         }
     }
 

@@ -29,7 +29,8 @@ impl From<SchemaError> for KafkaTrouble {
             SchemaError::Columns(_) => "look at the columns of the stream",
             SchemaError::Rows { .. } => "format = 'json' writes them",
             SchemaError::File { .. } => "`asof check` says whether the columns can be read by it",
-            SchemaError::NoRegistry { .. } | SchemaError::Registry(_) => "look at [schema_registry]",
+            SchemaError::NoRegistry { .. } => "write its `url` in [schema_registry], or name a schema_file",
+            SchemaError::Registry(_) => "look at [schema_registry]",
         };
         KafkaTrouble::Refused { detail: error.to_string(), hint }
     }

@@ -1,14 +1,16 @@
 //! Records of Apache Avro into columns, one writer's schema at a time, by `arrow-avro`.
 //!
-//! A decoder that has met a damaged record is of no use any more: it has some of the record's columns and not the others. So
-//! records are first read all in one go. If one of them is damaged each is tried alone, and those that are whole are read
-//! in one go by another decoder.
+//! A decoder that has met a damaged record is of no use any more: it has some of the record's columns and not the
+//! others. So records are first read all in one go. If one of them is damaged each is tried alone, and those that are
+//! whole are read in one go by another decoder.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::error::ArrowError;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use asof_expression::type_name;
@@ -17,7 +19,7 @@ use crate::batch_builder::Decoded;
 use crate::column::bounded;
 use crate::convert::is_convertible;
 use crate::event_body::BodyColumns;
-use crate::kafka::message_batch::MESSAGES_MAX;
+use crate::messages::MESSAGES_MAX;
 use crate::messages::avro_schema::AvroRecord;
 use crate::time_unit::UnitWitness;
 use crate::typed_rows::{Conversion, TypedRows};
@@ -35,6 +37,8 @@ pub(crate) struct AvroWriter {
     reader: Option<AvroRecord>,
     /// The fields that are read, of the schema that they are read as.
     projection: Vec<usize>,
+    /// Those of them that are columns: all, but where types of fields that are none are needed.
+    kept: Vec<usize>,
     decoder: Decoder,
     rows: TypedRows,
 }
@@ -58,10 +62,23 @@ impl AvroWriter {
         reader: Option<AvroRecord>,
         columns: &BodyColumns,
     ) -> Result<AvroWriter, String> {
+        if let Some(reader) = &reader {
+            // A type that is named a second time would be taken for the reader's of that name, whatever the writer's
+            // is.
+            for record in [&writer, reader] {
+                record.named_again.as_ref().map_or(Ok(()), |name| {
+                    Err(format!(
+                        "`{}` names the type `{name}` a second time, which is not supported beside a \
+                                 schema_file: write it out",
+                        record.full_name
+                    ))
+                })?;
+            }
+        }
         let read_as = reader.as_ref().unwrap_or(&writer);
         let names = || read_as.fields.iter().map(String::as_str);
-        let fields = columns.names.iter().map(|name| position_of(name, names()));
-        let mut projection: Vec<usize> = fields.flatten().collect();
+        let fields: Vec<Option<usize>> = columns.names.iter().map(|name| position_of(name, names())).collect();
+        let mut projection: Vec<usize> = fields.iter().flatten().copied().collect();
         projection.sort_unstable();
         projection.dedup();
         let decoder = decoder(number, &writer, reader.as_ref(), &projection).or_else(|error| {
@@ -70,12 +87,26 @@ impl AvroWriter {
             decoder(number, &writer, reader.as_ref(), &projection).map_err(|_| error)
         })?;
         let found = decoder.schema();
-        let found_names = || found.fields().iter().map(|field| field.name().as_str());
-        let places: Vec<Option<usize>> = columns.names.iter().map(|name| position_of(name, found_names())).collect();
-        for (column, place) in places.iter().enumerate() {
+        if !projection.is_empty() && found.fields().len() != projection.len() {
+            return Err("its fields are not those that were asked for".to_owned());
+        }
+        // Where each column stands among the fields that are read, and then among the columns that are kept of them.
+        let read = |field: usize| projection.binary_search(&field).ok();
+        let mut kept: Vec<usize> = fields.iter().flatten().filter_map(|field| read(*field)).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let mut places = Vec::with_capacity(fields.len());
+        for (column, field) in fields.iter().enumerate() {
             let declared = columns.schema.field(column).data_type();
-            let Some(place) = *place else { continue };
-            if !is_convertible(found.field(place).data_type(), declared) {
+            let Some(place) = field.and_then(read) else {
+                places.push(None);
+                continue;
+            };
+            places.push(kept.binary_search(&place).ok());
+            let written = found.field(place).data_type();
+            // The names of an enumeration are no dates or numbers.
+            let is_name = matches!(written, DataType::Dictionary(_, _));
+            if !is_convertible(written, declared) || is_name && *declared != DataType::Utf8 {
                 let (name, declared) = (&columns.names[column], type_name(declared));
                 let written = read_as.type_text(projection[place]);
                 return Err(format!("column `{name}` is {declared}, and `{}` writes {written}", read_as.full_name));
@@ -83,7 +114,7 @@ impl AvroWriter {
         }
         let (schema, unit) = (columns.schema.clone(), columns.unit());
         let rows = TypedRows { schema, unit, places, conversion: Conversion::ToWanted };
-        Ok(AvroWriter { number, writer, reader, projection, decoder, rows })
+        Ok(AvroWriter { number, writer, reader, projection, kept, decoder, rows })
     }
 
     /// The columns of ours that its records have no field for.
@@ -102,8 +133,26 @@ impl AvroWriter {
             Ok(batch) => (batch, (0..frames.len()).collect(), Vec::new()),
             Err(_) => self.one_by_one(frames)?,
         };
+        let batch = self.plain(&batch)?;
         self.look_at_integers(&batch, columns, integers);
         Ok(AvroRows { decoded: self.rows.decode(&batch, 0)?, whole, damaged })
+    }
+
+    /// The columns that are kept, the names of enumerations as texts.
+    fn plain(&self, batch: &RecordBatch) -> Result<RecordBatch, String> {
+        let said = |error: ArrowError| bounded(&error.to_string(), SAID_MAX);
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for place in &self.kept {
+            let column = batch.column(*place);
+            let column = match column.data_type() {
+                DataType::Dictionary(_, names) => cast(column, names).map_err(said)?,
+                _ => column.clone(),
+            };
+            fields.push(Field::new(batch.schema().field(*place).name(), column.data_type().clone(), true));
+            columns.push(column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(said)
     }
 
     fn one_by_one(&mut self, frames: &[&[u8]]) -> Result<(RecordBatch, Vec<usize>, Vec<(usize, String)>), String> {

@@ -73,7 +73,7 @@ impl AvroMessages {
         let frames = values.iter().flatten().filter_map(|value| Frame::of(value).ok());
         let (reader, message) = (self.reader.as_ref(), self.message.as_deref());
         let read = |number, schema: &RegisteredSchema| reading(reader, message, number, schema, columns);
-        let unknown = self.writers.learn(frames, registry, read)?;
+        self.writers.learn(frames, registry, read)?;
         let mut rows: Vec<RowFrom> = Vec::with_capacity(values.places.len());
         let mut groups: BTreeMap<u32, Group<'_>> = BTreeMap::new();
         for (row, value) in values.iter().enumerate() {
@@ -95,10 +95,7 @@ impl AvroMessages {
                 Some(Reading::By(_)) => groups.entry(number).or_default().push(row, value),
                 Some(Reading::SetAside(why)) => rows[row] = RowFrom::SetAside(why.clone()),
                 Some(Reading::PassedOver) => {}
-                None => {
-                    let words = unknown.get(&number).cloned();
-                    rows[row] = RowFrom::SetAside(words.unwrap_or_else(|| format!("schema {number} is not known")));
-                }
+                None => rows[row] = RowFrom::SetAside(format!("schema {number} is not known")),
             }
         }
         let mut batches = Vec::with_capacity(groups.len());
@@ -154,6 +151,9 @@ fn writer(
     schema: &RegisteredSchema,
     columns: &BodyColumns,
 ) -> Result<Option<AvroWriter>, String> {
+    if message.is_some() && AvroRecord::full_name_of(&schema.text).as_deref() != message {
+        return Ok(None);
+    }
     if schema.kind != "AVRO" {
         return Err(format!("it is one of {}", schema.kind));
     }
@@ -161,9 +161,6 @@ fn writer(
         return Err(format!("it refers to another schema, `{name}`, which is not supported for Avro"));
     }
     let record = AvroRecord::parse(&schema.text)?;
-    if message.is_some_and(|name| name != record.full_name) {
-        return Ok(None);
-    }
     AvroWriter::new(number, record, reader.cloned(), columns).map(Some)
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::column::bounded;
+use crate::messages::avro_types::{AvroTypes, full_name};
 
 /// How much of a type is shown in a message, in bytes.
 const DESCRIBED_MAX: usize = 80;
@@ -18,11 +19,19 @@ pub(crate) struct AvroRecord {
     pub(crate) fields: Vec<String>,
     /// What stands for the types of the fields.
     types: Vec<Value>,
+    /// A named type that is referred to, if there is one.
+    pub(crate) named_again: Option<String>,
     /// The schema, in which a UUID is the text that it is written as.
     pub(crate) text: String,
 }
 
 impl AvroRecord {
+    /// The full name of the record that a schema declares, if it is one.
+    pub(crate) fn full_name_of(text: &str) -> Option<String> {
+        let schema: Value = serde_json::from_str(text).ok()?;
+        full_name(&schema, "").filter(|_| schema.get("type").and_then(Value::as_str) == Some("record"))
+    }
+
     pub(crate) fn parse(text: &str) -> Result<AvroRecord, String> {
         if text.len() > SCHEMA_BYTES_MAX {
             return Err(format!("the schema is longer than {} MiB", SCHEMA_BYTES_MAX >> 20));
@@ -33,18 +42,14 @@ impl AvroRecord {
         if schema.get("type").and_then(Value::as_str) != Some("record") {
             return Err("the schema is not that of a record, whose fields could be columns".to_owned());
         }
-        let word = |key: &str| schema.get(key).and_then(Value::as_str);
-        let name = word("name").ok_or("the schema's record has no name")?;
-        let full_name = match word("namespace").filter(|space| !space.is_empty() && !name.contains('.')) {
-            Some(space) => format!("{space}.{name}"),
-            None => name.to_owned(),
-        };
+        let full_name = full_name(&schema, "").ok_or("the schema's record has no name")?;
         let fields = schema.get("fields").and_then(Value::as_array).ok_or("the schema's record has no fields")?;
         let name_of = |field: &Value| field.get("name").and_then(Value::as_str).map(str::to_owned);
         let names: Option<Vec<String>> = fields.iter().map(name_of).collect();
         let names = names.ok_or("the schema has a field without a name")?;
+        let named_again = AvroTypes::default().look_at(&schema)?;
         let types = fields.iter().map(|field| field.get("type").cloned().unwrap_or_default()).collect();
-        Ok(AvroRecord { full_name, fields: names, types, text: schema.to_string() })
+        Ok(AvroRecord { full_name, fields: names, types, named_again, text: schema.to_string() })
     }
 
     /// The type of a field as the schema writes it, bounded.

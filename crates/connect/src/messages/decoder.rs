@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use crate::event_body::{BodyColumns, EventBody};
 use crate::event_body_error::EventBodyError;
-use crate::kafka::settings::KafkaSettings;
 use crate::messages::avro_messages::AvroMessages;
 use crate::messages::json_messages::JsonMessages;
 use crate::messages::protobuf::ProtobufFile;
 use crate::messages::protobuf_messages::ProtobufMessages;
 use crate::messages::read_messages::{ReadMessages, Values};
 use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, SchemaRegistry};
+use crate::messages::schema_settings::SchemaSettings;
 use crate::messages::writers::WriterSchema;
 use crate::time_unit::UnitWitness;
 
@@ -49,9 +49,7 @@ pub enum SchemaError {
         detail: String,
     },
     /// There is no registry to ask.
-    #[error(
-        "`[schema_registry]` has no `url`; hint: messages of format '{format}' name schemas of a registry, unless `schema_file` has theirs"
-    )]
+    #[error("messages of format '{format}' name schemas of a registry, and [schema_registry] has no `url`")]
     NoRegistry {
         /// The format of the stream's messages.
         format: &'static str,
@@ -86,7 +84,7 @@ impl MessageDecoder {
     pub fn new(
         stream: &Stream,
         feed: &Arc<KafkaFeed>,
-        settings: &KafkaSettings,
+        settings: &SchemaSettings,
     ) -> Result<MessageDecoder, SchemaError> {
         let mut columns = BodyColumns::of(stream, None)?;
         for metadata in &feed.metadata {
@@ -115,8 +113,8 @@ impl MessageDecoder {
         Ok(MessageDecoder { columns, feed: feed.clone(), registry, form })
     }
 
-    /// The events of values, of which `None` is none; without what a message has beside its value. Nothing if all of them are
-    /// passed over. At most [`MESSAGES_MAX`](crate::MESSAGES_MAX) values.
+    /// The events of values, of which `None` is none; without what a message has beside its value. Nothing if all of
+    /// them are passed over. At most [`MESSAGES_MAX`](crate::MESSAGES_MAX) values.
     pub fn decode(&mut self, values: &[Option<&[u8]>]) -> Result<Option<EventBody>, TakeTrouble> {
         let mut text = Vec::new();
         let mut places = Vec::with_capacity(values.len());
@@ -148,7 +146,8 @@ impl MessageDecoder {
         Ok(read)
     }
 
-    /// The columns that the stream's own schema has no field for; `None` where messages are read by those of a registry.
+    /// The columns that the stream's own schema has no field for; `None` where messages are read by those of a
+    /// registry.
     pub(crate) fn absent_of_own(&self) -> Option<Vec<usize>> {
         match &self.form {
             Form::Json(_) => None,

@@ -3,8 +3,9 @@
 //!   Avro, JSON   0 │ number of the schema u32, big-endian │ event
 //!   Protobuf     0 │ number of the schema u32, big-endian │ message indexes │ event
 //! ```
-//! Message indexes say which of the types of a schema file it is: how many there are, then each, as zigzag varints; one zero
-//! byte stands for the first type of the file. Source: "Wire format" in Confluent's documentation of its schema registry.
+//! Message indexes say which of the types of a schema file it is: how many there are, then each, as zigzag varints; one
+//! zero byte stands for the first type of the file. Source: "Wire format" in Confluent's documentation of its schema
+//! registry.
 
 /// The most that types lie inside each other.
 const INDEXES_MAX: usize = 64;

@@ -1,10 +1,11 @@
 //! Messages of JSON: objects that are events, and changes of rows as Debezium writes them.
 //!
-//! A change has an envelope: `op` (`c`reate, `r`ead by a snapshot, `u`pdate, `d`elete), the row `before` and `after` it, and
-//! when it was made in the database (`source.ts_ms`). The row after it is the next version; a deletion's version is the row
-//! before it, which has at least its key. Source: Debezium 3, "Change event values".
+//! A change has an envelope: `op` (`c`reate, `r`ead by a snapshot, `u`pdate, `d`elete), the row `before` and `after`
+//! it, and when it was made in the database (`source.ts_ms`). The row after it is the next version; a deletion's
+//! version is the row before it, which has at least its key. Source: Debezium 3, "Change event values".
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use asof_definition::{Framing, KafkaFeed, MessageFormat};
@@ -18,6 +19,9 @@ use crate::event_body_error::EventBodyError;
 use crate::json_body::{JsonMessage, read_json_messages};
 use crate::messages::framing::Frame;
 use crate::messages::read_messages::{NO_VALUE, ReadMessages, Values};
+
+/// Debezium's own default of `unavailable.value.placeholder`.
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
 /// How a stream's messages are read.
 #[derive(Debug)]
@@ -66,9 +70,11 @@ impl JsonMessages {
         columns: &BodyColumns,
         looks_at_unit: bool,
     ) -> Result<ReadMessages, EventBodyError> {
-        let rows: Vec<Row> = values.places.iter().map(|place| self.row(values.text, place.clone())).collect();
+        let row = |place: &Option<Range<usize>>| self.row(values.text, place.clone(), columns);
+        let rows: Vec<Row> = values.places.iter().map(row).collect();
+        // Of a change all of it is shown: its row alone would say nothing of a deletion.
         let shown = |(row, place): (&Row, &Option<Range<usize>>)| match &row.message {
-            JsonMessage::Object(place) => place.clone(),
+            JsonMessage::Object(place) if !self.is_changes => place.clone(),
             _ => place.clone().unwrap_or(0..0),
         };
         let events = rows.iter().zip(values.places).map(shown).collect();
@@ -81,7 +87,7 @@ impl JsonMessages {
         Ok(ReadMessages { decoded, events, passed_over, deleted, changed_us })
     }
 
-    fn row(&self, text: &[u8], place: Option<Range<usize>>) -> Row {
+    fn row(&self, text: &[u8], place: Option<Range<usize>>, columns: &BodyColumns) -> Row {
         let row = |message| Row { message, is_deleted: false, is_passed_over: false, changed_us: None };
         let Some(place) = place else {
             return match (self.is_changes, self.has_tombstones) {
@@ -99,11 +105,26 @@ impl JsonMessages {
         if !self.is_changes {
             return row(JsonMessage::Object(place));
         }
-        change(text, &place).unwrap_or_else(|detail| row(JsonMessage::SetAside(detail)))
+        change(text, &place, columns).unwrap_or_else(|detail| row(JsonMessage::SetAside(detail)))
     }
 }
 
-fn change(text: &[u8], place: &Range<usize>) -> Result<Row, String> {
+/// An update of a source that does not know a value that did not change has this in its place.
+fn check_available(row: &RawValue, columns: &BodyColumns) -> Result<(), String> {
+    if !row.get().contains(UNAVAILABLE) {
+        return Ok(());
+    }
+    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(row.get()).unwrap_or_default();
+    let is_read = |name: &str| columns.names.iter().any(|column| column.eq_ignore_ascii_case(name));
+    match fields.iter().find(|(name, value)| value.as_str() == Some(UNAVAILABLE) && is_read(name)) {
+        Some((name, _)) => {
+            Err(format!("the change does not say what `{name}` is; hint: the source's REPLICA IDENTITY FULL"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn change(text: &[u8], place: &Range<usize>, columns: &BodyColumns) -> Result<Row, String> {
     let malformed = |error: &dyn std::fmt::Display| format!("invalid JSON: {}", bounded(&error.to_string(), 200));
     let value = std::str::from_utf8(&text[place.clone()]).map_err(|error| malformed(&error))?;
     let envelope = |text| serde_json::from_str::<Envelope<'_>>(text).map_err(|error| malformed(&error));
@@ -123,7 +144,10 @@ fn change(text: &[u8], place: &Range<usize>) -> Result<Row, String> {
         JsonMessage::Object(start..start + raw.get().len())
     };
     match (change.op.as_deref(), change.before, change.after) {
-        (Some("c" | "r" | "u"), _, Some(after)) => Ok(row(place_of(after), false)),
+        (Some("c" | "r" | "u"), _, Some(after)) => {
+            check_available(after, columns)?;
+            Ok(row(place_of(after), false))
+        }
         (Some("d"), Some(before), _) => Ok(row(place_of(before), true)),
         (Some("d"), None, _) => {
             Err("the deletion has no `before`, and so no key; hint: the source's REPLICA IDENTITY".to_owned())

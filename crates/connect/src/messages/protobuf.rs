@@ -1,7 +1,8 @@
-//! Messages of Protocol Buffers into columns: schemas by `protox`, bytes by `prost-reflect`. Sources: the Protocol Buffers
-//! language specification (proto2, proto3) and "Encoding".
+//! Messages of Protocol Buffers into columns: schemas by `protox`, bytes by `prost-reflect`. Sources: the Protocol
+//! Buffers language specification (proto2, proto3) and "Encoding".
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
@@ -17,6 +18,8 @@ use crate::messages::schema_registry::RegisteredSchema;
 const SCHEMA_BYTES_MAX: usize = 1 << 20;
 /// How much of what a reader says is shown, in bytes.
 const SAID_MAX: usize = 200;
+/// How deep types may lie in each other.
+const DEPTH_MAX: usize = 64;
 /// The name of a file that has none.
 const UNNAMED: &str = "registered.proto";
 
@@ -60,6 +63,7 @@ impl ProtobufFile {
         if length > SCHEMA_BYTES_MAX {
             return Err(format!("the schema is longer than {} MiB", SCHEMA_BYTES_MAX >> 20));
         }
+        schema.references.values().chain([&schema.text]).try_for_each(|text| check_depth(text))?;
         let mut texts = schema.references.clone();
         texts.insert(UNNAMED.to_owned(), schema.text.clone());
         let mut resolver = ChainFileResolver::new();
@@ -84,7 +88,8 @@ impl ProtobufFile {
         compiler.include_imports(true);
         // The first line says what is wrong, those behind it where.
         let said = |error: protox::Error| bounded(error.to_string().lines().next().unwrap_or_default(), SAID_MAX);
-        compiler.open_file(name).map_err(said)?;
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| compiler.open_file(name).map(|_| ())));
+        opened.map_err(|_| "the compiler gave up on it".to_owned())?.map_err(said)?;
         Ok(ProtobufFile { pool: compiler.descriptor_pool(), name: name.to_owned(), types: BTreeMap::new() })
     }
 
@@ -94,12 +99,13 @@ impl ProtobufFile {
     }
 
     /// The type at that place of the file: of those on the outside, then of those inside of it, and so on.
-    pub(crate) fn at(&mut self, indexes: &[usize], columns: &BodyColumns) -> &Result<ProtobufType, String> {
+    pub(crate) fn at(&mut self, indexes: &[usize], columns: &BodyColumns) -> Result<&ProtobufType, String> {
         if !self.types.contains_key(indexes) {
-            let found = self.descriptor(indexes).ok_or_else(|| format!("the schema has no type at {indexes:?}"));
-            self.types.insert(indexes.to_vec(), found.and_then(|message| ProtobufType::new(message, columns)));
+            // What a damaged message names is not remembered.
+            let found = self.descriptor(indexes).ok_or_else(|| format!("it has no type at {indexes:?}"))?;
+            self.types.insert(indexes.to_vec(), ProtobufType::new(found, columns));
         }
-        &self.types[indexes]
+        self.types[indexes].as_ref().map_err(String::clone)
     }
 
     /// Why messages of one of its types are set aside, if they are.
@@ -112,6 +118,20 @@ impl ProtobufFile {
         let outer = self.pool.get_file_by_name(&self.name)?.messages().nth(*first)?;
         inner.iter().try_fold(outer, |outer, index| outer.child_messages().nth(*index))
     }
+}
+
+/// The compiler follows types that lie in each other without a bound of its own.
+fn check_depth(text: &str) -> Result<(), String> {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > DEPTH_MAX { Err(format!("its types lie in each other more than {DEPTH_MAX} deep")) } else { Ok(()) }
 }
 
 /// Files that are texts in memory.

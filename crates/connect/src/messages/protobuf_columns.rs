@@ -1,8 +1,9 @@
 //! Fields of a message as columns.
 //!
-//! A field without a value is what Protocol Buffers say of it: NULL where the message knows whether it was set (`optional`,
-//! `oneof`, proto2, messages), else the default of its type. A `google.protobuf.Timestamp` is an instant, and the wrappers
-//! (`google.protobuf.Int64Value` and others) are what they wrap. An enumeration is the name of its value.
+//! A field without a value is what Protocol Buffers say of it: NULL where the message knows whether it was set
+//! (`optional`, `oneof`, proto2, messages), else the default of its type. A `google.protobuf.Timestamp` is an instant,
+//! and the wrappers (`google.protobuf.Int64Value` and others) are what they wrap. An enumeration is the name of its
+//! value.
 
 use std::borrow::Cow;
 
@@ -16,6 +17,8 @@ use crate::convert::is_convertible;
 use crate::event_body::BodyColumns;
 use crate::wanted::position_of;
 
+/// The longest name of an enumeration's value: it becomes a text for each row.
+const NAME_BYTES_MAX: usize = 1_024;
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
 const WRAPPERS: [&str; 9] = [
     "google.protobuf.BoolValue",
@@ -42,9 +45,19 @@ impl FieldColumns {
             let place = position_of(name, fields.iter().map(FieldDescriptor::name));
             let field = place.map(|place| fields[place].clone());
             let declared = columns.schema.field(column).data_type();
-            if let Some(field) = &field
-                && !type_of(field).is_some_and(|data_type| is_convertible(&data_type, declared))
-            {
+            // The names of an enumeration are no dates or numbers.
+            let is_name = |field: &FieldDescriptor| matches!(field.kind(), Kind::Enum(_));
+            let is_long = |kind: &Kind| {
+                kind.as_enum().is_some_and(|all| all.values().any(|value| value.name().len() > NAME_BYTES_MAX))
+            };
+            if field.as_ref().is_some_and(|field| is_long(&field.kind())) {
+                return Err(format!("the enumeration of `{name}` has a name longer than {NAME_BYTES_MAX} bytes"));
+            }
+            let is_read = |field: &FieldDescriptor| {
+                let can_be = type_of(field).is_some_and(|data_type| is_convertible(&data_type, declared));
+                can_be && (*declared == DataType::Utf8 || !is_name(field))
+            };
+            if let Some(field) = field.as_ref().filter(|field| !is_read(field)) {
                 let (declared, kind) = (type_name(declared), kind_words(field));
                 return Err(format!("column `{name}` is {declared}, and `{}` writes {kind}", message.full_name()));
             }
@@ -94,7 +107,9 @@ fn type_of(field: &FieldDescriptor) -> Option<DataType> {
         Kind::Bytes => DataType::Binary,
         Kind::Message(message) if message.full_name() == TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Kind::Message(message) if WRAPPERS.contains(&message.full_name()) => {
-            return type_of(&message.get_field(1)?);
+            // What is not Google's own may have the name, too.
+            let inner = message.get_field(1).filter(|inner| !matches!(inner.kind(), Kind::Message(_)))?;
+            return type_of(&inner);
         }
         Kind::Message(_) => return None,
     })
@@ -122,10 +137,7 @@ fn scalar_of<'v>(value: &'v Cow<'_, Value>, field: &FieldDescriptor, text: &'v m
             // A wrapper's only value lies in the message, or is the default.
             match wrapper.fields().next() {
                 Some((_, value)) => plain(value, &inner, text),
-                None => {
-                    *text = String::new();
-                    default_of(&inner)
-                }
+                None => default_of(&inner),
             }
         }
         other => plain(other, field, text),
@@ -173,5 +185,8 @@ fn default_of(field: &FieldDescriptor) -> Option<Scalar<'static>> {
 fn instant_us(message: &DynamicMessage) -> Option<i64> {
     let number = |name: &str| message.get_field_by_name(name);
     let (seconds, nanos) = (number("seconds")?.as_i64()?, number("nanos")?.as_i32()?);
+    if !(0..1_000_000_000).contains(&nanos) {
+        return None;
+    }
     seconds.checked_mul(1_000_000)?.checked_add(i64::from(nanos.div_euclid(1_000)))
 }

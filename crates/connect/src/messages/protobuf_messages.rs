@@ -60,12 +60,12 @@ impl ProtobufMessages {
         self.own.as_ref().map(|own| own.columns.absent().collect())
     }
 
-    /// The columns that a schema has no field for, in its first type where none is named. An error is why they cannot be
-    /// read by it.
+    /// The columns that a schema has no field for, in its first type where none is named. An error is why they cannot
+    /// be read by it.
     pub(crate) fn absent_of(&self, schema: &RegisteredSchema, columns: &BodyColumns) -> Result<Vec<usize>, String> {
         let mut file = registered(schema)?;
         let message = match &self.message {
-            None => file.at(&[0], columns).clone()?,
+            None => file.at(&[0], columns)?.clone(),
             Some(name) => {
                 let found = file.message(name).ok_or_else(|| format!("it has no message `{name}`"))?;
                 ProtobufType::new(found, columns)?
@@ -131,7 +131,7 @@ impl ProtobufMessages {
             Some(Reading::By(file)) => file,
             Some(Reading::SetAside(why)) => return Kind::SetAside(why.clone()),
             Some(Reading::PassedOver) => return Kind::PassedOver,
-            None => return Kind::SetAside(format!("the schema registry has no schema of number {number}")),
+            None => return Kind::SetAside(format!("schema {number} is not known")),
         };
         let (indexes, bytes) = match indexes {
             Ok(indexes) => indexes,

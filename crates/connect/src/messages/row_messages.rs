@@ -1,7 +1,7 @@
 //! Rows of a sink as messages: a key, of the values of some columns, and a value, of all of them.
 //!
-//! One column's value is a key by itself, without quotes, and NULL is no key; of several columns it is their JSON object. A
-//! value is a JSON object, or a record of Avro framed with the number under which a registry has its schema.
+//! One column's value is a key by itself, without quotes, and NULL is no key; of several columns it is their JSON
+//! object. A value is a JSON object, or a record of Avro framed with the number under which a registry has its schema.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
@@ -12,10 +12,10 @@ use arrow_avro::writer::format::AvroSoeFormat;
 use arrow_avro::writer::{Encoder, WriterBuilder};
 use asof_definition::{MessageFormat, Sink};
 
-use crate::kafka::settings::KafkaSettings;
 use crate::messages::decoder::SchemaError;
 use crate::messages::row_schema::row_schema;
 use crate::messages::schema_registry::SchemaRegistry;
+use crate::messages::schema_settings::SchemaSettings;
 use crate::row_text::{json_name, write_json_row, write_json_value};
 
 /// Where Arrow's writer of Avro looks for the schema that it writes by.
@@ -45,7 +45,7 @@ impl RowMessages {
     }
 
     /// Messages as a sink declares them; the schema of their values is registered, if they have one.
-    pub fn open(settings: &KafkaSettings, sink: &Sink) -> Result<RowMessages, SchemaError> {
+    pub fn open(settings: &SchemaSettings, sink: &Sink) -> Result<RowMessages, SchemaError> {
         if sink.format == MessageFormat::Json {
             return Ok(RowMessages::json(&sink.key));
         }

@@ -1,6 +1,7 @@
 //! The Avro schema of a sink's rows: a record of the sink's name, in the namespace `asof`.
 //!
-//! A column that may be NULL is a union with null and has null as its default, so that columns may come and go by Avro's rules.
+//! A column that may be NULL is a union with null and has null as its default, so that columns may come and go by
+//! Avro's rules.
 
 use arrow::datatypes::DataType;
 use asof_definition::Column;

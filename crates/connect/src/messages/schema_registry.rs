@@ -1,8 +1,9 @@
-//! A schema registry, over the HTTP interface that Confluent's has and that Apicurio, Karapace, Redpanda and the clouds speak
-//! too. Source: Confluent's "Schema Registry API Reference": `/schemas/ids`, `/subjects/…/versions`, media type
+//! A schema registry, over the HTTP interface that Confluent's has and that Apicurio, Karapace, Redpanda and the clouds
+//! speak too. Source: Confluent's "Schema Registry API Reference": `/schemas/ids`, `/subjects/…/versions`, media type
 //! `application/vnd.schemaregistry.v1+json`, `error_code`s.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,15 +13,17 @@ use ureq::{Agent, Body};
 
 use crate::base64::write_base64;
 use crate::column::bounded;
-use crate::kafka::settings::Secret;
-use crate::messages::registry_settings::RegistrySettings;
+use crate::messages::schema_settings::RegistrySettings;
+use crate::secret::Secret;
 
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(5);
 /// The largest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+const ANSWER_BYTES_MAX: u64 = 2 << 20;
 /// How many schemas a schema may refer to, through others, too.
-const REFERENCES_MAX: usize = 256;
+const REFERENCES_MAX: usize = 64;
+/// What a registry answers where it has no such subject, version or schema.
+const UNKNOWN: RangeInclusive<u32> = 40_401..=40_403;
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// The client of one registry.
@@ -45,6 +48,8 @@ pub(crate) struct RegisteredSchema {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LatestSchema {
     pub(crate) version: u32,
+    /// Its number.
+    pub(crate) id: Option<u32>,
     pub(crate) schema: RegisteredSchema,
 }
 
@@ -68,7 +73,7 @@ pub enum RegistryTrouble {
         what: String,
     },
     /// It will not pass by itself: who we are or what we ask is refused.
-    #[error("the schema registry {url} refuses: {detail}; hint: look at [schema_registry]")]
+    #[error("the schema registry {url} refuses: {detail}")]
     Refused {
         /// Where it is.
         url: String,
@@ -83,6 +88,7 @@ struct SchemaAnswer {
     #[serde(rename = "schemaType")]
     kind: Option<String>,
     version: Option<u32>,
+    id: Option<u32>,
     #[serde(default)]
     references: Vec<Reference>,
 }
@@ -150,11 +156,17 @@ impl SchemaRegistry {
         self.with_references(answer)
     }
 
+    /// What is told while there is more to ask.
+    pub(crate) fn more_to_ask(&self) -> RegistryTrouble {
+        RegistryTrouble::Passing { url: self.url.clone(), detail: "there are more schemas to ask for".to_owned() }
+    }
+
     /// The schema of a subject that came last.
     pub(crate) fn latest(&self, subject: &str) -> Result<LatestSchema, RegistryTrouble> {
         let answer: SchemaAnswer =
             self.get(&format!("/subjects/{}/versions/latest", in_path(subject)), &format!("subject `{subject}`"))?;
-        Ok(LatestSchema { version: answer.version.unwrap_or(0), schema: self.with_references(answer)? })
+        let (version, id) = (answer.version.unwrap_or(0), answer.id);
+        Ok(LatestSchema { version, id, schema: self.with_references(answer)? })
     }
 
     /// Registers a schema under a subject, where it is not yet. Gives its number.
@@ -214,12 +226,14 @@ impl SchemaRegistry {
                 .map_err(|error| passing(format!("its answer about {what} is not as expected: {error}")));
         }
         let told: Option<ErrorAnswer> = serde_json::from_str(&body).ok();
-        let is_told = told.as_ref().is_some_and(|told| told.error_code.is_some());
+        let code = told.as_ref().and_then(|told| told.error_code);
         let words = told.and_then(|told| told.message).unwrap_or_else(|| bounded(&body, 200));
         let detail = format!("{status}: {words}");
         Err(match status {
-            // What is no registry answers 404 too, without saying so in a registry's words.
-            StatusCode::NOT_FOUND if is_told => RegistryTrouble::Unknown { url: url(), what: what.to_owned() },
+            // What is no registry, or has no such path, answers 404 too.
+            StatusCode::NOT_FOUND if code.is_some_and(|code| UNKNOWN.contains(&code)) => {
+                RegistryTrouble::Unknown { url: url(), what: what.to_owned() }
+            }
             _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 RegistryTrouble::Refused { url: url(), detail }
             }

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use asof_definition::{KafkaFeed, MessageFormat, Stream};
+use asof_definition::{KafkaFeed, Stream};
 
-use crate::kafka::settings::KafkaSettings;
 use crate::messages::decoder::{MessageDecoder, SchemaError};
 use crate::messages::schema_registry::{RegistryTrouble, SchemaRegistry};
+use crate::messages::schema_settings::SchemaSettings;
 
 /// What a stream's messages are read by, as a registry has it today or a file of the project has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaReport {
-    /// In words: ``version 3 of subject `orders-value` ``, or the file.
+    /// In words: ``version 3 of subject `orders-value`, schema 12``, or the file.
     pub schema: String,
     /// Why messages of this schema would be set aside, if they would.
     pub trouble: Option<String>,
@@ -30,18 +30,22 @@ pub struct AbsentColumn {
 }
 
 impl SchemaReport {
-    /// Reads the stream's schema file, or asks the registry. `None` where messages have no schema, or the registry has none of
-    /// the topic yet.
+    /// Reads the stream's schema file, or asks the registry. `None` where messages have no schema, or the registry has
+    /// none of the topic yet.
     pub fn of(
         stream: &Stream,
         feed: &Arc<KafkaFeed>,
-        settings: &KafkaSettings,
+        settings: &SchemaSettings,
     ) -> Result<Option<SchemaReport>, SchemaError> {
         let decoder = MessageDecoder::new(stream, feed, settings)?;
-        if feed.format == MessageFormat::Json {
+        if feed.format.is_json() {
             return Ok(None);
         }
-        let is_beside = |column: &usize| feed.metadata.iter().any(|metadata| metadata.column == *column);
+        // What is filled in from elsewhere has no field.
+        let is_beside = |column: &usize| {
+            let is_delete = feed.has_tombstones && feed.delete_column == Some(*column);
+            is_delete || feed.metadata.iter().any(|metadata| metadata.column == *column)
+        };
         let absent = |columns: Vec<usize>| {
             let columns = columns.into_iter().filter(|column| !is_beside(column));
             columns
@@ -58,7 +62,8 @@ impl SchemaReport {
             Err(RegistryTrouble::Unknown { .. }) => return Ok(None),
             Err(trouble) => return Err(trouble.into()),
         };
-        let schema = format!("version {} of subject `{}`", latest.version, feed.subject());
+        let number = latest.id.map_or_else(String::new, |id| format!(", schema {id}"));
+        let schema = format!("version {} of subject `{}`{number}", latest.version, feed.subject());
         let (trouble, columns) = match decoder.absent_of(&latest.schema) {
             Ok(columns) => (None, columns),
             Err(why) => (Some(why), Vec::new()),

@@ -7,6 +7,10 @@ use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, Schema
 
 /// So many are remembered; a topic that has more is read by asking again.
 const WRITERS_MAX: usize = 1_024;
+/// So many schemas are asked for before it is looked whether anybody still waits.
+const ASKED_MAX: usize = 64;
+/// So often a number is asked for that the registry does not have, a second apart, before its messages are set aside.
+const ASKED_AGAIN: u32 = 3;
 
 /// What becomes of the messages of one writer.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(crate) enum Reading<W> {
 #[derive(Debug)]
 pub(crate) struct Writers<W> {
     known: BTreeMap<u32, Writer<W>>,
+    /// How often numbers were asked for that the registry does not have.
+    asked: BTreeMap<u32, u32>,
 }
 
 #[derive(Debug)]
@@ -46,48 +52,53 @@ pub struct WriterSchema {
 
 impl<W> Default for Writers<W> {
     fn default() -> Writers<W> {
-        Writers { known: BTreeMap::new() }
+        Writers { known: BTreeMap::new(), asked: BTreeMap::new() }
     }
 }
 
 impl<W> Writers<W> {
-    /// Asks for the schemas of these frames that are not known yet. Gives those that the registry has not, with words.
+    /// Asks for the schemas of these frames that are not known yet.
     pub(crate) fn learn<'m>(
         &mut self,
         frames: impl Iterator<Item = Frame<'m>>,
         registry: Option<&SchemaRegistry>,
         read: impl Fn(u32, &RegisteredSchema) -> Reading<W>,
-    ) -> Result<BTreeMap<u32, String>, RegistryTrouble> {
-        let mut last = None;
-        let mut new = BTreeSet::new();
-        for Frame { schema, .. } in frames {
-            if last.replace(schema) == Some(schema) {
-                continue;
-            }
-            match self.known.contains_key(&schema) {
-                true => {}
-                false => _ = new.insert(schema),
-            }
+    ) -> Result<(), RegistryTrouble> {
+        let Some(registry) = registry else { return Ok(()) };
+        let named: BTreeSet<u32> = frames.map(|frame| frame.schema).collect();
+        let new: Vec<u32> = named.iter().copied().filter(|number| !self.known.contains_key(number)).collect();
+        if self.known.len() + new.len() > WRITERS_MAX {
+            self.known.retain(|number, _| named.contains(number));
         }
-        let mut unknown = BTreeMap::new();
-        for number in new {
-            let Some(registry) = registry else { continue };
-            match registry.schema(number) {
-                Ok(schema) => {
-                    if self.known.len() >= WRITERS_MAX {
-                        self.known.clear();
-                    }
-                    let reading = read(number, &schema);
-                    if let Reading::SetAside(why) = &reading {
-                        tracing::warn!(schema = number, "messages of this schema are set aside: {why}");
-                    }
-                    self.known.insert(number, Writer { reading, messages: 0 });
-                }
-                Err(trouble @ RegistryTrouble::Unknown { .. }) => _ = unknown.insert(number, trouble.to_string()),
+        for (place, number) in new.into_iter().enumerate() {
+            if place >= ASKED_MAX {
+                return Err(registry.more_to_ask());
+            }
+            let reading = match registry.schema(number) {
+                Ok(schema) => read(number, &schema),
+                Err(trouble @ RegistryTrouble::Unknown { .. }) => self.unknown(number, trouble)?,
                 Err(trouble) => return Err(trouble),
+            };
+            if let Reading::SetAside(why) = &reading {
+                tracing::warn!(schema = number, "messages of this schema are set aside: {why}");
             }
+            self.known.insert(number, Writer { reading, messages: 0 });
         }
-        Ok(unknown)
+        Ok(())
+    }
+
+    /// A number that the registry does not have: one of its followers may only not know it yet.
+    fn unknown(&mut self, number: u32, trouble: RegistryTrouble) -> Result<Reading<W>, RegistryTrouble> {
+        if self.asked.len() > WRITERS_MAX {
+            self.asked.clear();
+        }
+        let asked = self.asked.entry(number).or_default();
+        *asked += 1;
+        if *asked < ASKED_AGAIN {
+            return Err(trouble);
+        }
+        self.asked.remove(&number);
+        Ok(Reading::SetAside(trouble.to_string()))
     }
 
     /// What becomes of one more message of this writer. `None`: it is not known.
@@ -105,7 +116,8 @@ impl<W> Writers<W> {
         }
     }
 
-    /// What is told of them, in the order of their numbers. `trouble` says what is wrong with messages of one that is read.
+    /// What is told of them, in the order of their numbers. `trouble` says what is wrong with messages of one that is
+    /// read.
     pub(crate) fn told(&self, trouble: impl Fn(&W) -> Option<String>) -> Vec<WriterSchema> {
         let one = |(number, writer): (&u32, &Writer<W>)| WriterSchema {
             schema: *number,

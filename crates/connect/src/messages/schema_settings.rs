@@ -1,8 +1,18 @@
-//! How a schema registry is reached: what `[schema_registry]` of a project's configuration says.
+//! Where schemas of messages come from: what `[schema_registry]` of a project's configuration says, and the project's
+//! folder.
 
 use std::path::PathBuf;
 
-use crate::kafka::settings::Secret;
+use crate::secret::Secret;
+
+/// What messages are read by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SchemaSettings {
+    /// Where schemas are asked for.
+    pub registry: Option<RegistrySettings>,
+    /// The folder in which a stream's `schema_file` is looked for.
+    pub folder: PathBuf,
+}
 
 /// Where the registry is and who we are there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
