@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use asof_connect::{BodyForm, BodyLimits, EventBody, EventBodyError, MessageDecoder, SchemaSettings};
-use asof_definition::{SourceFile, Stream, check};
+use asof_definition::{MessageFormat, SourceFile, Stream, check};
 use tempfile::TempDir;
 
 use crate::begin::Seed;
@@ -15,6 +15,8 @@ pub struct MessageForm {
     stream: Stream,
     decoder: Mutex<MessageDecoder>,
     whole: &'static [u8],
+    /// Whether what is shown of a message that was read is an event by itself.
+    shows_events: bool,
     _folder: TempDir,
 }
 
@@ -81,8 +83,15 @@ impl MessageForm {
         let stream = project.streams.iter().cloned().chain(tables).next().expect("there is one");
         let settings = SchemaSettings { registry: None, folder: folder.path().to_owned() };
         let feed = stream.feed().expect("it reads a topic");
+        let shows_events = feed.format != MessageFormat::DebeziumJson;
         let decoder = MessageDecoder::new(&stream, feed, &settings).expect("its columns are those of the schema");
-        MessageForm { stream: Stream::clone(&stream), decoder: Mutex::new(decoder), whole, _folder: folder }
+        MessageForm {
+            stream: Stream::clone(&stream),
+            decoder: Mutex::new(decoder),
+            whole,
+            shows_events,
+            _folder: folder,
+        }
     }
 
     /// The message that is whole.
@@ -106,7 +115,7 @@ impl MessageForm {
         assert_eq!(decoded.batch.slice(0, 1), decoded.batch.slice(rows - 1, 1), "whole messages are read as one event");
         assert!(decoded.unreadable.iter().all(|one| one.row == 1), "{:?}", decoded.unreadable);
         let raw = body.raw(1);
-        if rows < 3 || !decoded.unreadable.is_empty() || raw.is_cut {
+        if rows < 3 || !decoded.unreadable.is_empty() || raw.is_cut || !self.shows_events {
             return;
         }
         match EventBody::read(raw.text.clone().into(), BodyForm::Json, &self.stream, BodyLimits { rows_max: 1 }) {

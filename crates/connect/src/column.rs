@@ -155,6 +155,11 @@ impl Column {
         Column { data_type: data_type.clone(), values, valid: Vec::with_capacity(rows) }
     }
 
+    /// Whether every text is a value of it.
+    pub(crate) fn takes_any_text(&self) -> bool {
+        matches!(self.values, Values::Text(_))
+    }
+
     pub(crate) fn data_type(&self) -> &DataType {
         &self.data_type
     }

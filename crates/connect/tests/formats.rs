@@ -181,6 +181,32 @@ fn regression_schemas_that_have_no_end() {
     assert!(said.ends_with("and `Order` writes google.protobuf.StringValue"), "{said}");
 }
 
+#[test]
+fn regression_a_record_with_the_beginning_of_another_behind_it() {
+    let schema = r#"{"type": "record", "name": "Order", "fields": [
+        {"name": "id", "type": ["null", "int"]}, {"name": "tags", "type": {"type": "map", "values": "string"}},
+        {"name": "items", "type": {"type": "array", "items":
+            {"type": "record", "name": "Item", "fields": [{"name": "sku", "type": "string"}]}}},
+        {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
+        {"name": "mixed", "type": ["null", "string", "long", {"type": "fixed", "name": "Four", "size": 4}]},
+        {"name": "price", "type": ["null", "float"]},
+        {"name": "note", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}},
+        {"name": "raw", "type": "bytes"}, {"name": "is_on", "type": "boolean"},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
+    let columns = "id BIGINT, is_on BOOLEAN, amount DECIMAL(12,2), price DOUBLE, note VARCHAR, raw VARBINARY, day DATE, \
+                   ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts";
+    let whole: &[u8] =
+        &[2, 1, 2, 2, b'a', 2, b'b', 0, 2, 2, b'x', 0, 4, 1, 0, 4, 6, 2, 0, 0, 0, 0x3f, 2, 2, 1, 1, 2, 2];
+    let frame = [0, 0xfe, 0x9c, 0xb1, 0xa7];
+    let damaged = &[whole, &frame].concat()[..];
+    let mut reader = reader("avro", "a.avsc", schema, columns).unwrap();
+    let body = reader.decoder.decode(&[Some(whole), Some(damaged), Some(whole)]).unwrap().unwrap();
+    let decoded = &body.batches()[0];
+    assert_eq!(decoded.batch.slice(0, 1), decoded.batch.slice(2, 1), "{:?}", decoded.unreadable);
+    assert_eq!(decoded.unreadable.iter().map(|one| one.row).collect::<Vec<_>>(), [1], "{:?}", decoded.unreadable);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_row(values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..40)), 0..8)) {

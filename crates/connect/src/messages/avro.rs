@@ -1,8 +1,11 @@
 //! Records of Apache Avro into columns, one writer's schema at a time, by `arrow-avro`.
 //!
-//! A decoder that has met a damaged record is of no use any more: it has some of the record's columns and not the
-//! others. So records are first read all in one go. If one of them is damaged each is tried alone, and those that are
-//! whole are read in one go by another decoder.
+//! A decoder that has met a damaged record is of no use any more: it has some of the record's columns and not the others.
+//! So records are first read all in one go. If one of them is damaged each is tried alone, and those that are whole are
+//! read in one go by another decoder.
+//!
+//! A decoder takes what stands behind a record for the next one's frame. Where a value ends like a frame begins it is
+//! told by one alone, which stops behind its one record.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,6 +30,10 @@ use crate::wanted::position_of;
 
 /// How much of what a decoder says is shown, in bytes.
 const SAID_MAX: usize = 200;
+/// One more record than there are messages.
+const ALL: usize = MESSAGES_MAX + 1;
+/// The bytes of a frame in front of its record.
+const FRAME_BYTES: usize = 5;
 
 /// What one writer's records mean to our columns.
 #[derive(Debug)]
@@ -81,10 +88,10 @@ impl AvroWriter {
         let mut projection: Vec<usize> = fields.iter().flatten().copied().collect();
         projection.sort_unstable();
         projection.dedup();
-        let decoder = decoder(number, &writer, reader.as_ref(), &projection).or_else(|error| {
+        let decoder = decoder(number, &writer, reader.as_ref(), &projection, ALL).or_else(|error| {
             // A type that is defined in one field and used in another is gone with the first.
             projection = (0..read_as.fields.len()).collect();
-            decoder(number, &writer, reader.as_ref(), &projection).map_err(|_| error)
+            decoder(number, &writer, reader.as_ref(), &projection, ALL).map_err(|_| error)
         })?;
         let found = decoder.schema();
         if !projection.is_empty() && found.fields().len() != projection.len() {
@@ -129,9 +136,11 @@ impl AvroWriter {
         columns: &BodyColumns,
         integers: &mut [UnitWitness],
     ) -> Result<AvroRows, String> {
-        let (batch, whole, damaged) = match together(&mut self.decoder, frames) {
-            Ok(batch) => (batch, (0..frames.len()).collect(), Vec::new()),
-            Err(_) => self.one_by_one(frames)?,
+        let is_doubtful = frames.iter().any(|frame| ends_like_a_frame(frame));
+        let read = if is_doubtful { None } else { together(&mut self.decoder, frames).ok() };
+        let (batch, whole, damaged) = match read {
+            Some(batch) => (batch, (0..frames.len()).collect(), Vec::new()),
+            None => self.one_by_one(frames)?,
         };
         let batch = self.plain(&batch)?;
         self.look_at_integers(&batch, columns, integers);
@@ -157,29 +166,30 @@ impl AvroWriter {
 
     fn one_by_one(&mut self, frames: &[&[u8]]) -> Result<(RecordBatch, Vec<usize>, Vec<(usize, String)>), String> {
         let (mut whole, mut damaged) = (Vec::new(), Vec::new());
-        self.decoder = self.fresh()?;
+        let mut alone = self.fresh(1)?;
         for (place, frame) in frames.iter().enumerate() {
-            match together(&mut self.decoder, &[frame]) {
+            match together(&mut alone, &[frame]) {
                 Ok(_) => whole.push(place),
                 Err(detail) => {
                     damaged.push((place, detail));
-                    self.decoder = self.fresh()?;
+                    alone = self.fresh(1)?;
                 }
             }
         }
+        self.decoder = self.fresh(ALL)?;
         let good: Vec<&[u8]> = whole.iter().map(|place| frames[*place]).collect();
         let batch = match together(&mut self.decoder, &good) {
             Ok(batch) => batch,
             Err(detail) => {
-                self.decoder = self.fresh()?;
+                self.decoder = self.fresh(ALL)?;
                 return Err(detail);
             }
         };
         Ok((batch, whole, damaged))
     }
 
-    fn fresh(&self) -> Result<Decoder, String> {
-        decoder(self.number, &self.writer, self.reader.as_ref(), &self.projection)
+    fn fresh(&self, records: usize) -> Result<Decoder, String> {
+        decoder(self.number, &self.writer, self.reader.as_ref(), &self.projection, records)
     }
 
     /// Notes the plain integers of time columns whose unit is not declared.
@@ -196,19 +206,19 @@ impl AvroWriter {
     }
 }
 
-/// A decoder of one writer's frames, which gives these fields of what they are read as.
+/// A decoder of one writer's frames, which gives these fields of what they are read as. It stops behind so many records.
 fn decoder(
     number: u32,
     writer: &AvroRecord,
     reader: Option<&AvroRecord>,
     projection: &[usize],
+    records: usize,
 ) -> Result<Decoder, String> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let schema = AvroSchema::new(writer.text.clone());
     let said = |error: &dyn std::fmt::Display| bounded(&error.to_string(), SAID_MAX);
     store.set(Fingerprint::Id(number), schema).map_err(|error| said(&error))?;
-    // One more than there are messages: a decoder that is full stops short of saying so.
-    let mut builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(MESSAGES_MAX + 1);
+    let mut builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(records);
     if let Some(reader) = reader {
         builder = builder.with_reader_schema(AvroSchema::new(reader.text.clone()));
     }
@@ -217,6 +227,11 @@ fn decoder(
         builder = builder.with_projection(projection.to_vec());
     }
     guarded(|| builder.build_decoder().map_err(|error| said(&error)))
+}
+
+/// Whether the last bytes could be taken for the beginning of another frame of the same writer.
+fn ends_like_a_frame(frame: &[u8]) -> bool {
+    frame.len() >= 2 * FRAME_BYTES && frame[frame.len() - FRAME_BYTES..] == frame[..FRAME_BYTES]
 }
 
 /// The batch of all of these frames. After an error the decoder is of no use any more.

@@ -14,10 +14,10 @@ use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, Schema
 use crate::messages::writers::{Reading, Writers};
 use crate::time_unit::UnitWitness;
 
-/// What stands for the number of a schema where messages name none.
-const OWN_SCHEMA: u32 = 0;
-/// A frame of that number.
-const OWN_FRAME: [u8; 5] = [0; 5];
+/// What stands for the number of a schema where messages name none: bytes by which no record is likely to end.
+const OWN_SCHEMA: u32 = 0xfe9c_b1a7;
+/// What a frame of that number begins with.
+const OWN_FRAME: [u8; 5] = [0, 0xfe, 0x9c, 0xb1, 0xa7];
 
 /// How a stream's messages are read.
 #[derive(Debug)]

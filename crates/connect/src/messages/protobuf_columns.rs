@@ -80,6 +80,10 @@ impl FieldColumns {
             }
             let mut text = String::new();
             let value = message.get_field(field);
+            // A text that was not set, and would be no number or date.
+            if !field.supports_presence() && value.as_str() == Some("") && !batch.columns[column].takes_any_text() {
+                continue;
+            }
             let Some(scalar) = scalar_of(&value, field, &mut text) else {
                 let name = batch.column_name(column).to_owned();
                 return Err(format!("column `{name}`: the instant is beyond what the language has"));
