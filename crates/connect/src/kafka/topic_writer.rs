@@ -31,6 +31,11 @@ use crate::kafka::trouble::KafkaTrouble;
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a commit is waited for before it is asked whether anybody still waits.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
+/// So often it is waited again: a little longer than a transaction is open.
+const COMMIT_TRIES: usize = 35;
+/// The same before progress is in the transaction. The client may ask a coordinator for ever that is another broker since (met
+/// with leaders killed under load); a new writer asks the right one, and nothing was committed.
+const PROGRESS_TRIES: usize = 5;
 /// A transaction that is open for so long is aborted by the broker.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";
 /// Each first write after a commit may meet the last one's markers, and waits so long: the client's own default of 100
@@ -187,9 +192,11 @@ impl TopicWriter {
             Delivery::ExactlyOnce => {
                 let group = self.group.group_metadata();
                 let group = group.ok_or_else(|| WriteTrouble::Aborted("the client has no group".to_owned()))?;
-                patiently(&stops, || self.producer.send_offsets_to_transaction(&place, &group, COMMIT_WAIT))?;
+                patiently(PROGRESS_TRIES, &stops, || {
+                    self.producer.send_offsets_to_transaction(&place, &group, COMMIT_WAIT)
+                })?;
                 // One that took too long goes on where it was when it is called again.
-                patiently(&stops, || self.producer.commit_transaction(COMMIT_WAIT))
+                patiently(COMMIT_TRIES, &stops, || self.producer.commit_transaction(COMMIT_WAIT))
             }
             Delivery::AtLeastOnce => {
                 self.producer.flush(ANSWER).map_err(|error| trouble(&error))?;
@@ -217,14 +224,20 @@ impl TopicWriter {
     }
 }
 
-/// Calls again what took too long.
-fn patiently(stops: &impl Fn() -> bool, mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), WriteTrouble> {
-    loop {
-        match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !stops() => {}
-            outcome => return outcome.map_err(|error| trouble(&error)),
+/// Calls again what took too long, so many times.
+fn patiently(
+    tries: usize,
+    stops: &impl Fn() -> bool,
+    mut call: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<(), WriteTrouble> {
+    let mut outcome = call();
+    for _ in 1..tries {
+        match &outcome {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !stops() => outcome = call(),
+            _ => break,
         }
     }
+    outcome.map_err(|error| trouble(&error))
 }
 
 fn progress_text(progress: &Progress) -> String {

@@ -61,6 +61,9 @@ pub(crate) struct AvroRows {
     pub(crate) damaged: Vec<(usize, String)>,
 }
 
+/// Records as they were written: those that are whole, their places among all, and what is wrong with the others.
+type Records = (RecordBatch, Vec<usize>, Vec<(usize, String)>);
+
 impl AvroWriter {
     /// An error is why our columns cannot be read from what this writer writes.
     pub(crate) fn new(
@@ -164,7 +167,7 @@ impl AvroWriter {
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(said)
     }
 
-    fn one_by_one(&mut self, frames: &[&[u8]]) -> Result<(RecordBatch, Vec<usize>, Vec<(usize, String)>), String> {
+    fn one_by_one(&mut self, frames: &[&[u8]]) -> Result<Records, String> {
         let (mut whole, mut damaged) = (Vec::new(), Vec::new());
         let mut alone = self.fresh(1)?;
         for (place, frame) in frames.iter().enumerate() {

@@ -33,7 +33,7 @@ pub struct MessageDecoder {
 #[derive(Debug)]
 enum Form {
     Json(JsonMessages),
-    Avro(AvroMessages),
+    Avro(Box<AvroMessages>),
     Protobuf(ProtobufMessages),
 }
 
@@ -98,7 +98,7 @@ impl MessageDecoder {
             MessageFormat::Avro => {
                 let text = path.as_deref().map(|path| schema_text(path).map_err(|detail| wrong(path, detail)));
                 let made = AvroMessages::new(feed, text.transpose()?.as_deref(), &columns);
-                Form::Avro(made.map_err(|detail| wrong(path.as_deref().unwrap_or(Path::new("")), detail))?)
+                Form::Avro(Box::new(made.map_err(|detail| wrong(path.as_deref().unwrap_or(Path::new("")), detail))?))
             }
             MessageFormat::Protobuf => {
                 let made = ProtobufMessages::new(feed, path.as_deref(), &columns);

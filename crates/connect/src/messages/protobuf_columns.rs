@@ -5,8 +5,6 @@
 //! and the wrappers (`google.protobuf.Int64Value` and others) are what they wrap. An enumeration is the name of its
 //! value.
 
-use std::borrow::Cow;
-
 use arrow::datatypes::{DataType, TimeUnit};
 use asof_expression::type_name;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
@@ -131,8 +129,8 @@ fn kind_words(field: &FieldDescriptor) -> String {
 }
 
 /// The value of a field that columns have. `None`: an instant beyond all bounds.
-fn scalar_of<'v>(value: &'v Cow<'_, Value>, field: &FieldDescriptor, text: &'v mut String) -> Option<Scalar<'v>> {
-    match &**value {
+fn scalar_of<'v>(value: &'v Value, field: &FieldDescriptor, text: &'v mut String) -> Option<Scalar<'v>> {
+    match value {
         Value::Message(message) if message.descriptor().full_name() == TIMESTAMP => {
             instant_us(message).map(Scalar::Instant)
         }
