@@ -64,7 +64,7 @@ def has_written(server, rows):
     if status != 200:
         return False
     told = json.loads(text)
-    return told["rows"] >= rows and told["lag"] == 0
+    return told["counts"]["rows"] >= rows and told["lag"] == 0
 
 
 def throughput(options, cluster):
