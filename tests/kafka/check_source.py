@@ -283,7 +283,8 @@ def check_idle(setting):
     findings, cluster = setting.findings, setting.cluster
     cluster.create_topic(setting.topic, partitions=3)
     payments = Payments(cluster, setting.topic, setting.options.seed, partitions=3)
-    base_us = time.time_ns() // 1_000
+    # A whole second: no window ends between the last of these payments.
+    base_us = time.time_ns() // 1_000_000_000 * 1_000_000
 
     def pay(partition, seconds):
         payments.number += 1
