@@ -14,28 +14,20 @@
 Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
 """
 
-import argparse
 import datetime
 import io
 import json
 import random
-import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
-sys.path += [str(HERE.parent / "serving"), str(HERE.parent / "durability")]  # findings.py, live_server.py
+import parts  # first: it says where findings.py and live_server.py are
 
 import fastavro
 import orders as made
-import programs
-from children import Failed
 from cluster import Cluster
 from confluent_kafka import Producer
 from fed_project import read_topic
@@ -43,9 +35,7 @@ from findings import Findings
 from live_server import LiveServer
 from orders import AvroOrders, Orders, ProtobufOrders
 from registry import Registry
-from running_server import Defect
 
-SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
 WAIT_S = 60
 PARTITIONS = 3
 VERSIONS = [1, 2, 3, 4, 3, 5, 2]
@@ -54,39 +44,21 @@ NO_SUCH_SCHEMA = 4_000_000
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
-    programs.require()
-    programs.fetched()
-    print(f"seed {options.seed}", flush=True)
+    parts.begin(options)
     findings = Findings()
-    with tempfile.TemporaryDirectory(prefix="asof-formats-") as work:
-        folder = options.keep or Path(work)
+    with parts.working_folder(options, "asof-formats-") as work:
+        folder = Path(work)
         with Cluster(folder / "kafka") as cluster, Registry(folder) as registry:
-            for part in options.only or PARTS:
-                own = folder / part
-                own.mkdir(parents=True)
-                began, before = time.monotonic(), findings.claims
-                try:
-                    told = PARTS[part](Setting(options, own, cluster, registry, findings))
-                except (Failed, Defect, TimeoutError) as failure:
-                    findings.tell(f"{part}: {failure}")
-                    told = "given up"
-                print(f"{part}: {told}, {findings.claims - before} claims ({time.monotonic() - began:.1f} s)", flush=True)
-    print(f"{findings.claims} claims, {findings.wrong} wrong")
-    sys.exit(findings.wrong > 0)
+            check = lambda part, own: PARTS[part](Setting(options, own, cluster, registry, findings))
+            parts.run(options.only or PARTS, folder, check, findings)
+    parts.finish(findings)
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asof", type=Path, default=REPOSITORY / "target/release/asof", metavar="BINARY")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts, in this order")
-    parser.add_argument("--rounds", type=int, default=14, help="turns of the producer, a version each")
-    parser.add_argument("--messages", type=int, default=400, help="of each turn")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
-    options = parser.parse_args()
-    options.asof = options.asof.resolve()
-    return options
+    made = parts.parser(__doc__, PARTS)
+    made.add_argument("--rounds", type=int, default=14, help="turns of the producer, a version each")
+    made.add_argument("--messages", type=int, default=400, help="of each turn")
+    return parts.read(made)
 
 
 class Setting:
@@ -167,7 +139,7 @@ def check_evolution(setting):
     truths = {name: setting.topic(f"{name}-as-json") for name in formats}
     sql = "".join(streams.values()) + "".join(made.stream(f"{name}_truth", topic) for name, topic in truths.items())
     sent, by_schema = 0, {name: Counter() for name in formats}
-    with LiveServer(options.asof, setting.project(sql), settings=SETTINGS) as server:
+    with LiveServer(options.asof, setting.project(sql), settings=parts.SETTINGS) as server:
         for turn in range(options.rounds):
             version = VERSIONS[turn % len(VERSIONS)]
             if turn == 1:
@@ -201,7 +173,7 @@ def check_evolution(setting):
         check_letters(setting, server)
         # All of it once more, so that all of it is counted by schema.
         server.kill()
-    with LiveServer(options.asof, setting.project(sql, "again"), settings=SETTINGS) as server:
+    with LiveServer(options.asof, setting.project(sql, "again"), settings=parts.SETTINGS) as server:
         for name, format in formats.items():
             found = read_topic(setting.cluster, topics[name], PARTITIONS)
             told = await_read(server, name, len(found))
@@ -288,7 +260,7 @@ def check_files(setting):
     (project / "schemas" / "reader.avsc").write_text(json.dumps(reader))
     protobuf.write(3).rename(project / "schemas" / "order_3.proto")
     (project / "schemas" / "money.proto").write_text(made.MONEY)
-    with LiveServer(setting.options.asof, project, settings=SETTINGS) as server:
+    with LiveServer(setting.options.asof, project, settings=parts.SETTINGS) as server:
         for number in range(setting.options.messages):
             order, partition = setting.orders.next(), setting.chance.randrange(PARTITIONS)
             order["price"] = order["price"] or 1.0
@@ -339,7 +311,7 @@ def check_types(setting):
                 setting.send(truth, seen, partition)
         setting.flush()
 
-    with LiveServer(options.asof, project, settings=SETTINGS) as server:
+    with LiveServer(options.asof, project, settings=parts.SETTINGS) as server:
         pay(options.messages)
         others = options.messages - refunds
         await_read(server, "truth", others)
@@ -372,7 +344,7 @@ def check_sinks(setting):
     findings, options = setting.findings, setting.options
     topics = {name: setting.topic(name) for name in ("orders", "json", "avro")}
     sql = made.stream("orders", topics["orders"]) + SINKS.format(**topics, options=", commit_interval = '20 ms'")
-    with LiveServer(options.asof, setting.project(sql), settings=SETTINGS) as server:
+    with LiveServer(options.asof, setting.project(sql), settings=parts.SETTINGS) as server:
         for turn in range(4):
             for _ in range(options.messages):
                 order = setting.orders.next()

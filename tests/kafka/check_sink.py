@@ -15,33 +15,24 @@ A run that takes its time: `--rounds 100 --outages 20 --payments 1000000 --black
 Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
 """
 
-import argparse
 import json
 import random
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
-sys.path += [str(HERE.parent / "serving"), str(HERE.parent / "durability")]  # findings.py, live_server.py
+import parts  # first: it says where findings.py and live_server.py are
 
 import fed_project
-import programs
-from children import Failed
 from cluster import STEADY, Cluster
 from fed_project import Expected, Payments, await_caught_up, payment_of, read_topic
 from findings import Findings
 from live_server import LiveServer
 from proxy import Proxy
-from running_server import Defect
 
-SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
 WAIT_S = 90
 PARTITIONS = 3
 PROXIED = "PROXIED"
@@ -66,40 +57,24 @@ SELECT payment_id FROM payments;
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
-    programs.require()
-    programs.fetched()
-    print(f"seed {options.seed}", flush=True)
+    parts.begin(options)
     findings = Findings()
-    with tempfile.TemporaryDirectory(prefix="asof-sinks-") as work:
-        folder = options.keep or Path(work)
+    with parts.working_folder(options, "asof-sinks-") as work:
+        folder = Path(work)
         with Cluster(folder / "kafka", java_options=STEADY) as cluster:
-            for part in options.only or [part for part in PARTS if part != ON_REQUEST]:
-                own = folder / part
-                own.mkdir(parents=True)
-                began, before = time.monotonic(), findings.claims
-                try:
-                    told = PARTS[part](Setting(options, own, cluster, findings))
-                except (Failed, Defect, TimeoutError) as failure:
-                    findings.tell(f"{part}: {failure}")
-                    told = "given up"
-                print(f"{part}: {told}, {findings.claims - before} claims ({time.monotonic() - began:.1f} s)", flush=True)
-    print(f"{findings.claims} claims, {findings.wrong} wrong")
-    sys.exit(findings.wrong > 0)
+            check = lambda part, own: PARTS[part](Setting(options, own, cluster, findings))
+            parts.run(options.only or [part for part in PARTS if part != ON_REQUEST], folder, check, findings)
+    parts.finish(findings)
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asof", type=Path, default=REPOSITORY / "target/release/asof", metavar="BINARY")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts, in this order")
-    parser.add_argument("--rounds", type=int, default=10, help="kills of the server")
-    parser.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
-    parser.add_argument("--payments", type=int, default=40_000)
-    parser.add_argument("--leaders", type=int, default=2, help="leaders that are killed, of `leaders`")
-    parser.add_argument("--black-hole", type=float, default=8, metavar="SECONDS", help="of one broker, of `leaders`")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
-    return parser.parse_args()
+    made = parts.parser(__doc__, PARTS)
+    made.add_argument("--rounds", type=int, default=10, help="kills of the server")
+    made.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
+    made.add_argument("--payments", type=int, default=40_000)
+    made.add_argument("--leaders", type=int, default=2, help="leaders that are killed, of `leaders`")
+    made.add_argument("--black-hole", type=float, default=8, metavar="SECONDS", help="of one broker, of `leaders`")
+    return parts.read(made)
 
 
 class Setting:
@@ -116,7 +91,7 @@ class Setting:
             self.folder / "project", brokers or self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
         )
         (project / "sinks.sql").write_text(SINKS.format(topic=self.topic, options=options))
-        return LiveServer(self.options.asof, project, settings=SETTINGS)
+        return LiveServer(self.options.asof, project, settings=parts.SETTINGS)
 
     def rows(self, sink):
         """What is committed to the topic of a sink, as (partition, object)."""
@@ -146,14 +121,20 @@ def check_kills(setting):
                 cluster.broker(1).restart()
         findings.claim(payments.flush(), f"kills: not all payments were written: {payments.failures[:3]}")
         server.wait_ready()
-        messages = read_topic(cluster, setting.topic, fed_project.PARTITIONS)
-        await_caught_up(server, len(messages))
-        await_written(server, closed=True)
-        Expected(messages).check(server, findings)
-        check_rows(setting, messages)
-        compare_windows(setting, server)
+        messages = check_all(setting, server)
     check_transactions(setting)
     return f"{len(messages):,} messages, {options.rounds} kills of the server, {len(outages)} of the broker"
+
+
+def check_all(setting, server):
+    """Waits until everything is read, closed and written; gives the messages, of which each has to be there once."""
+    messages = read_topic(setting.cluster, setting.topic, fed_project.PARTITIONS)
+    await_caught_up(server, len(messages))
+    await_written(server, closed=True)
+    Expected(messages).check(server, setting.findings)
+    check_rows(setting, messages)
+    compare_windows(setting, server)
+    return messages
 
 
 def await_written(server, closed=False):
@@ -263,12 +244,7 @@ def check_leaders(setting):
             hole.let_through()
             payments.send(part)
             findings.claim(payments.flush(), f"leaders: not all payments were written: {payments.failures[:3]}")
-            messages = read_topic(cluster, setting.topic, fed_project.PARTITIONS)
-            await_caught_up(server, len(messages))
-            await_written(server, closed=True)
-            Expected(messages).check(server, findings)
-            check_rows(setting, messages)
-            compare_windows(setting, server)
+            messages = check_all(setting, server)
         check_transactions(setting)
     return f"{len(messages):,} messages, {options.leaders} leaders killed, {options.black_hole:g} s of a black hole"
 
@@ -287,7 +263,7 @@ def check_zombie(setting):
         zombie.process.send_signal(signal.SIGSTOP)
         payments.send(3_000)
         findings.claim(payments.flush(), f"zombie: {payments.failures[:3]}")
-        successor = LiveServer(setting.options.asof, zombie.folder, data=zombie.data, settings=SETTINGS, name="successor")
+        successor = LiveServer(setting.options.asof, zombie.folder, data=zombie.data, settings=parts.SETTINGS, name="successor")
         successor.start("--take-over")
         successor.wait_ready()
         payments.send(500)

@@ -15,18 +15,12 @@
 Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
 """
 
-import argparse
 import json
 import random
-import signal
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
-sys.path += [str(HERE.parent / "serving"), str(HERE.parent / "durability")]  # findings.py, live_server.py
+import parts  # first: it says where findings.py and live_server.py are
 
 import fed_project
 import programs
@@ -38,48 +32,31 @@ from live_server import LiveServer
 from proxy import Proxy
 from running_server import Defect, instant_text, tokens
 
-SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
 WAIT_S = 60
 USER, PASSWORD = "asof", "a-password"
 
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
-    programs.require()
-    programs.fetched()
-    print(f"seed {options.seed}", flush=True)
+    parts.begin(options)
     findings = Findings()
-    with tempfile.TemporaryDirectory(prefix="asof-fed-") as work:
-        folder = options.keep or Path(work)
+    with parts.working_folder(options, "asof-fed-") as work:
+        folder = Path(work)
         cluster, proxy = Cluster(folder / "kafka"), Proxy()
         secure(cluster, folder)
         proxy.target = cluster.broker(1).add_listener("PROXIED", "PLAINTEXT", advertised=proxy.port)
         with proxy, cluster:
-            for part in options.only or PARTS:
-                own = folder / part
-                own.mkdir(parents=True)
-                began, before = time.monotonic(), findings.claims
-                try:
-                    told = PARTS[part](Setting(options, own, cluster, proxy, findings))
-                except (Failed, Defect, TimeoutError) as failure:
-                    findings.tell(f"{part}: {failure}")
-                    told = "given up"
-                print(f"{part}: {told}, {findings.claims - before} claims ({time.monotonic() - began:.1f} s)", flush=True)
-    print(f"{findings.claims} claims, {findings.values} values, {findings.wrong} wrong")
-    sys.exit(findings.wrong > 0)
+            check = lambda part, own: PARTS[part](Setting(options, own, cluster, proxy, findings))
+            parts.run(options.only or PARTS, folder, check, findings)
+    parts.finish(findings)
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asof", type=Path, default=REPOSITORY / "target/release/asof", metavar="BINARY")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts, in this order")
-    parser.add_argument("--rounds", type=int, default=10, help="kills of the server")
-    parser.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
-    parser.add_argument("--payments", type=int, default=60_000)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
-    return parser.parse_args()
+    made = parts.parser(__doc__, PARTS)
+    made.add_argument("--rounds", type=int, default=10, help="kills of the server")
+    made.add_argument("--outages", type=int, default=2, help="kills of the broker meanwhile")
+    made.add_argument("--payments", type=int, default=60_000)
+    return parts.read(made)
 
 
 class Setting:
@@ -90,7 +67,7 @@ class Setting:
     def server(self, name="project", brokers=None, settings=None, **more):
         brokers = brokers or self.cluster.bootstrap
         project = fed_project.write(self.folder / name, brokers, more.pop("topic", self.topic), **more)
-        return LiveServer(self.options.asof, project, settings=SETTINGS | (settings or {}))
+        return LiveServer(self.options.asof, project, settings=parts.SETTINGS | (settings or {}))
 
 
 # ------------------------------------------------------------------------------------------------------------ kills
@@ -433,7 +410,7 @@ def check_secured(setting):
 
 def secured(setting, name, brokers, written, password):
     project = fed_project.write(setting.folder / name, brokers, setting.topic, settings=written)
-    return LiveServer(setting.options.asof, project, settings=SETTINGS | {"FED_PASSWORD": password})
+    return LiveServer(setting.options.asof, project, settings=parts.SETTINGS | {"FED_PASSWORD": password})
 
 
 def await_trouble(server):

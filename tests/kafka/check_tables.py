@@ -17,29 +17,20 @@ model of a few lines here: the row of a key at an instant is the last change tha
 Needs the binary, Java and Maven (programs.py says which), and the packages of tests/requirements.txt. Exit 1 on any difference.
 """
 
-import argparse
 import json
 import random
-import signal
-import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
-sys.path += [str(HERE.parent / "serving"), str(HERE.parent / "durability")]  # findings.py, live_server.py
+import parts  # first: it says where findings.py and live_server.py are
 
-import programs
-from children import Failed
 from cluster import Cluster
 from confluent_kafka import Producer
 from findings import Findings
 from live_server import LiveServer
 from running_server import Defect, instant_text, tokens
 
-SETTINGS = {"ASOF_CHECKPOINT__INTERVAL": "300ms", "ASOF_STORAGE__SEGMENT_SIZE": "1MiB"}
 WAIT_S = 60
 PARTITIONS = 3
 MERCHANTS, DEVICES = 12, 15
@@ -87,35 +78,20 @@ WINDOW w AS (PARTITION BY p.payment_id ORDER BY p.ts);
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
-    programs.require()
-    programs.fetched()
-    print(f"seed {options.seed}", flush=True)
+    parts.begin(options)
     findings = Findings()
-    with tempfile.TemporaryDirectory(prefix="asof-tables-") as work:
-        folder = options.keep or Path(work)
+    with parts.working_folder(options, "asof-tables-") as work:
+        folder = Path(work)
         with Cluster(folder / "kafka") as cluster:
-            began = time.monotonic()
-            try:
-                told = check(options, folder, cluster, findings)
-            except (Failed, Defect, TimeoutError) as failure:
-                findings.tell(str(failure))
-                told = "given up"
-            print(f"{told} ({time.monotonic() - began:.1f} s)", flush=True)
-    print(f"{findings.claims} claims, {findings.wrong} wrong")
-    sys.exit(findings.wrong > 0)
+            parts.run(["tables"], folder, lambda _, own: check(options, own, cluster, findings), findings)
+    parts.finish(findings)
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asof", type=Path, default=REPOSITORY / "target/release/asof", metavar="BINARY")
-    parser.add_argument("--changes", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=6, help="starts of the server, but for the first each after a SIGKILL")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work here, and leave everything")
-    options = parser.parse_args()
-    options.asof = options.asof.resolve()
-    return options
+    made = parts.parser(__doc__)
+    made.add_argument("--changes", type=int, default=600)
+    made.add_argument("--rounds", type=int, default=6, help="starts of the server, but for the first each after a SIGKILL")
+    return parts.read(made)
 
 
 class Rows:
@@ -235,7 +211,7 @@ def check(options, folder, cluster, findings):
     for _ in range(options.changes):
         shop.step()
     shop.flush()
-    with LiveServer(options.asof, project, settings=SETTINGS) as server:
+    with LiveServer(options.asof, project, settings=parts.SETTINGS) as server:
         await_all(server, shop)
         text = server.call("GET", "/metrics")[1]
         findings.claim('asof_stream_rejoined_rows_total{stream="payments"} 0' in text, "payments were joined before the tables were read")

@@ -70,10 +70,9 @@ impl AvroMessages {
         if self.own.is_some() {
             return Ok(self.read_own(values, columns, integers));
         }
-        let frames = values.iter().flatten().filter_map(|value| Frame::of(value).ok());
         let (reader, message) = (self.reader.as_ref(), self.message.as_deref());
         let read = |number, schema: &RegisteredSchema| reading(reader, message, number, schema, columns);
-        self.writers.learn(frames, registry, read)?;
+        self.writers.learn(values, registry, read)?;
         let mut rows: Vec<RowFrom> = Vec::with_capacity(values.places.len());
         let mut groups: BTreeMap<u32, Group<'_>> = BTreeMap::new();
         for (row, value) in values.iter().enumerate() {

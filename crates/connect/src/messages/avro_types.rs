@@ -52,7 +52,8 @@ impl AvroTypes {
         }
         let unfolded = match schema {
             Value::String(name) => self.by_name(name, space)?,
-            Value::Array(branches) => self.all(branches.iter(), space, depth)?,
+            // Which branch it is takes a byte.
+            Value::Array(branches) => Unfolded { is_empty: false, ..self.all(branches.iter(), space, depth)? },
             Value::Object(object) => match object.get("type") {
                 Some(Value::String(kind)) => self.declared(kind, schema, space, depth)?,
                 Some(inner) => self.unfold(inner, space, depth + 1)?,
@@ -91,9 +92,10 @@ impl AvroTypes {
         space: &str,
         depth: usize,
     ) -> Result<Unfolded, String> {
-        let mut all = LEAF;
+        let mut all = Unfolded { is_empty: true, ..LEAF };
         for one in types {
             let one = self.unfold(one, space, depth + 1)?;
+            all.is_empty &= one.is_empty;
             all.types = all.types.saturating_add(one.types);
             all.depth = all.depth.max(one.depth + 1);
         }
@@ -125,19 +127,9 @@ impl AvroTypes {
                     }
                     _ => {
                         let fields = inside("fields")?.as_array().ok_or("the fields of a record are no list")?;
-                        let mut is_empty = true;
-                        let mut types = Vec::with_capacity(fields.len());
-                        for field in fields {
-                            types.push(field.get("type").ok_or("a field has no type")?);
-                        }
-                        let mut all = LEAF;
-                        for one in types {
-                            let one = self.unfold(one, &own_space, depth + 1)?;
-                            is_empty &= one.is_empty;
-                            all.types = all.types.saturating_add(one.types);
-                            all.depth = all.depth.max(one.depth + 1);
-                        }
-                        Unfolded { is_empty, ..all }
+                        let types = fields.iter().map(|field| field.get("type").ok_or("a field has no type"));
+                        let types = types.collect::<Result<Vec<&Value>, &str>>()?;
+                        self.all(types.into_iter(), &own_space, depth)?
                     }
                 };
                 self.named.insert(name, Some(unfolded));

@@ -82,8 +82,7 @@ impl ProtobufMessages {
         integers: &mut [UnitWitness],
     ) -> Result<ReadMessages, RegistryTrouble> {
         if self.own.is_none() {
-            let frames = values.iter().flatten().filter_map(|value| Frame::of(value).ok());
-            self.writers.learn(frames, registry, file)?;
+            self.writers.learn(values, registry, file)?;
         }
         let mut batch = BatchBuilder::new(&columns.schema, columns.unit(), 0, values.places.len());
         let (mut passed_over, mut deleted) = (Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::messages::framing::Frame;
+use crate::messages::read_messages::Values;
 use crate::messages::schema_registry::{RegisteredSchema, RegistryTrouble, SchemaRegistry};
 
 /// So many are remembered; a topic that has more is read by asking again.
@@ -57,14 +58,15 @@ impl<W> Default for Writers<W> {
 }
 
 impl<W> Writers<W> {
-    /// Asks for the schemas of these frames that are not known yet.
-    pub(crate) fn learn<'m>(
+    /// Asks for the schemas that these values name and that are not known yet.
+    pub(crate) fn learn(
         &mut self,
-        frames: impl Iterator<Item = Frame<'m>>,
+        values: Values<'_>,
         registry: Option<&SchemaRegistry>,
         read: impl Fn(u32, &RegisteredSchema) -> Reading<W>,
     ) -> Result<(), RegistryTrouble> {
         let Some(registry) = registry else { return Ok(()) };
+        let frames = values.iter().flatten().filter_map(|value| Frame::of(value).ok());
         let named: BTreeSet<u32> = frames.map(|frame| frame.schema).collect();
         let new: Vec<u32> = named.iter().copied().filter(|number| !self.known.contains_key(number)).collect();
         if self.known.len() + new.len() > WRITERS_MAX {
