@@ -20,12 +20,12 @@ pub(crate) fn first(reason: &str, offset: u64, detail: &str) -> String {
 }
 
 /// `hours: 1,024 rows of closed windows`.
-pub(crate) fn closed_windows(stream: &str, rows: u64) -> String {
+pub(crate) fn made_rows(stream: &str, rows: u64, of: &str) -> String {
     let noun = if rows == 1 { "row" } else { "rows" };
-    format!("{stream}: {} {noun} of closed windows", grouped(rows))
+    format!("{stream}: {} {noun} {of}", grouped(rows))
 }
 
-/// Rows of closed windows that are not where they could be. They have no place that people could look at.
+/// Rows of closed windows, or scored ones, that are not where they could be. They have no place that people could look at.
 pub(crate) fn first_of_rows(reason: &str, count: u64, detail: &str) -> String {
     format!("    {} {reason}, the first: {detail}", grouped(count))
 }

@@ -78,7 +78,7 @@ fn stream_words(stream: &Stream) -> String {
         columns if columns.is_empty() || !columns.iter().all(is_named) => "no primary key".to_owned(),
         columns => format!("primary key ({})", names(columns)),
     };
-    let windows = windows_of(stream).map_or_else(String::new, |words| format!(", {words}"));
+    let made = windows_of(stream).or_else(|| services_of(stream)).map_or_else(String::new, |words| format!(", {words}"));
     let from = match &stream.connector {
         Connector::Log(log) => match &log.feed {
             None => " from the embedded log".to_owned(),
@@ -88,7 +88,7 @@ fn stream_words(stream: &Stream) -> String {
         Connector::Derived(_) => String::new(),
     };
     format!(
-        "{}{from}, event time {}, {key}{windows}",
+        "{}{from}, event time {}, {key}{made}",
         counted(stream.named_columns().len(), "column"),
         names(&[stream.time_column])
     )
@@ -100,6 +100,12 @@ fn windows_of(stream: &Stream) -> Option<String> {
     let key: Vec<&str> = window.view.key.iter().map(|part| part.text.as_str()).collect();
     let by = if key.is_empty() { String::new() } else { format!(" by ({})", key.join(", ")) };
     Some(format!("windows {}{by}", window_words(window.shape)))
+}
+
+/// The services whose features its rows have.
+fn services_of(stream: &Stream) -> Option<String> {
+    let names: Vec<&str> = stream.scored()?.services.iter().map(|one| one.service.name.as_str()).collect();
+    Some(format!("features of {}", names.join(", ")))
 }
 
 fn view_words(view: &FeatureView) -> String {
@@ -122,6 +128,9 @@ fn described(project: &Project, schemas: &MessageSchemas) -> Value {
         let mut object = json!({"kind": kind, "name": stream.name, "reads": stream.reads(), "columns": columns});
         if let Some(window) = stream.window() {
             object["windows"] = window_words(window.shape).into();
+        }
+        if let Some(scored) = stream.scored() {
+            object["features_of"] = scored.services.iter().map(|one| one.service.name.as_str()).collect();
         }
         object
     };

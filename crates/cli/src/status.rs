@@ -36,8 +36,8 @@ impl Sample {
         let replays: Vec<_> =
             (0..engine.sources().len()).map(|source| engine.stream_statistics(source).replay).collect();
         let feeds = (0..engine.sources().len()).filter_map(|source| engine.feed_statistics(source));
-        // Rows of closed windows did not arrive.
-        let events = engine.sources().iter().zip(&published.streams).filter(|(stream, _)| stream.window().is_none());
+        // Rows that are made did not arrive.
+        let events = engine.sources().iter().zip(&published.streams).filter(|(stream, _)| !stream.makes_rows());
         Sample {
             at,
             phase: engine.phase(),

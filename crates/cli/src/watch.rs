@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use asof_definition::Stream;
 use asof_pipeline::{Engine, Phase, Stop, StreamStatistics};
 use asof_server::Traffic;
 
@@ -130,8 +131,8 @@ impl<'w> Watch<'w> {
         let seconds = sample.at.saturating_duration_since(self.began).as_secs_f64();
         for (place, stream) in self.engine.sources().iter().enumerate() {
             let statistics = self.engine.stream_statistics(place);
-            if stream.window().is_some() {
-                self.account_rows(&stream.name, &statistics);
+            if stream.makes_rows() {
+                self.account_rows(stream, &statistics);
                 continue;
             }
             self.screen.remark(&accounts::verdicts(&stream.name, &statistics.position.accounting));
@@ -150,9 +151,10 @@ impl<'w> Watch<'w> {
         self.line = sample.clone();
     }
 
-    /// How many windows of a derived stream have closed, and what became of their rows.
-    fn account_rows(&self, stream: &str, statistics: &StreamStatistics) {
-        self.screen.remark(&accounts::closed_windows(stream, statistics.position.accounting.used));
+    /// How many windows of a derived stream have closed, or rows were scored, and what became of their rows.
+    fn account_rows(&self, stream: &Stream, statistics: &StreamStatistics) {
+        let of = if stream.scored().is_some() { "with features" } else { "of closed windows" };
+        self.screen.remark(&accounts::made_rows(&stream.name, statistics.position.accounting.used, of));
         for reason in &statistics.reasons {
             self.screen.remark(&accounts::first_of_rows(&reason.name, reason.count, &reason.detail));
         }

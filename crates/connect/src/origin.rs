@@ -1,4 +1,5 @@
-//! Where the rows of a frame come from: the topic that feeds the stream, and their places in its partitions.
+//! Where the rows of a frame come from: the topic that feeds the stream, and their places in its partitions. Of scored rows the
+//! logs of the rows before they were scored: each way by which these come is a partition, and there is no topic.
 //! ```text
 //!   topic u64 │ runs u32 │ runs: partition u32, first offset u64, rows u32
 //! ```
@@ -63,6 +64,11 @@ impl Origin {
         let begins =
             offsets.iter().map(|(partition, offset)| Run { partition: *partition, first_offset: *offset, rows: 0 });
         self.runs.splice(..0, begins);
+    }
+
+    /// Says, behind all rows, up to where a partition was read.
+    pub fn end_at(&mut self, partition: u32, offset: u64) {
+        self.runs.push(Run { partition, first_offset: offset, rows: 0 });
     }
 
     /// The rows of another one, behind its own.

@@ -138,9 +138,10 @@ pub struct StoredBatch {
     pub arrived: Option<Int64Array>,
     /// Whether `arrived` was not known and is taken from the event times.
     pub arrived_is_imputed: bool,
-    /// Of rows of windows: all windows had closed that ended before this instant, in microseconds, these among them.
+    /// Of rows of windows: all windows had closed that ended before this instant, in microseconds, these among them. Of scored
+    /// rows the watermark of those before.
     pub watermark_us: Option<i64>,
-    /// Of rows that were read from a topic, where they stand there.
+    /// Of rows that were read from a topic, where they stand there; of scored rows, where those before do.
     pub origin: Option<Origin>,
     /// The used rows, all columns of the stream.
     pub used: RecordBatch,
@@ -190,8 +191,9 @@ impl StoredBatch {
         if !self.arrived.as_ref().is_none_or(has_each) {
             return Err("not each row has an arrival time".to_owned());
         }
-        if self.origin.as_ref().is_some_and(|origin| origin.rows() != self.verdicts.len()) {
-            return Err("not each row has a place in its topic".to_owned());
+        let rows = self.verdicts.iter().filter(|verdict| **verdict != StoredVerdict::Clock).count();
+        if self.origin.as_ref().is_some_and(|origin| origin.rows() != rows) {
+            return Err("not each row has a place where it comes from".to_owned());
         }
         if self.dead.iter().any(|letter| letter.row as usize >= self.verdicts.len()) {
             return Err("a dead letter is of no row".to_owned());

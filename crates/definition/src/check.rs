@@ -1,5 +1,5 @@
 //! From files to a project: read all statements, then check them by layer: streams and tables, streams derived from them,
-//! views, services.
+//! views, services, and streams whose rows have features of these.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -155,7 +155,9 @@ impl<'a> Checker<'a> {
     fn check(&mut self, placed: &[Placed]) -> Project {
         let mut project = Project::default();
         let statements = placed.iter().map(|placed| &placed.statement).collect();
-        let lookup = Lookup { statements, unreadable: &self.unreadable.clone() };
+        let scored = scored_streams(placed);
+        let lookup = Lookup { statements, unreadable: &self.unreadable.clone(), scored: &scored };
+        let mut services: Registry<FeatureService> = Registry::new();
         let mut streams: Registry<Stream> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::Stream(syntax) = statement else { continue };
@@ -167,8 +169,10 @@ impl<'a> Checker<'a> {
             let Statement::Table(syntax) = statement else { continue };
             self.register(*file, fold(&syntax.name), Table::check(syntax), &mut tables, &mut project.tables);
         }
-        self.check_derived(placed, &lookup, &tables, &mut streams, &mut project.derived);
-        let relations = Relations { streams: &streams, tables: &tables, lookup: &lookup };
+        let (computed, scored): (Vec<_>, Vec<_>) =
+            placed.iter().filter_map(Waiting::of).partition(|one| !scored.contains(&one.name));
+        self.check_derived(computed, &lookup, (&tables, &services), &mut streams, &mut project.derived);
+        let relations = Relations { streams: &streams, tables: &tables, services: &services, lookup: &lookup };
         let mut views: Registry<FeatureView> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::View(syntax) = statement else { continue };
@@ -179,13 +183,13 @@ impl<'a> Checker<'a> {
             self.warnings.extend(warnings);
             self.register(*file, fold(&syntax.name), checked, &mut views, &mut project.views);
         }
-        let mut services: Registry<FeatureService> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::Service { query, request } = statement else { continue };
             let checked = FeatureService::check(query, request, |name| lookup.find(&views, "feature view", name));
             self.register(*file, fold(&query.name), checked, &mut services, &mut project.services);
         }
-        let relations = Relations { streams: &streams, tables: &tables, lookup: &lookup };
+        self.check_derived(scored, &lookup, (&tables, &services), &mut streams, &mut project.derived);
+        let relations = Relations { streams: &streams, tables: &tables, services: &services, lookup: &lookup };
         let mut sinks: Registry<Sink> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::Sink(syntax) = statement else { continue };
@@ -197,19 +201,18 @@ impl<'a> Checker<'a> {
     /// Each derived stream after those that it reads, whatever the order of definition.
     fn check_derived(
         &mut self,
-        placed: &[Placed],
+        mut waiting: Vec<Waiting<'_>>,
         lookup: &Lookup<'_>,
-        tables: &Registry<Table>,
+        (tables, services): (&Registry<Table>, &Registry<FeatureService>),
         streams: &mut Registry<Stream>,
         good: &mut Vec<Arc<Stream>>,
     ) {
-        let mut waiting: Vec<Waiting<'_>> = placed.iter().filter_map(Waiting::of).collect();
         while !waiting.is_empty() {
             let names: Vec<String> = waiting.iter().map(|one| one.name.clone()).collect();
             match waiting.iter().position(|one| !one.reads.iter().any(|name| names.contains(name))) {
                 Some(next) => {
                     let Waiting { file, syntax, name, .. } = waiting.remove(next);
-                    let checked = Stream::derive(syntax, Relations { streams, tables, lookup });
+                    let checked = Stream::derive(syntax, Relations { streams, tables, services, lookup });
                     self.register(file, name, checked, streams, good);
                 }
                 None => {
@@ -294,6 +297,19 @@ impl<'p> Waiting<'p> {
         let Statement::Derived(syntax) = &placed.statement else { return None };
         let reads = relations(syntax).iter().map(fold).collect();
         Some(Waiting { file: placed.file, name: fold(&syntax.name), syntax, reads })
+    }
+}
+
+/// The derived streams whose rows have features, and those that read such.
+fn scored_streams(placed: &[Placed]) -> Vec<String> {
+    let mut derived: Vec<Waiting<'_>> = placed.iter().filter_map(Waiting::of).collect();
+    let mut scored: Vec<String> = Vec::new();
+    loop {
+        let is_scored = |one: &Waiting<'_>| {
+            !one.syntax.service_calls.is_empty() || one.reads.iter().any(|read| scored.contains(read))
+        };
+        let Some(next) = derived.iter().position(is_scored) else { return scored };
+        scored.push(derived.remove(next).name);
     }
 }
 

@@ -6,13 +6,15 @@
 //! ```
 //! A derived stream has no events of its own. Each of its rows is one row of one source, at the same event time, with the
 //! same arrival; it is judged where it arrives and nowhere else. Rows of a group window are another thing: they arise when
-//! their windows close, and such a stream is a source itself to what reads it.
+//! their windows close, and such a stream is a source itself to what reads it. So is one of scored rows, which arise when
+//! their events become visible.
 
 use std::sync::Arc;
 
 use asof_expression::Expression;
 
 use crate::connector::{Connector, FileOrder};
+use crate::scored_rows::ScoredRows;
 use crate::stream::{Column, Stream};
 use crate::table::Table;
 use crate::table_join::TableJoin;
@@ -40,12 +42,14 @@ pub struct DerivedInput {
     pub joins: Vec<TableJoin>,
     /// The group window in its FROM, with the WHERE and GROUP BY. It is the only input then, and joins nothing.
     pub window: Option<WindowedInput>,
-    /// WHERE: BOOLEAN. `None` beside a window.
+    /// The feature services that the SELECT calls. It is the only input then, and joins nothing.
+    pub scored: Option<ScoredRows>,
+    /// WHERE: BOOLEAN. `None` beside a window, and where rows are scored: there it is that of [`ScoredRows::rows`].
     pub filter: Option<Expression>,
     /// WHERE as SQL.
     pub filter_text: Option<String>,
     /// One for each column of the derived stream, in their order. Beside a window they are over
-    /// [`WindowedInput::row_scope`].
+    /// [`WindowedInput::row_scope`], of scored rows over [`ScoredRows::row_scope`].
     pub columns: Vec<DerivedColumn>,
 }
 
@@ -78,11 +82,14 @@ impl Stream {
         self.time_column < self.named_columns().len()
     }
 
-    /// The names of the streams in its FROM, then of the tables that they are joined with, each once.
+    /// The names of the streams in its FROM, then of the tables that they are joined with and of the feature services that
+    /// score them, each once.
     pub fn reads(&self) -> Vec<String> {
         let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
         let joined = inputs.clone().flat_map(|input| &input.joins).map(|join| join.table.versions.clone());
-        each_once(inputs.map(|input| input.stream.clone()).chain(joined)).iter().map(|one| one.name.clone()).collect()
+        let streams = each_once(inputs.map(|input| input.stream.clone()).chain(joined));
+        let services = self.scored().into_iter().flat_map(|scored| &scored.services).map(|one| one.service.name.clone());
+        streams.iter().map(|one| one.name.clone()).chain(services).collect()
     }
 
     /// The tables that are joined between its sources and itself, each once.
@@ -103,18 +110,28 @@ impl Stream {
         self.derivation()?.inputs.iter().find_map(|input| input.window.as_ref())
     }
 
+    /// What its rows are scored with.
+    pub fn scored(&self) -> Option<&ScoredRows> {
+        self.derivation()?.inputs.iter().find_map(|input| input.scored.as_ref())
+    }
+
+    /// Whether its rows arise in it, and did not come in: those of a group window when it closes, and scored ones.
+    pub fn makes_rows(&self) -> bool {
+        self.window().is_some() || self.scored().is_some()
+    }
+
     /// The ways by which rows come to it, in the order in which UNION ALL names them: of each, the stream in which they
-    /// arise. A stream that is not derived has one, from itself, and so has one of a group window.
+    /// arise. A stream that is not derived has one, from itself, and so has one that makes its rows.
     pub fn branches(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
         match self.derivation() {
-            Some(derivation) if self.window().is_none() => {
+            Some(derivation) if !self.makes_rows() => {
                 derivation.inputs.iter().flat_map(|input| input.stream.branches()).collect()
             }
             Some(_) | None => vec![self.clone()],
         }
     }
 
-    /// The streams in which its rows arise, each once: those with events of their own, and those of a group window.
+    /// The streams in which its rows arise, each once: those with events of their own, and those that make their rows.
     pub fn sources(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
         each_once(self.branches())
     }
@@ -154,7 +171,7 @@ impl Stream {
 
     fn joined_from(self: &Arc<Stream>, is_joined: bool) -> Vec<Arc<Stream>> {
         match self.derivation() {
-            Some(derivation) if self.window().is_none() => {
+            Some(derivation) if !self.makes_rows() => {
                 let inputs = derivation.inputs.iter();
                 inputs.flat_map(|input| input.stream.joined_from(is_joined || !input.joins.is_empty())).collect()
             }
@@ -182,13 +199,13 @@ impl Stream {
     /// The derived streams between its sources and itself, itself included where it is not a source: each once, after those
     /// that it reads.
     pub fn lineage(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
-        let derivation = self.derivation().filter(|_| self.window().is_none());
+        let derivation = self.derivation().filter(|_| !self.makes_rows());
         let inputs = derivation.into_iter().flat_map(|derivation| &derivation.inputs);
         let before = inputs.flat_map(|input| input.stream.lineage());
         each_once(before.chain(derivation.map(|_| self.clone())))
     }
 
-    /// All derived streams that it is computed by, itself included, group windows on the way and all before them.
+    /// All derived streams that it is computed by, itself included, those that make rows on the way and all before them.
     pub fn ancestry(self: &Arc<Stream>) -> Vec<Arc<Stream>> {
         let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
         let before = inputs.flat_map(|input| input.stream.ancestry());

@@ -1,6 +1,8 @@
-//! One SELECT of a derived stream: its stream, its joins, its WHERE and what its columns are computed from.
+//! One SELECT of a derived stream: its stream, its joins, its WHERE, the services that it calls and what its columns are
+//! computed from.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use asof_expression::sqlparser::ast::{
     Expr, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions, visit_expressions,
@@ -16,8 +18,10 @@ use crate::query::{Item, Relation, from_of, is_grouped, place, refuse, refuse_cl
 use crate::refusal::Refusal;
 use crate::registry::Relations;
 use crate::scalar::{name_of, plan, plan_condition};
+use crate::scored_rows::{self, BoundRequest, ScoredRows, push_features};
+use crate::service_call::ServiceCall;
 use crate::statement::{QuerySyntax, Tokens};
-use crate::stream::Column;
+use crate::stream::{Column, Stream};
 use crate::window_function::WindowKind;
 use crate::windowed_input;
 
@@ -65,31 +69,41 @@ impl Branch {
         let relation = relation_in(select, syntax).map_err(one)?;
         if let Some(function) = syntax.window_over(&relation) {
             let stream = relations.stream(&relation.name).map_err(one)?;
+            refuse_in_windows(syntax, &relation, &stream).map_err(one)?;
             return windowed_input::read(select, syntax, function, &relation, stream);
         }
         refuse_later_clauses(select, &syntax.tokens).map_err(one)?;
         let stream = relations.stream(&relation.name).map_err(one)?;
         let rows = JoinedRows::read(&relation, stream, Written { from, syntax, relations })?;
-        let branch = Branch::over(rows.clone(), select, &syntax.tokens)?;
+        let services = scored_rows::bind(&rows, syntax, relations)?;
+        let branch = Branch::over(rows.clone(), services, select, syntax)?;
         if rows.joins.is_empty() {
             return Ok(branch);
         }
         // Once more over those of the joined columns that it reads: the joins bring no others.
         let read = branch.input.columns.iter().map(|column| &column.expression).chain(&branch.input.filter);
         let read: Vec<usize> = read.flat_map(Expression::columns).collect();
-        Branch::over(rows.bringing(read)?, select, &syntax.tokens)
+        Branch::over(rows.bringing(read)?, Vec::new(), select, syntax)
     }
 
-    fn over(rows: JoinedRows<'_>, select: &Select, tokens: &Tokens) -> Result<Branch, Vec<Refusal>> {
-        let reader = BranchReader { scope: rows.scope(), rows: &rows };
+    fn over(
+        rows: JoinedRows<'_>,
+        services: Vec<BoundRequest>,
+        select: &Select,
+        syntax: &QuerySyntax,
+    ) -> Result<Branch, Vec<Refusal>> {
+        let mut scope = rows.scope();
         let mut refusals = Vec::new();
         let filter = select.selection.as_ref().and_then(|written| {
-            let planned = refuse_aggregates(written).and_then(|()| plan_condition(written, &reader.scope, "WHERE"));
+            let allowed = refuse_aggregates(written).and_then(|()| refuse_features(written, &syntax.service_calls));
+            let planned = allowed.and_then(|()| plan_condition(written, &scope, "WHERE"));
             planned.map_err(|refusal| refusals.push(refusal)).ok()
         });
+        push_features(&mut scope, &services);
+        let reader = BranchReader { scope, rows: &rows, services: &services };
         let (mut columns, mut outputs) = (Vec::new(), Vec::new());
         for item in &select.projection {
-            match reader.outputs(item, tokens) {
+            match reader.outputs(item, &syntax.tokens) {
                 Ok(read) => read.into_iter().for_each(|(column, output)| {
                     columns.push(column);
                     outputs.push(output);
@@ -101,13 +115,25 @@ impl Branch {
             return Err(refusals);
         }
         let filter_text = select.selection.as_ref().map(ToString::to_string);
-        let JoinedRows { stream, joins, .. } = rows;
+        let stream = rows.stream.clone();
         let time = DerivedColumn {
             expression: Expression::column(stream.time_column, &stream.whole_scope()),
             text: stream.time_column_name().to_owned(),
         };
         let time_column = stream.columns[stream.time_column].clone();
-        let input = DerivedInput { stream, joins, window: None, filter, filter_text, columns: outputs };
+        let mut input = DerivedInput {
+            stream,
+            joins: rows.joins.clone(),
+            window: None,
+            scored: None,
+            filter,
+            filter_text,
+            columns: outputs,
+        };
+        if !services.is_empty() {
+            let filter = input.filter.take().zip(input.filter_text.take());
+            input.scored = Some(ScoredRows { rows: rows.unnamed(&syntax.name, filter), services });
+        }
         Ok(Branch { input, columns, time, time_column })
     }
 
@@ -127,6 +153,7 @@ impl Branch {
 struct BranchReader<'a> {
     scope: Scope,
     rows: &'a JoinedRows<'a>,
+    services: &'a [BoundRequest],
 }
 
 impl BranchReader<'_> {
@@ -165,7 +192,9 @@ impl BranchReader<'_> {
 
     /// The alias in `alias.*`.
     fn relation_of(&self, kind: &SelectItemQualifiedWildcardKind) -> Result<String, Refusal> {
-        let aliases = || std::iter::once(&self.rows.qualifier).chain(self.rows.joins.iter().map(|join| &join.alias));
+        let joined = || self.rows.joins.iter().map(|join| &join.alias);
+        let called = || self.services.iter().map(|one| &one.qualifier);
+        let aliases = || std::iter::once(&self.rows.qualifier).chain(joined()).chain(called());
         match kind {
             SelectItemQualifiedWildcardKind::ObjectName(name) => {
                 let alias = match &name.0[..] {
@@ -201,8 +230,16 @@ impl BranchReader<'_> {
         let own = stream.named_columns().iter().map(|column| (&self.rows.qualifier, column.name.clone()));
         let joined =
             self.rows.joins.iter().flat_map(|join| join.brings().map(move |column| (&join.alias, column.name)));
-        let columns = own.enumerate().chain((stream.columns.len()..).zip(joined));
-        let columns = columns.filter(|(_, (of, _))| alias.as_ref().is_none_or(|alias| alias == *of));
+        let called = self.services.iter().flat_map(|one| {
+            one.service.features.iter().map(move |feature| (&one.qualifier, feature.name.clone()))
+        });
+        let columns = own.enumerate().chain((stream.columns.len()..).zip(joined.chain(called)));
+        // What is called is none of the relations that `*` stands for.
+        let is_asked = |of: &String| match &alias {
+            Some(alias) => alias == of,
+            None => self.services.iter().all(|one| one.qualifier != *of),
+        };
+        let columns = columns.filter(|(_, (of, _))| is_asked(of));
         let columns = columns.map(|(index, (_, name))| {
             let expression = Expression::column(index, &self.scope);
             (BranchColumn { name: Some(name.clone()), place: span }, DerivedColumn { expression, text: name })
@@ -239,6 +276,37 @@ fn refuse_later_clauses(select: &Select, tokens: &Tokens) -> Result<(), Refusal>
         true => Ok(()),
         false => Err(Refusal::new(place(tokens, &["WINDOW"]), "WINDOW in a derived stream is not supported yet")
             .hint(AGGREGATE_HINT)),
+    }
+}
+
+/// A group window has no rows before it closes, and counts no features.
+fn refuse_in_windows(syntax: &QuerySyntax, relation: &Relation, stream: &Arc<Stream>) -> Result<(), Refusal> {
+    if let Some(call) = syntax.service_calls.first() {
+        return Err(Refusal::new(call.span, "FEATURES beside a group window is not supported")
+            .hint("make a derived stream of the window; another one adds features to its rows"));
+    }
+    match stream.sources().iter().find(|source| source.scored().is_some()) {
+        Some(scored) => {
+            let message = format!("a group window over `{}`, whose rows have FEATURES, is not supported yet", scored.name);
+            Err(Refusal::new(relation.name.span, message).hint("derived streams and sinks read its rows"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Rows are filtered before they are scored.
+fn refuse_features(written: &Expr, calls: &[ServiceCall]) -> Result<(), Refusal> {
+    let found = visit_expressions(written, |node| match node {
+        Expr::CompoundIdentifier(parts) => match calls.iter().find(|call| call.qualifier == parts[0].value) {
+            Some(call) => ControlFlow::Break(call.span),
+            None => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(span) => Err(Refusal::new(span, "FEATURES in WHERE is not supported")
+            .hint("filter the rows in a derived stream, or a sink, of this one")),
+        ControlFlow::Continue(()) => Ok(()),
     }
 }
 

@@ -35,7 +35,7 @@ impl Stream {
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        refuse_united_windows(syntax, &branches).map_err(one)?;
+        refuse_united(syntax, &branches).map_err(one)?;
         united(syntax, branches)
     }
 }
@@ -68,8 +68,12 @@ fn selects_of<'a>(body: &'a SetExpr, tokens: &Tokens) -> Result<Vec<&'a Select>,
     Ok(selects)
 }
 
-/// Rows of windows have an order among themselves, which branches beside one another have not.
-fn refuse_united_windows(syntax: &QuerySyntax, branches: &[Branch]) -> Result<(), Refusal> {
+/// Rows of windows have an order among themselves, which branches beside one another have not; scored rows have a log.
+fn refuse_united(syntax: &QuerySyntax, branches: &[Branch]) -> Result<(), Refusal> {
+    if let Some(call) = syntax.service_calls.first().filter(|_| branches.len() > 1) {
+        return Err(Refusal::new(call.span, "FEATURES in a UNION ALL is not supported")
+            .hint("make a derived stream of the UNION ALL; another one adds features to its rows"));
+    }
     let Some(function) = syntax.window_functions.first().filter(|_| branches.len() > 1) else { return Ok(()) };
     let message = format!("the group window {} in a UNION ALL is not supported", function.kind.name());
     Err(Refusal::new(function.span, message).hint("make a derived stream of each window, and UNION ALL those"))

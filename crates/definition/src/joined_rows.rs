@@ -103,9 +103,11 @@ impl<'a> JoinedRows<'a> {
 
     /// What a feature view reads: the stream itself, or the stream of its joined rows, which has no name in SQL.
     pub(crate) fn into_stream(self, view: &Ident) -> Arc<Stream> {
-        if self.joins.is_empty() {
-            return self.stream;
-        }
+        if self.joins.is_empty() { self.stream } else { self.unnamed(view, None) }
+    }
+
+    /// The stream of these rows that pass a WHERE, which has no name in SQL and is read by one object.
+    pub(crate) fn unnamed(self, reader: &Ident, filter: Option<(Expression, String)>) -> Arc<Stream> {
         let scope = self.scope();
         let joined = self.joins.iter().flat_map(|join| {
             join.brings().map(move |column| Column { name: format!("{}.{}", join.alias, column.name), ..column })
@@ -116,17 +118,19 @@ impl<'a> JoinedRows<'a> {
             text: column.name.clone(),
         };
         let outputs = columns.iter().enumerate().map(output).collect();
+        let (filter, filter_text) = filter.unzip();
         let input = DerivedInput {
             stream: self.stream.clone(),
             joins: self.joins,
             window: None,
-            filter: None,
-            filter_text: None,
+            scored: None,
+            filter,
+            filter_text,
             columns: outputs,
         };
-        let derivation = Derivation { inputs: vec![input], hidden: 0, of_view: Some(fold(view)) };
+        let derivation = Derivation { inputs: vec![input], hidden: 0, of_view: Some(fold(reader)) };
         Arc::new(Stream {
-            name: format!("<rows of {}>", fold(view)),
+            name: format!("<rows of {}>", fold(reader)),
             columns,
             primary_key_enforced: false,
             timestamp_unit: None,
@@ -306,7 +310,7 @@ impl Example<'_> {
 }
 
 /// Whether every value of `from` is one of `to`: then a comparison in either type is the same.
-fn is_wider(to: &DataType, from: &DataType) -> bool {
+pub(crate) fn is_wider(to: &DataType, from: &DataType) -> bool {
     use DataType::*;
     matches!((from, to), (Int16, Int32 | Int64) | (Int32, Int64) | (Float32, Float64) | (Int16 | Int32, Float64))
 }

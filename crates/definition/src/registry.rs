@@ -7,6 +7,7 @@ use asof_expression::fold;
 use asof_expression::sqlparser::ast::Ident;
 
 use crate::refusal::Refusal;
+use crate::service::FeatureService;
 use crate::statement::Statement;
 use crate::stream::Stream;
 use crate::table::Table;
@@ -24,13 +25,16 @@ pub(crate) struct Lookup<'p> {
     pub(crate) statements: Vec<&'p Statement>,
     /// Names that unreadable statements would have defined.
     pub(crate) unreadable: &'p [String],
+    /// Names of derived streams whose rows have features, and of those that read such: they are known after the services.
+    pub(crate) scored: &'p [String],
 }
 
-/// The streams and tables that a FROM may name.
+/// The streams and tables that a FROM may name, and the services that a SELECT may call.
 #[derive(Clone, Copy)]
 pub(crate) struct Relations<'a> {
     pub(crate) streams: &'a Registry<Stream>,
     pub(crate) tables: &'a Registry<Table>,
+    pub(crate) services: &'a Registry<FeatureService>,
     pub(crate) lookup: &'a Lookup<'a>,
 }
 
@@ -49,6 +53,10 @@ impl Lookup<'_> {
             Some(Known::Refused) => return Err(Refusal::consequence(name.span)),
             None if self.unreadable.contains(&folded) => return Err(Refusal::consequence(name.span)),
             None => {}
+        }
+        if self.scored.contains(&folded) {
+            let message = format!("`{folded}`, whose rows have FEATURES, is not supported in this FROM yet");
+            return Err(Refusal::new(name.span, message).hint("derived streams and sinks read its rows"));
         }
         Err(match self.statement(&folded) {
             Some(statement) => Refusal::new(name.span, format!("`{folded}` is a {}, not a {kind}", statement.kind())),
@@ -82,6 +90,11 @@ impl Relations<'_> {
             }),
             _ => found,
         }
+    }
+
+    /// A feature service that a SELECT calls.
+    pub(crate) fn service(&self, name: &Ident) -> Result<Arc<FeatureService>, Refusal> {
+        self.lookup.find(self.services, "feature service", name)
     }
 
     /// A relation that is joined.

@@ -17,7 +17,7 @@ use crate::stream::{Column, column_type};
 use crate::view::{Feature, FeatureView};
 
 /// A checked `CREATE FEATURE SERVICE`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FeatureService {
     /// Folded.
     pub name: String,
@@ -32,7 +32,7 @@ pub struct FeatureService {
 }
 
 /// A view joined by its full entity key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Join {
     /// By which the view's columns are qualified, folded.
     pub alias: String,

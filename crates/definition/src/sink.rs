@@ -153,7 +153,7 @@ fn unreadable(rows: &Arc<Stream>, syntax: &SinkSyntax) -> Option<Refusal> {
         );
     }
     let name = syntax.query.name.span;
-    let of_sources = |stream: &Arc<Stream>| stream.window().map_or_else(Vec::new, |_| stream.origins());
+    let of_sources = |stream: &Arc<Stream>| if stream.makes_rows() { stream.origins() } else { Vec::new() };
     if let Some(table) = rows.tables().first().filter(|_| rows.window().is_none()) {
         let message = format!("a sink of rows that are joined with table `{}` is not supported yet", table.name());
         return Some(

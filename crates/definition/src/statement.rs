@@ -11,6 +11,7 @@ use crate::exclude_clause::{self, ExcludeClause};
 use crate::query::Relation;
 use crate::refusal::Refusal;
 use crate::request::RequestSyntax;
+use crate::service_call::{self, ServiceCall};
 use crate::sink::SinkSyntax;
 use crate::stream_syntax::{Declared, StreamSyntax, parse_options};
 use crate::system_time::{self, AsOfClause};
@@ -49,6 +50,8 @@ pub(crate) struct QuerySyntax {
     pub(crate) window_functions: Vec<WindowFunction>,
     /// Every EXCLUDE of a window frame, of which nothing is left.
     pub(crate) exclude_clauses: Vec<ExcludeClause>,
+    /// Every feature service that it calls, of which a word is left by which its features are qualified.
+    pub(crate) service_calls: Vec<ServiceCall>,
 }
 
 impl QuerySyntax {
@@ -243,12 +246,16 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
     parser.expect_keyword(Keyword::AS)?;
     let body = body(&name, &tokens, &mut parser)?;
     if is_word(&kind, "VIEW") {
-        return Ok(Statement::View(query(name, body, "CREATE FEATURE VIEW")?));
+        let query = query(name, body, "CREATE FEATURE VIEW")?;
+        service_call::refuse(&query.service_calls, "feature view")?;
+        return Ok(Statement::View(query));
     }
     system_time::refuse_in_service(&body)?;
     window_function::refuse_in_service(&body)?;
     let (request, body) = RequestSyntax::take(&name, body)?;
-    Ok(Statement::Service { query: query(name, body, "CREATE FEATURE SERVICE")?, request })
+    let query = query(name, body, "CREATE FEATURE SERVICE")?;
+    service_call::refuse(&query.service_calls, "feature service")?;
+    Ok(Statement::Service { query, request })
 }
 
 /// Reads on after `CREATE TABLE`.
@@ -314,10 +321,11 @@ fn query(name: Ident, tokens: Tokens, statement: &str) -> Result<QuerySyntax, Re
     let (system_times, tokens) = system_time::take(tokens)?;
     let (window_functions, tokens) = window_function::take(tokens)?;
     let (exclude_clauses, tokens) = exclude_clause::take(tokens)?;
+    let (service_calls, tokens) = service_call::take(tokens)?;
     let mut parser = tokens.clone().parser();
     let query = parser.parse_query()?;
     end_of_statement(&mut parser, statement)?;
-    Ok(QuerySyntax { name, query, tokens, system_times, window_functions, exclude_clauses })
+    Ok(QuerySyntax { name, query, tokens, system_times, window_functions, exclude_clauses, service_calls })
 }
 
 fn object_name(parser: &mut Parser, kind: &str) -> Result<Ident, Refusal> {

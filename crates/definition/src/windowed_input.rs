@@ -109,6 +109,7 @@ pub(crate) fn read(
         stream: rows.stream.clone(),
         joins: Vec::new(),
         window: Some(window),
+        scored: None,
         filter: None,
         filter_text: None,
         columns: outputs,

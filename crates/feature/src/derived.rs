@@ -100,8 +100,8 @@ impl DerivedPlan {
             branches: Vec::new(),
             joined: Vec::new(),
         };
-        // Rows of windows arise in streams of their own.
-        derived.iter().filter(|stream| stream.window().is_none()).for_each(|stream| plan.add(stream));
+        // Rows of windows, and scored ones, arise in streams of their own.
+        derived.iter().filter(|stream| !stream.makes_rows()).for_each(|stream| plan.add(stream));
         plan
     }
 

@@ -103,6 +103,14 @@ pub(crate) fn derivation_fingerprint(stream: &Arc<Stream>) -> u64 {
     XxHash3_64::oneshot(lines.join("\n").as_bytes())
 }
 
+/// Of the columns of rows that arise once, and of the streams that they are rows of. What computes them is not among it.
+pub(crate) fn rows_fingerprint(stream: &Stream) -> u64 {
+    let columns = (0..stream.columns.len()).map(|column| column_text(stream, column));
+    let sources = stream.scored().into_iter().flat_map(|scored| scored.rows.sources());
+    let lines: Vec<String> = columns.chain(sources.map(|source| format!("from {}", source.name))).collect();
+    XxHash3_64::oneshot(lines.join("\n").as_bytes())
+}
+
 /// What the columns and the rows of a derived stream are computed by.
 fn derivation_lines(stream: &Stream, table_text: fn(&Table) -> String) -> Vec<String> {
     let mut lines = vec![format!("derived {}", stream.name)];
@@ -116,10 +124,14 @@ fn derivation_lines(stream: &Stream, table_text: fn(&Table) -> String) -> Vec<St
             let key: Vec<String> = order.primary_key.iter().map(|column| column_text(order, *column)).collect();
             lines.push(format!("order {}", key.join(", ")));
             // Over what is named by its place: the parts of the key, then the aggregates.
-            let outputs = stream.columns.iter().zip(&input.columns);
-            lines.extend(outputs.map(|(column, output)| {
-                format!("column {} {} of {:?}", column.name, output.text, output.expression.columns())
-            }));
+            lines.extend(columns_by_place(stream, input));
+            continue;
+        }
+        if let Some(scored) = &input.scored {
+            lines.extend(derivation_lines(&scored.rows, table_text));
+            lines.extend(scored.services.iter().map(|one| format!("scored by {}", one.service.name)));
+            // Over the columns of the rows, then the features.
+            lines.extend(columns_by_place(stream, input));
             continue;
         }
         lines.extend(input.joins.iter().map(|join| join_line(input, join, table_text)));
@@ -131,6 +143,14 @@ fn derivation_lines(stream: &Stream, table_text: fn(&Table) -> String) -> Vec<St
         }
     }
     lines
+}
+
+/// The columns of rows that are made, over what is named by its place.
+fn columns_by_place<'a>(stream: &'a Stream, input: &'a DerivedInput) -> impl Iterator<Item = String> + 'a {
+    let outputs = stream.columns.iter().zip(&input.columns);
+    outputs.map(|(column, output)| {
+        format!("column {} {} of {:?}", column.name, output.text, output.expression.columns())
+    })
 }
 
 /// What a join brings, by which versions, and whose.

@@ -31,7 +31,7 @@ use crate::prepared::{Brought, Prepared, Ties};
 use crate::stream::{Known, StreamPlan};
 use crate::tables::Tables;
 use crate::taking::SetAside;
-use crate::window_stream::ClosedRows;
+use crate::made_rows::MadeRows;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct OnlineStream {
     fed: Option<FedPartitions>,
     pub(crate) accounting: Accounting,
     pub(crate) newest_us: Option<i64>,
-    /// Of rows of windows, the watermark that closed them.
+    /// Of rows that are made, the watermark up to which they were.
     closed_before_us: Option<i64>,
     /// For each view, the key of the last event taken in.
     pub(crate) last_keys: Vec<Option<Vec<ArrayRef>>>,
@@ -183,7 +183,7 @@ impl OnlineStream {
         let Recalled { partition, used, offsets, primary_keys, counts, views, too_late, looks, fed, judgement } =
             stored;
         let times = self.times(used).as_primitive::<TimestampMicrosecondType>().values();
-        if judgement != Judgement::Known && !self.is_of_windows() {
+        if judgement != Judgement::Known && !self.is_made() {
             for (row, time_us) in times.iter().enumerate() {
                 let judged = match fed {
                     Some(fed) if self.has_feed() => fed[row],
@@ -244,11 +244,11 @@ impl OnlineStream {
         self.newest_us
     }
 
-    /// Judges nothing: takes in the next rows of closed windows, which are all of this stream, at its one partition. The views
+    /// Judges nothing: takes in the next rows of closed windows, or scored ones, which are all of this stream, at its one partition. The views
     /// stay as they are until [`OnlineStream::take_in`].
     pub fn prepare_rows(
         &mut self,
-        rows: &ClosedRows,
+        rows: &MadeRows,
         offsets: &[u64],
         tables: &Tables<'_>,
     ) -> Result<Prepared, FeatureError> {
@@ -262,7 +262,8 @@ impl OnlineStream {
         Ok(Prepared { verdicts: vec![Verdict::Used; batch.num_rows()], newest_us, brought })
     }
 
-    /// All windows that ended before this instant, in microseconds, are among the rows of this stream. It does not go back.
+    /// All windows that ended before this instant, in microseconds, are among the rows of this stream; of scored rows those of
+    /// its sources. It does not go back.
     pub fn set_closed_before(&mut self, watermark_us: i64) {
         self.closed_before_us = self.closed_before_us.max(Some(watermark_us));
     }
@@ -272,8 +273,9 @@ impl OnlineStream {
         *self.next_offsets.entry(0).or_default() += 1;
     }
 
-    fn is_of_windows(&self) -> bool {
-        self.plan.stream().window().is_some()
+    /// Whether its rows are made and not judged.
+    fn is_made(&self) -> bool {
+        self.plan.stream().makes_rows()
     }
 
     pub(crate) fn has_feed(&self) -> bool {
@@ -299,7 +301,7 @@ impl OnlineStream {
     /// The stream's watermark in microseconds: the least of its partitions', of a feed of those that are not idle; of rows of
     /// windows the one that closed them.
     pub fn watermark_us(&self) -> Option<i64> {
-        if self.is_of_windows() {
+        if self.is_made() {
             return self.closed_before_us;
         }
         if let Some(fed) = &self.fed {

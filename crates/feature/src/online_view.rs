@@ -26,6 +26,7 @@ use asof_window::{
 use crate::error::FeatureError;
 use crate::prepared::ViewEvents;
 use crate::taking::SetAside;
+use crate::standing_rows::{StandingRows, Way};
 use crate::view::{TakenIn, ViewAnswers, ViewPlan};
 
 /// After so many rows appended the writer lets others have its core, so that on a busy machine a read waits for a fraction
@@ -130,30 +131,35 @@ impl OnlineView {
     /// Reads entities at a version, each as of its instant in microseconds. `parts` are the parts of the entity key; a row
     /// with a NULL part answers like an entity never seen.
     pub fn read(&self, parts: &[ArrayRef], instants_us: &[i64], version: Version) -> Result<ViewAnswers, FeatureError> {
-        let answers = self.read_while(parts, instants_us, version, || true)?;
+        let answers = self.read_while(parts, instants_us, version, None, || true)?;
         Ok(answers.expect("a read that always goes on ends"))
     }
 
     /// The same, given up (`None`) when `go_on`, asked now and then, says no. [`FeatureError::TooLarge`] where the answers would
-    /// take more memory than a read may.
+    /// take more memory than a read may. Rows that stand at events of the view, which they come to by these ways, are read as
+    /// of these events.
     pub fn read_while(
         &self,
         parts: &[ArrayRef],
         instants_us: &[i64],
         version: Version,
+        standing: Option<(&StandingRows, &[Way])>,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<Option<ViewAnswers>, FeatureError> {
         let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();
         let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
         let mut answers = Answers::with_capacity(self.plan.program(), instants_us.len());
+        let mut ties = Vec::new();
         for (row, t_us) in instants_us.iter().enumerate() {
             if row % ASK_EVERY_ROWS == ASK_EVERY_ROWS - 1 && !go_on() {
                 return Ok(None);
             }
             let whole = parts.iter().all(|part| part.is_valid(row));
             let at = ReadPoint { version, t_us: *t_us };
+            ties.clear();
+            ties.extend(standing.iter().flat_map(|(rows, ways)| rows.ties(row, ways)));
             let mut state = self.lock_to_read(self.shard(&keys, row))?;
-            state.read(whole.then_some((&keys, row)), at, &mut answers);
+            state.read_standing(whole.then_some((&keys, row)), at, &ties, &mut answers);
             drop(state);
             if answers.text_bytes() > READ_BYTES_MAX {
                 let view = self.plan.view().name.clone();

@@ -4,29 +4,26 @@
 //!   events of its sources ─▶ open windows (a view that no SQL names, fed as any view is)
 //!                                  │ close(watermark)
 //!                                  ▼
-//!   ClosedRows: by last instant, then key ─▶ OnlineStream::prepare_rows ─▶ the streams and views that read it
+//!   MadeRows: by last instant, then key ─▶ OnlineStream::prepare_rows ─▶ the streams and views that read it
 //! ```
 //! Rule kept here: a row is made once and never changes; it is a function of the events that its window had when it closed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use arrow::row::Rows;
 use asof_definition::{DerivedInput, Stream};
-use asof_expression::normalize;
 use asof_window::{GroupWindow, TieBreak};
 
 use crate::error::FeatureError;
-use crate::failure::{FeatureFailure, failures_of};
+use crate::failure::FeatureFailure;
 use crate::fingerprint::derivation_fingerprint;
+use crate::made_rows::{MadeRows, Outputs};
 use crate::online_view::OnlineView;
 use crate::open_windows::ClosedWindows;
 use crate::stream::StreamPlan;
-use crate::taking::SetAside;
 use crate::view::{TakenIn, nullable};
 
 /// A stream over a group window, with the windows that are open.
@@ -37,17 +34,6 @@ pub struct WindowStream {
     /// Of what its columns are computed from: the parts of the key, then the aggregates.
     row_schema: SchemaRef,
     watermark_us: Option<i64>,
-}
-
-/// Rows of windows that one watermark has closed, by event time and then key.
-#[derive(Debug)]
-pub struct ClosedRows {
-    /// All columns of the stream.
-    pub batch: RecordBatch,
-    /// The keys that order rows of one event time; `None` where there is one window at a time.
-    pub primary_keys: Option<Rows>,
-    /// The windows of which a column failed, which have no row, by their places among all that have closed.
-    pub set_aside: Vec<SetAside>,
 }
 
 impl WindowStream {
@@ -112,7 +98,7 @@ impl WindowStream {
 
     /// Closes the windows whose last instant is before a watermark, in microseconds: their rows. One that is not greater than
     /// the last closes none.
-    pub fn close(&mut self, watermark_us: i64) -> Result<ClosedRows, FeatureError> {
+    pub fn close(&mut self, watermark_us: i64) -> Result<MadeRows, FeatureError> {
         let closed = self.open.close(watermark_us)?;
         self.watermark_us = self.watermark_us.max(Some(watermark_us));
         self.rows(closed).map_err(|source| self.refused(source))
@@ -125,12 +111,12 @@ impl WindowStream {
     }
 
     /// No rows, as where no window has closed.
-    pub fn no_rows(&self) -> ClosedRows {
+    pub fn no_rows(&self) -> MadeRows {
         let batch = RecordBatch::new_empty(nullable(&self.stream().schema()));
-        ClosedRows { batch, primary_keys: None, set_aside: Vec::new() }
+        MadeRows { batch, primary_keys: None, set_aside: Vec::new() }
     }
 
-    fn rows(&self, closed: ClosedWindows) -> Result<ClosedRows, ArrowError> {
+    fn rows(&self, closed: ClosedWindows) -> Result<MadeRows, ArrowError> {
         let input = self.input();
         let window = input.window.as_ref().expect("its rows are those of windows");
         let ClosedWindows { keys, answers } = closed;
@@ -149,38 +135,16 @@ impl WindowStream {
                 RecordBatch::try_new_with_options(self.row_schema.clone(), columns, &options)?
             }
         };
-        let mut failed: BTreeMap<usize, FeatureFailure> = BTreeMap::new();
-        let mut outputs = Vec::with_capacity(input.columns.len());
-        for (place, output) in input.columns.iter().enumerate() {
-            let evaluated = output.expression.evaluate_each(&known, None);
-            let of_aggregate = |column: usize| {
-                let call = column.checked_sub(parts);
-                let own = answers.failed.iter().filter(|one| Some(one.call) == call);
-                own.map(|one| FeatureFailure::of_aggregate(place, one, &window.view.aggregates[one.call].text))
-                    .collect()
-            };
-            let failures = failures_of(place, &output.expression, &evaluated, of_aggregate);
-            failures.into_iter().for_each(|failure| {
-                failed.entry(failure.row).or_insert(failure);
-            });
-            outputs.push(normalize(&evaluated.values));
-        }
-        let batch = RecordBatch::try_new(nullable(&self.stream().schema()), outputs)?;
-        let batch = match failed.is_empty() {
-            true => batch,
-            false => {
-                let stays = (0..windows).map(|row| Some(!failed.contains_key(&row)));
-                filter_record_batch(&batch, &stays.collect::<BooleanArray>())?
-            }
+        let of_aggregate = |place: usize, column: usize| {
+            let call = column.checked_sub(parts);
+            let own = answers.failed.iter().filter(|one| Some(one.call) == call);
+            own.map(|one| FeatureFailure::of_aggregate(place, one, &window.view.aggregates[one.call].text)).collect()
         };
-        let set_aside = failed.into_values().map(|failure| {
-            let text = &input.columns[failure.feature].text;
-            SetAside { row: failure.row, kind: failure.kind, detail: format!("`{text}`: {}", failure.detail) }
-        });
-        let set_aside = set_aside.collect();
+        let schema = nullable(&self.stream().schema());
+        let Outputs { batch, kept: _, set_aside } = Outputs::of(&input.columns, &known, schema, of_aggregate)?;
         let batch = self.plan.in_order(&batch).map_err(|error| ArrowError::ExternalError(error.into()))?;
         let primary_keys = self.plan.primary_keys(&batch).map_err(|error| ArrowError::ExternalError(error.into()))?;
-        Ok(ClosedRows { batch, primary_keys, set_aside })
+        Ok(MadeRows { batch, primary_keys, set_aside })
     }
 
     fn input(&self) -> &DerivedInput {

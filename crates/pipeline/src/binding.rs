@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use asof_definition::{Connector, FeatureService, FeatureView, Join, Project, Stream, Table};
 use asof_feature::{
-    ClosedRows, KeySecret, OnlineStream, OnlineTable, OnlineView, ServicePlan, StreamPlan, VersionedTable, ViewPlan,
-    WindowStream,
+    KeySecret, MadeRows, OnlineStream, OnlineTable, OnlineView, ScoredStream, ServicePlan, StreamPlan, VersionedTable,
+    ViewPlan, Way, WindowStream,
 };
 
 use crate::error::PipelineError;
@@ -56,11 +56,38 @@ pub(crate) struct BoundWindows {
     /// The sources whose rows its windows have, and the tables joined with these that its windows stay open for, each once.
     pub(crate) reads: Vec<usize>,
     /// Rows of windows that have closed, for which the disk has no room yet.
-    pub(crate) waiting: Option<ClosedRows>,
+    pub(crate) waiting: Option<MadeRows>,
     /// The watermark that its log has, in microseconds.
     pub(crate) appended_us: Option<i64>,
     /// One that it has durably.
     pub(crate) durable_us: Option<i64>,
+}
+
+/// A stream of scored rows.
+#[derive(Debug)]
+pub(crate) struct BoundScored {
+    pub(crate) stream: ScoredStream,
+    /// Its place among the sources.
+    pub(crate) source: usize,
+    /// For each way by which rows come, the source that they come from.
+    pub(crate) reads: Vec<usize>,
+    /// Its services among those of the project, in the order of its text.
+    pub(crate) services: Vec<usize>,
+    /// For each way by which rows come, for each service and each join of that, how the source's events come to the view.
+    pub(crate) ways: Vec<Vec<Vec<Vec<Way>>>>,
+    /// For each way by which rows come, the offset up to which they are scored.
+    pub(crate) scored_to: Vec<u64>,
+    /// The same as its log says.
+    pub(crate) said_to: Vec<u64>,
+    /// Whether there are visible rows that are not scored: their scores could not be stored.
+    pub(crate) is_behind: bool,
+}
+
+impl BoundScored {
+    /// The ways by which rows come from a source.
+    pub(crate) fn inputs_of(&self, source: usize) -> Vec<usize> {
+        (0..self.reads.len()).filter(|input| self.reads[*input] == source).collect()
+    }
 }
 
 /// A service and the views that it joins, in its order.
@@ -70,12 +97,46 @@ pub(crate) struct BoundService {
     pub(crate) views: Vec<usize>,
 }
 
-/// All that rows come to: the streams with events of their own, then those of the rows of windows, each after those that it
-/// reads, then the tables, whose versions are streams of their kind.
+/// All that rows come to: the streams with events of their own, then those of the rows of windows, then those of scored rows, each
+/// after those that it reads, then the tables, whose versions are streams of their kind.
 pub(crate) fn sources_of(project: &Project) -> Vec<Arc<Stream>> {
-    let windows = window_streams(project);
+    let made = window_streams(project).chain(scored_streams(project));
     let tables = project.tables.iter().map(|table| &table.versions);
-    project.streams.iter().chain(windows).chain(tables).cloned().collect()
+    project.streams.iter().chain(made).chain(tables).cloned().collect()
+}
+
+/// The streams of scored rows, those of sinks that nobody else reads among them.
+fn scored_streams(project: &Project) -> impl Iterator<Item = &Arc<Stream>> {
+    let of_sinks = project.sinks.iter().map(|sink| &sink.rows);
+    project.derived.iter().chain(of_sinks).filter(|stream| stream.scored().is_some())
+}
+
+/// The streams of scored rows, none of which is scored yet.
+pub(crate) fn bind_scored(project: &Project) -> Result<Vec<BoundScored>, PipelineError> {
+    let sources = sources_of(project);
+    let place_of = |wanted: &Arc<Stream>| {
+        let place = sources.iter().position(|stream| stream.name == wanted.name);
+        place.expect("scored rows are of sources of their project")
+    };
+    let service_of = |name: &str| {
+        let place = project.services.iter().position(|service| service.name == name);
+        place.expect("rows are scored by services of their project")
+    };
+    let bind = |stream: &Arc<Stream>| {
+        let bound = ScoredStream::new(stream.clone())?;
+        let reads: Vec<usize> = bound.inputs().map(place_of).collect();
+        Ok(BoundScored {
+            source: place_of(stream),
+            services: bound.scored().services.iter().map(|one| service_of(&one.service.name)).collect(),
+            ways: Vec::new(),
+            scored_to: vec![0; reads.len()],
+            said_to: vec![0; reads.len()],
+            is_behind: false,
+            reads,
+            stream: bound,
+        })
+    };
+    scored_streams(project).map(bind).collect()
 }
 
 fn window_streams(project: &Project) -> impl Iterator<Item = &Arc<Stream>> {
@@ -133,6 +194,7 @@ pub(crate) fn bind_sources(
     project: &Project,
     views: &[BoundView],
     windows: Vec<BoundWindows>,
+    scored: Vec<BoundScored>,
     secret: Option<&KeySecret>,
 ) -> Result<Sources, PipelineError> {
     let bind_stream = |(place, stream): (usize, &Arc<Stream>)| {
@@ -140,19 +202,35 @@ pub(crate) fn bind_sources(
         let rules = rules_of(&plan);
         Ok(OnlineStream::new(plan, rules, &project.derived, views_of(views, place)))
     };
-    let first_table = project.streams.len() + windows.len();
+    let first_table = project.streams.len() + windows.len() + scored.len();
     let bind_table = |(place, table): (usize, &Arc<Table>)| {
         let versions = VersionedTable::read_by(table, &project.derived, &project.views)?;
         let plan = StreamPlan::of_table(table)?;
         let rules = rules_of(&plan);
         Ok(OnlineTable::new(versions, plan, rules, views_of(views, first_table + place)))
     };
-    let streams = project.streams.iter().chain(window_streams(project)).enumerate();
+    let streams = project.streams.iter().chain(window_streams(project)).chain(scored_streams(project)).enumerate();
     let streams: Vec<OnlineStream> = streams.map(bind_stream).collect::<Result<_, PipelineError>>()?;
     let tables = project.tables.iter().enumerate().map(bind_table).collect::<Result<_, PipelineError>>()?;
-    let mut sources = Sources::new(streams, tables, windows);
+    let mut sources = Sources::new(streams, tables, windows, scored);
     sources.set_coming(project, false);
     Ok(sources)
+}
+
+impl Sources {
+    /// Says how the events of sources come to the views that score their rows.
+    pub(crate) fn bind_ways(&mut self, services: &[BoundService], views: &[BoundView]) {
+        let ways_of = |read: usize, one: &BoundScored| -> Vec<Vec<Vec<Way>>> {
+            let of_service = |service: &usize| {
+                let joined = services[*service].views.iter();
+                joined.map(|view| self[read].ways_to(&views[*view].online)).collect()
+            };
+            one.services.iter().map(of_service).collect()
+        };
+        let ways: Vec<Vec<_>> =
+            self.scored.iter().map(|one| one.reads.iter().map(|read| ways_of(*read, one)).collect()).collect();
+        self.scored.iter_mut().zip(ways).for_each(|(one, ways)| one.ways = ways);
+    }
 }
 
 /// The views that see what arrives at a source.

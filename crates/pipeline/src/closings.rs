@@ -20,7 +20,7 @@
 //! - rows that files have a part in have no log: the clock closes none of them, and each start makes them anew.
 
 use asof_connect::{StoredBatch, StoredVerdict};
-use asof_feature::{ClosedRows, Prepared, Settled};
+use asof_feature::{MadeRows, Prepared, Settled};
 use asof_window::Version;
 
 use crate::clock::Clock;
@@ -137,7 +137,7 @@ impl Engine {
         &self,
         writer: &mut Writer,
         place: usize,
-        rows: &ClosedRows,
+        rows: &MadeRows,
         now_us: i64,
     ) -> Result<bool, PipelineError> {
         let bound = &writer.sources.windows[place];
@@ -226,7 +226,7 @@ impl Engine {
                 return Err(IngestError::BehindNotSettled);
             }
             let (stream, detail) =
-                (self.sources()[waiting].name.clone(), "rows of closed windows wait to be stored".to_owned());
+                (self.sources()[waiting].name.clone(), "rows that are made of its events wait to be stored".to_owned());
             return Err(IngestError::DiskFull { stream, detail });
         }
         for place in Engine::unsaid(writer, stream) {
@@ -337,11 +337,11 @@ impl Engine {
     }
 
     /// Rows on their way into the streams and views that read them.
-    fn judge_rows(
+    pub(crate) fn judge_rows(
         &self,
         writer: &mut Writer,
         source: usize,
-        rows: ClosedRows,
+        rows: MadeRows,
         arrived_us: i64,
     ) -> Result<Judged, PipelineError> {
         let count = rows.batch.num_rows();
@@ -363,7 +363,7 @@ impl Engine {
 }
 
 /// A frame of rows, each with this verdict; one of a look at the clock where there are none.
-fn stored(rows: &ClosedRows, verdict: StoredVerdict, watermark_us: Option<i64>) -> StoredBatch {
+fn stored(rows: &MadeRows, verdict: StoredVerdict, watermark_us: Option<i64>) -> StoredBatch {
     StoredBatch {
         verdicts: vec![verdict; rows.batch.num_rows().max(1)],
         arrived: None,
@@ -377,7 +377,7 @@ fn stored(rows: &ClosedRows, verdict: StoredVerdict, watermark_us: Option<i64>) 
 }
 
 /// Appends a frame to the log of rows. A log that cannot be written breaks, and all that is connected with it.
-fn append_frame(
+pub(crate) fn append_frame(
     writer: &mut Writer,
     source: usize,
     mut stored: StoredBatch,

@@ -107,6 +107,12 @@ impl Engine {
             answers.extend(group.into_iter().map(|submission| (submission, Err(told.clone()))));
             return if may_pass { Ok(Vec::new()) } else { Err(error) };
         }
+        if writer.unsettled.is_some() {
+            // What was held back is seen now, and its scores are held back in turn.
+            let told = IngestError::BehindNotSettled;
+            answers.extend(group.into_iter().map(|submission| (submission, Err(told.clone()))));
+            return Ok(Vec::new());
+        }
         let group = writer.without_repeats(group, answers);
         let (mut units, later) = Unit::of(group);
         // Versions first: an event is joined with those that come with it. Tables in their order: so they are recalled too.
@@ -120,6 +126,9 @@ impl Engine {
 
     fn commit_units(&self, writer: &mut Writer, units: Vec<Unit>, answers: &mut Answers) -> Result<(), PipelineError> {
         let arrived_us = writer.next_arrival(self.wall_us());
+        if let Err(error) = self.catch_up(writer, arrived_us) {
+            return refuse_all(units, error, answers);
+        }
         let looked = match self.look_at_windows(writer, arrived_us, Which::All) {
             Ok(looked) => looked,
             Err(error) => return refuse_all(units, error, answers),

@@ -4,14 +4,16 @@
 //! streams (behind one lock that readers never take), the views' shards, and what is published.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use asof_definition::{Ack, Connector, Project, Rate, Stream};
 use asof_feature::{ArrivedAt, Lateness, StreamPlan};
 use asof_window::{Verdict, Version};
 
-use crate::binding::{BoundService, BoundView, bind_services, bind_sources, bind_views, bind_windows, sources_of};
+use crate::binding::{
+    BoundService, BoundView, bind_scored, bind_services, bind_sources, bind_views, bind_windows, sources_of,
+};
 use crate::checkpoint_measures::CheckpointMeasures;
 use crate::clock::{Clock, WallClock};
 use crate::closings::Which;
@@ -68,6 +70,8 @@ pub struct Engine {
     sinks: Vec<SinkState>,
     /// What the state held when it was last looked at.
     held_bytes: AtomicUsize,
+    /// The least event time in microseconds of rows that wait to be scored; the greatest number where none does.
+    awaited_from_us: AtomicI64,
     intake: Intake,
     /// Held by whoever writes keys to the disk.
     spilling: Mutex<()>,
@@ -106,8 +110,11 @@ impl Engine {
         let windows = bind_windows(&project)?;
         let views = bind_views(&project, &windows)?;
         let secret = storage.as_ref().and_then(Storage::key_secret);
-        let stored_forms = stored_forms(&project, &windows);
-        let bound = bind_sources(&project, &views, windows, secret)?;
+        let services = bind_services(&project);
+        let scored = bind_scored(&project)?;
+        let stored_forms = stored_forms(&project, &windows, &scored);
+        let mut bound = bind_sources(&project, &views, windows, scored, secret)?;
+        bound.bind_ways(&services, &views);
         let sources = sources_of(&project);
         let positions = vec![StreamPosition { next_offsets: vec![0], ..StreamPosition::default() }; sources.len()];
         let first = Published { version: Version(0), rows: 0, newest_us: None, streams: positions.clone() };
@@ -119,10 +126,11 @@ impl Engine {
             progress: Progress::new(unpaced),
             feeds: sources.iter().map(|stream| stream.feed().map(|_| Feed::default())).collect(),
             sinks: project.sinks.iter().map(|_| SinkState::default()).collect(),
-            services: bind_services(&project),
+            services,
             told: Mutex::new(Told::new(&stored_forms, &project, &views)),
             writer: Mutex::new(Writer::new(bound, positions, wall_clock())),
             held_bytes: AtomicUsize::new(0),
+            awaited_from_us: AtomicI64::new(i64::MAX),
             intake: Intake::new(storage.as_ref().map_or(0, |storage| storage.settings().waiting_bytes_max)),
             spilling: Mutex::default(),
             ingest: IngestMeasures::default(),
@@ -146,7 +154,8 @@ impl Engine {
     }
 
     /// All that rows come to, as submissions, positions and batches name them by their index: the streams of the project with
-    /// events of their own, behind them those of the rows of windows, and its tables, as the streams of their versions.
+    /// events of their own, behind them those of the rows of windows and of scored rows, and its tables, as the streams of their
+    /// versions.
     pub fn sources(&self) -> &[Arc<Stream>] {
         &self.sources
     }
@@ -317,7 +326,14 @@ impl Engine {
             let place = self.place_of(&source.name);
             (self.stored_form(place).name.clone(), published.streams[place].next_offsets.first().copied().unwrap_or(0))
         });
-        self.sinks[sink].statistics(readable)
+        let mut told = self.sinks[sink].statistics(readable);
+        let rows = &self.project.sinks[sink].rows;
+        if rows.scored().is_some() {
+            let (place, of_rows) = (self.place_of(&rows.name), lock(&self.told));
+            told.set_aside += of_rows.rows_set_aside(place);
+            told.first_set_aside = told.first_set_aside.or(of_rows.reasons(place).first().map(|one| one.detail.clone()));
+        }
+        told
     }
 
     /// How long commits of a sink take, from their first row on.
@@ -432,6 +448,11 @@ impl Engine {
     pub(crate) fn place_of(&self, source: &str) -> usize {
         let place = self.sources.iter().position(|other| other.name == source);
         place.expect("the source is one of the project's")
+    }
+
+    /// The least event time in microseconds of rows that wait to be scored: what they are read for is held.
+    pub(crate) fn awaited_from_us(&self) -> &AtomicI64 {
+        &self.awaited_from_us
     }
 
     /// What the state held when it was last looked at, in bytes.

@@ -25,6 +25,16 @@ impl Engine {
             return windows.derived;
         }
         let published = self.published();
+        if let Some(scored) = stream.scored() {
+            let place = self.place_of(&stream.name);
+            let position = &published.streams[place];
+            return DerivedStatistics {
+                rows: position.accounting.used,
+                set_aside: lock(self.told()).rows_set_aside(place),
+                watermark_us: position.watermark_us,
+                sources: scored.rows.sources().iter().map(|source| self.place_of(&source.name)).collect(),
+            };
+        }
         let sources: Vec<usize> = stream.sources().iter().map(|source| self.place_of(&source.name)).collect();
         let positions: Vec<&StreamPosition> = sources.iter().map(|source| &published.streams[*source]).collect();
         let rows_of = |position: &&StreamPosition| {

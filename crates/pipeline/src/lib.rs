@@ -56,6 +56,7 @@ mod restore;
 mod row_layout;
 mod run;
 mod settle;
+mod scoring;
 mod sink_rows;
 mod sink_state;
 mod sinking;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use asof_feature::{FeatureError, FeatureFailure, ViewAnswers};
+use asof_feature::{FeatureError, FeatureFailure, JoinKeys, StandingRows, Vectors, ViewAnswers, Way};
 
-use crate::binding::BoundView;
+use crate::binding::{BoundService, BoundView};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::visibility::{Published, Visibility};
@@ -107,7 +107,7 @@ impl<'e> Reading<'e> {
     pub fn view(&self, view: usize, key: &[ArrayRef], rows: usize, as_of_us: i64) -> Result<ViewAnswers, ReadError> {
         let bound = self.engine.view(view);
         self.check_instant(&[view], as_of_us)?;
-        let answers = self.read(bound, key, &vec![as_of_us; rows])?;
+        let answers = self.read(bound, key, &vec![as_of_us; rows], None)?;
         let features = &bound.online.plan().view().features;
         match answers.failures.first() {
             Some(failure) => Err(row_failed(failure, &features[failure.feature].name)),
@@ -128,17 +128,54 @@ impl<'e> Reading<'e> {
         let joins = bound.plan.keys(request, rows)?;
         let definition = bound.plan.service();
         if let Some(failure) = joins.failures.first() {
-            let join = &definition.joins[failure.feature];
-            return Err(row_failed(failure, &format!("the key of `{}`", join.alias)));
+            return Err(row_failed(failure, &key_of(bound, failure)));
         }
-        let instants_us = vec![as_of_us; rows];
-        let read = |(view, key): (&usize, &Vec<ArrayRef>)| self.read(self.engine.view(*view), key, &instants_us);
-        let answers: Vec<ViewAnswers> = bound.views.iter().zip(&joins.keys).map(read).collect::<Result<_, _>>()?;
-        let (features, failures) = bound.plan.features(request, &joins.keys, &answers, rows)?;
+        let (Vectors { features, failures }, known) =
+            self.vectors(bound, request, &joins, &vec![as_of_us; rows], None)?;
         if let Some(failure) = failures.first() {
             return Err(row_failed(failure, &definition.features[failure.feature].name));
         }
-        Ok(ServiceAnswers { features, known: answers.into_iter().map(|one| one.known).collect() })
+        Ok(ServiceAnswers { features, known })
+    }
+
+    /// The same for rows that stand at events, each as of its own instant in microseconds, which need not be one that others may
+    /// ask for. `ways` says for each join of the service by which ways the events come to its view. Features that fail are told
+    /// with their row.
+    pub(crate) fn at_events(
+        &self,
+        service: usize,
+        request: &[ArrayRef],
+        instants_us: &[i64],
+        standing: (&StandingRows, &[Vec<Way>]),
+    ) -> Result<Vectors, ReadError> {
+        let bound = self.engine.service(service);
+        let joins = bound.plan.keys(request, instants_us.len())?;
+        let (mut vectors, _) = self.vectors(bound, request, &joins, instants_us, Some(standing))?;
+        for failure in &joins.failures {
+            let detail = format!("{}: {}", key_of(bound, failure), failure.detail);
+            // Of a row without a key no feature is known.
+            let each = 0..vectors.features.len();
+            vectors.failures.extend(each.map(|feature| FeatureFailure { feature, detail: detail.clone(), ..failure.clone() }));
+        }
+        Ok(vectors)
+    }
+
+    /// The vectors of a service, and for each of its joins what is known.
+    fn vectors(
+        &self,
+        bound: &BoundService,
+        request: &[ArrayRef],
+        joins: &JoinKeys,
+        instants_us: &[i64],
+        standing: Option<(&StandingRows, &[Vec<Way>])>,
+    ) -> Result<(Vectors, Vec<BooleanArray>), ReadError> {
+        let mut answers = Vec::with_capacity(bound.views.len());
+        for (join, (view, key)) in bound.views.iter().zip(&joins.keys).enumerate() {
+            let standing = standing.map(|(rows, ways)| (rows, &ways[join][..]));
+            answers.push(self.read(self.engine.view(*view), key, instants_us, standing)?);
+        }
+        let (features, failures) = bound.plan.features(request, &joins.keys, &answers, instants_us.len())?;
+        Ok((Vectors { features, failures }, answers.into_iter().map(|one| one.known).collect()))
     }
 
     /// The streams whose events the view with this index sees, each once, as indexes into [`Engine::sources`]; of a view over a
@@ -163,13 +200,19 @@ impl<'e> Reading<'e> {
     }
 
     /// Reads in parts, and looks in between how far events have gone on.
-    fn read(&self, bound: &BoundView, key: &[ArrayRef], instants_us: &[i64]) -> Result<ViewAnswers, ReadError> {
+    fn read(
+        &self,
+        bound: &BoundView,
+        key: &[ArrayRef],
+        instants_us: &[i64],
+        standing: Option<(&StandingRows, &[Way])>,
+    ) -> Result<ViewAnswers, ReadError> {
         let mut rows = 0;
         let go_on = || {
             rows = self.visibility.published().changes().saturating_sub(self.published.changes());
             rows <= OVERTAKEN_ROWS_MAX
         };
-        match bound.online.read_while(key, instants_us, self.published.version, go_on)? {
+        match bound.online.read_while(key, instants_us, self.published.version, standing, go_on)? {
             Some(answers) => Ok(answers),
             None => Err(ReadError::Overtaken { rows }),
         }
@@ -191,6 +234,11 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.visibility.unpin(self.published.version);
     }
+}
+
+/// The key of the join that failed on a row, for messages.
+fn key_of(bound: &BoundService, failure: &FeatureFailure) -> String {
+    format!("the key of `{}`", bound.plan.service().joins[failure.feature].alias)
 }
 
 fn row_failed(failure: &FeatureFailure, feature: &str) -> ReadError {

@@ -88,7 +88,7 @@ impl Engine {
         let definition = writer.sources[stream].plan().stream();
         let times = stored.used.column(definition.time_column).as_primitive::<TimestampMicrosecondType>();
         let by_events = times.values().iter().max().map(|newest_us| newest_us.saturating_sub(definition.lateness_us));
-        let watermark_us = if writer.sources.is_of_windows(stream) { stored.watermark_us } else { by_events };
+        let watermark_us = if writer.sources.makes_rows(stream) { stored.watermark_us } else { by_events };
         windows.before_us[stream] = windows.before_us[stream].max(watermark_us);
     }
 

@@ -114,6 +114,7 @@ impl Engine {
         let began_us = self.wall_us();
         let mut writer = lock(self.writer());
         self.open_logs(&mut writer)?;
+        self.recall_scores(&mut writer)?;
         let restored = self.restore_checkpoint(&mut writer)?;
         self.tell_of_no_key_secret();
         self.open_keys(&mut writer, restored.manifest.as_ref())?;
@@ -124,6 +125,7 @@ impl Engine {
             return Ok(restored.manifest);
         }
         self.visibility().publish(writer.published());
+        self.begin_scores(&mut writer)?;
         self.sweep(&mut writer, usize::MAX)?;
         // A partition counts as idle when nothing came since the start for as long as its stream says.
         writer.last_arrivals_us.fill(self.wall_us());
@@ -149,7 +151,7 @@ impl Engine {
         };
         let mut stored: Vec<(usize, RecallFrom)> = stored.map(|source| (source, from(source))).collect();
         // Rows of windows go before the events that they were made of: by them it is known which windows had closed.
-        stored.sort_by_key(|(source, _)| (!self.is_table(*source), !writer.sources.is_of_windows(*source)));
+        stored.sort_by_key(|(source, _)| (!self.is_table(*source), !writer.sources.makes_rows(*source)));
         let tables = stored.partition_point(|(source, _)| self.is_table(*source));
         let (tables, streams) = stored.split_at(tables);
         for (stream, from) in streams {
@@ -371,7 +373,7 @@ fn used_partitions(stored: &StoredBatch) -> Option<Vec<u32>> {
 }
 
 /// The offsets of a stored batch's used rows.
-fn used_offsets(stored: &StoredBatch, first_offset: u64) -> Vec<u64> {
+pub(crate) fn used_offsets(stored: &StoredBatch, first_offset: u64) -> Vec<u64> {
     let used = stored.verdicts.iter().enumerate().filter(|(_, verdict)| **verdict == StoredVerdict::Used);
     used.map(|(row, _)| first_offset + row as u64).collect()
 }

@@ -91,7 +91,9 @@ impl Engine {
         if judged.is_empty() {
             writer.note_windows(&moved);
         } else {
+            let seen_before = (!writer.sources.scored.is_empty()).then(|| self.reading());
             self.publish_judged(writer, &judged, &moved, arrived_us)?;
+            seen_before.map_or(Ok(()), |before| self.score_visible(writer, &judged, &before, arrived_us))?;
         }
         Ok(judged.split_off(before))
     }
@@ -105,7 +107,7 @@ impl Engine {
         if let Some(durable) = writer.unsettled.take() {
             self.publish_durable(writer, durable)?;
         }
-        writer.is_torn = false;
+        writer.is_torn = writer.unsettled.is_some();
         Ok(())
     }
 

@@ -1,8 +1,10 @@
-//! All that rows come to, in one list: the streams with events of their own, those of the rows of windows, then the tables.
+//! All that rows come to, in one list: the streams with events of their own, those of the rows of windows, those of scored
+//! rows, then the tables.
 //!
 //! ```text
-//!   0 1 2 … streams │ windows │ tables        logs, the door, positions and files know a source by its place here
-//!                   │         └ a table's versions are judged, stored and counted as events are
+//!   0 1 2 … streams │ windows │ scored │ tables        logs, the door, positions and files know a source by its place here
+//!                   │         │        └ a table's versions are judged, stored and counted as events are
+//!                   │         └ rows arise when events are visible (scoring.rs)
 //!                   └ rows arise when the watermark closes windows (closings.rs); nobody sends them
 //! ```
 //! Rule kept here: the versions of a group are prepared before its events, and each batch of them is followed at once by
@@ -12,12 +14,12 @@ use std::ops::{Index, IndexMut};
 
 use asof_definition::{Connector, FileOrder, Project};
 use asof_feature::{
-    Arrivals, ClosedRows, ComingVersions, FeatureError, OnlineStream, OnlineTable, Prepared, PreparedVersions,
+    Arrivals, MadeRows, ComingVersions, FeatureError, OnlineStream, OnlineTable, Prepared, PreparedVersions,
     Recalled, Rejoined, Settled, TableHeld, Tables,
 };
 use asof_window::{Version, VersionBounds};
 
-use crate::binding::BoundWindows;
+use crate::binding::{BoundScored, BoundWindows};
 use crate::submission::Manner;
 
 /// The writer's streams and tables.
@@ -27,6 +29,8 @@ pub(crate) struct Sources {
     tables: Vec<OnlineTable>,
     /// Those of the streams that have the rows of windows.
     pub(crate) windows: Vec<BoundWindows>,
+    /// Those that have scored rows.
+    pub(crate) scored: Vec<BoundScored>,
 }
 
 /// What versions do for the rows that are held until such come.
@@ -70,8 +74,13 @@ impl Preparation {
 
 /// Which streams join a table, and by that what breaks together.
 impl Sources {
-    pub(crate) fn new(streams: Vec<OnlineStream>, tables: Vec<OnlineTable>, windows: Vec<BoundWindows>) -> Sources {
-        Sources { streams, tables, windows }
+    pub(crate) fn new(
+        streams: Vec<OnlineStream>,
+        tables: Vec<OnlineTable>,
+        windows: Vec<BoundWindows>,
+        scored: Vec<BoundScored>,
+    ) -> Sources {
+        Sources { streams, tables, windows, scored }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -106,7 +115,7 @@ impl Sources {
     pub(crate) fn connected(&self, source: usize) -> Vec<usize> {
         let (mut connected, mut next) = (vec![source], 0);
         while let Some(one) = connected.get(next).copied() {
-            let neighbours = self.joining(one).into_iter().chain(self.joined_by(one)).chain(self.beside_windows(one));
+            let neighbours = self.joining(one).into_iter().chain(self.joined_by(one)).chain(self.beside_made(one));
             let fresh: Vec<usize> = neighbours.filter(|other| !connected.contains(other)).collect();
             connected.extend(fresh);
             next += 1;
@@ -114,16 +123,20 @@ impl Sources {
         connected
     }
 
-    /// The streams of windows that read a source, and what it reads if it is one.
-    fn beside_windows(&self, source: usize) -> Vec<usize> {
-        let readers = self.windows.iter().filter(|one| one.reads.contains(&source)).map(|one| one.source);
-        let read = self.windows.iter().filter(|one| one.source == source).flat_map(|one| one.reads.iter().copied());
+    /// The streams that make rows of those of a source, and what it makes its own of if it is one.
+    fn beside_made(&self, source: usize) -> Vec<usize> {
+        let windows = self.windows.iter().map(|one| (one.source, &one.reads));
+        let made: Vec<(usize, &Vec<usize>)> =
+            windows.chain(self.scored.iter().map(|one| (one.source, &one.reads))).collect();
+        let readers = made.iter().filter(|(_, reads)| reads.contains(&source)).map(|(reader, _)| *reader);
+        let read = made.iter().filter(|(own, _)| *own == source).flat_map(|(_, reads)| reads.iter().copied());
         readers.chain(read).collect()
     }
 
-    /// Whether a source has the rows of windows.
-    pub(crate) fn is_of_windows(&self, source: usize) -> bool {
-        self.windows.iter().any(|one| one.source == source)
+    /// Whether the rows of a source arise in it: of windows, or scored.
+    pub(crate) fn makes_rows(&self, source: usize) -> bool {
+        let windows = self.windows.iter().map(|one| one.source);
+        windows.chain(self.scored.iter().map(|one| one.source)).any(|own| own == source)
     }
 }
 
@@ -147,7 +160,7 @@ impl Sources {
     pub(crate) fn prepare_rows(
         &mut self,
         source: usize,
-        rows: &ClosedRows,
+        rows: &MadeRows,
         offsets: &[u64],
     ) -> Result<Prepared, FeatureError> {
         let Sources { streams, tables, .. } = self;

@@ -51,7 +51,7 @@ impl Told {
             too_late: 0,
             example_key: None,
         };
-        let derived = project.derived.iter().filter(|stream| stream.window().is_none());
+        let derived = project.derived.iter().filter(|stream| !stream.makes_rows());
         Told {
             reasons: vec![Reasons::default(); stored.len()],
             absent_columns: vec![Vec::new(); stored.len()],
@@ -173,12 +173,12 @@ impl Told {
         self.derived.iter().find(|(own, _)| own == name).map_or(0, |(_, count)| *count)
     }
 
-    /// Adds windows that have no row because a column of it failed.
+    /// Adds windows, or events, that have no row because a column of it failed.
     pub(crate) fn add_rows_set_aside(&mut self, source: usize, aside: &[SetAside]) {
         aside.iter().for_each(|one| self.reasons[source].add(ROW_SET_ASIDE, 0, &one.detail));
     }
 
-    /// How many windows of a stream have no row for that reason.
+    /// How many windows, or events, of a stream have no row for that reason.
     pub(crate) fn rows_set_aside(&self, source: usize) -> u64 {
         let own = self.reasons[source].list().iter().find(|reason| reason.name == ROW_SET_ASIDE);
         own.map_or(0, |reason| reason.count)
@@ -189,7 +189,7 @@ impl Told {
     }
 }
 
-/// The reason's name for windows without a row because a column of it failed.
+/// The reason's name for windows, or events, without a row because a column of it failed.
 const ROW_SET_ASIDE: &str = "row set aside";
 
 /// The reason's name for events that came too late for a window.

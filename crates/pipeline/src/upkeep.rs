@@ -1,6 +1,8 @@
 //! What an engine lets go of: events that no read asks for any more, as time and the oldest read tell. Time goes on though no
 //! event comes, so that idle streams follow the clock.
 
+use std::sync::atomic::Ordering;
+
 use asof_definition::Connector;
 use asof_feature::Settled;
 
@@ -29,6 +31,7 @@ impl Engine {
         }
         if !writer.is_torn {
             self.close_idle_windows(&mut writer)?;
+            self.catch_up_idle(&mut writer)?;
         }
         if writer.is_torn {
             // What is prepared may yet be looked up in the tables as they are.
@@ -58,9 +61,10 @@ impl Engine {
     fn settled_of(&self, oldest: &Published, view: usize) -> Settled {
         let streams = &self.view(view).streams;
         let earliest = oldest.earliest_of(streams, self.settings().as_of_horizon_us);
+        let awaited_from_us = self.awaited_from_us().load(Ordering::Relaxed);
         Settled {
             version: oldest.version,
-            floor_us: earliest.map(|(earliest_us, _)| earliest_us),
+            floor_us: earliest.map(|(earliest_us, _)| earliest_us.min(awaited_from_us)),
             coming_from_us: oldest.coming_from(streams),
         }
     }
@@ -131,7 +135,7 @@ impl Engine {
         for (place, stream) in self.sources().iter().enumerate() {
             let idle_from_us = writer.last_arrivals_us[place].saturating_add(stream.idle_timeout_us);
             let position = &mut writer.positions[place];
-            let has_events = !writer.sources.is_of_windows(place);
+            let has_events = !writer.sources.makes_rows(place);
             let is_fed =
                 matches!(stream.connector, Connector::Log(_)) || has_events && self.progress().has_ended(place);
             let followed_us = Some(now_us.saturating_sub(stream.lateness_us));

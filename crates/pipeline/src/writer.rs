@@ -68,7 +68,7 @@ impl Writer {
             keys: sources.iter().map(|_| None).collect(),
             still_to_come: sources.iter().map(|_| StillToCome::default()).collect(),
             streams: (0..sources.len())
-                .take_while(|source| !sources.is_table(*source) && !sources.is_of_windows(*source))
+                .take_while(|source| !sources.is_table(*source) && !sources.makes_rows(*source))
                 .count(),
             sources,
             positions,
@@ -90,6 +90,7 @@ impl Writer {
     /// Whether the judges know no more than the views and the logs do: only then may a checkpoint be cut.
     pub(crate) fn is_whole(&self) -> bool {
         let has_waiting = self.sources.windows.iter().any(|one| one.waiting.is_some());
+        let has_waiting = has_waiting || self.sources.scored.iter().any(|one| one.is_behind);
         !self.is_torn && !has_waiting && !self.logs.iter().flatten().any(StreamLog::is_broken)
     }
 
@@ -158,9 +159,11 @@ impl Writer {
         }
     }
 
-    /// A source whose rows of windows wait to be stored, which this source is connected with.
+    /// A source whose rows wait to be stored, of windows or scored, which this source is connected with.
     pub(crate) fn rows_waiting(&self, source: usize) -> Option<usize> {
-        let mut waiting = self.sources.windows.iter().filter(|one| one.waiting.is_some()).map(|one| one.source);
+        let windows = self.sources.windows.iter().filter(|one| one.waiting.is_some()).map(|one| one.source);
+        let scored = self.sources.scored.iter().filter(|one| one.is_behind).map(|one| one.source);
+        let mut waiting = windows.chain(scored);
         waiting.find(|waiting| self.sources.connected(source).contains(waiting))
     }
 

@@ -53,10 +53,11 @@ fn source_of(derived: &Arc<Stream>) -> Result<Arc<Stream>, Problem> {
     let (name, mut sources) = (&derived.name, letter_streams(derived));
     match sources.len() {
         0 => Err(Problem::invalid(format!(
-            "derived stream `{name}` reads rows of closed windows, which leave no dead letters"
+            "derived stream `{name}` reads rows of closed windows or scored ones, which leave no dead letters"
         ))
         .hint(
-            "`GET /v1/objects` counts them, with the first of each reason, under `windows` of the stream of these rows",
+            "`GET /v1/objects` counts them, with the first of each reason, under `windows` or `scored` of the stream of these \
+             rows",
         )),
         1 => Ok(sources.remove(0)),
         _ => {
@@ -69,10 +70,10 @@ fn source_of(derived: &Arc<Stream>) -> Result<Arc<Stream>, Problem> {
 }
 
 /// The streams among whose letters those of a derived stream are: of which it, or a window of it, sees events as they were
-/// sent. Rows of closed windows were not sent, and leave none.
+/// sent. Rows that are made were not sent, and leave none.
 pub(crate) fn letter_streams(derived: &Arc<Stream>) -> Vec<Arc<Stream>> {
     let read = derived.window().map_or(derived, |window| &window.view.stream);
-    read.sources().into_iter().filter(|source| source.window().is_none()).collect()
+    read.sources().into_iter().filter(|source| !source.makes_rows()).collect()
 }
 
 fn number(head: &Parts, name: &str) -> Result<Option<u64>, Problem> {

@@ -26,6 +26,7 @@ mod error;
 mod events;
 mod example;
 mod limits;
+mod made_rows;
 mod measures;
 mod objects;
 mod openapi;
@@ -40,7 +41,6 @@ mod stopwatch;
 mod target;
 mod traffic;
 mod window_words;
-mod windows;
 mod wire;
 
 pub use error::ServeError;

@@ -158,10 +158,10 @@ impl Measures {
 
     /// The Prometheus text.
     pub(crate) fn text(&self, engine: &Engine, traffic: &Traffic, connections: &Connections) -> String {
-        // Rows of closed windows did not come in: they are told as rows of a derived stream.
+        // Rows that are made did not come in: they are told as rows of a derived stream.
         let published = engine.published();
         let sources = engine.sources().iter().zip(&published.streams);
-        for (stream, position) in sources.filter(|(stream, _)| stream.window().is_none()) {
+        for (stream, position) in sources.filter(|(stream, _)| !stream.makes_rows()) {
             self.tell_stream(&stream.name, position);
         }
         for (index, stream) in engine.sources().iter().enumerate() {

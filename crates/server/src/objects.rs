@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::example::{example_key, example_request};
 use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
-use crate::windows::windows;
+use crate::made_rows::{scored, windows};
 
 /// All objects: streams, derived ones after the others, then tables, then views, then services, then sinks.
 pub(crate) fn all(engine: &Engine) -> Value {
@@ -91,7 +91,7 @@ fn names(project: &Project) -> Vec<&str> {
         .collect()
 }
 
-/// A stream without events of its own: it stands where its sources stand. Rows of closed windows have a place of their own too.
+/// A stream without events of its own: it stands where its sources stand. Rows that are made have a place of their own too.
 fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
     let project = engine.project();
     let stream = &project.derived[index];
@@ -114,6 +114,7 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
         "watermark": instant(statistics.watermark_us),
         "counts": {"rows": statistics.rows, "set_aside": statistics.set_aside},
         "windows": windows(engine, published, index),
+        "scored": scored(engine, published, index),
     })
 }
 

@@ -184,9 +184,22 @@ impl WindowState {
     /// instant not before the floor. An entity never seen, and no key at all (one with a NULL part), answer like an entity
     /// with no events.
     pub fn read(&mut self, key: Option<(&Keys, usize)>, at: ReadPoint, answers: &mut Answers) {
+        self.read_standing(key, at, &[], answers);
+    }
+
+    /// The same of a read that stands at an event, where one of `events` is the entity's at that instant: ROWS frames end at it.
+    /// Of several that are, the first counts. Where the view does not follow order nothing tells events apart, and RANGE frames
+    /// leave none of them out.
+    pub fn read_standing(
+        &mut self,
+        key: Option<(&Keys, usize)>,
+        at: ReadPoint,
+        events: &[TieBreak<'_>],
+        answers: &mut Answers,
+    ) {
         debug_assert!(at.version >= self.settled, "{at:?} is before {:?}", self.settled);
         if let Some(number) = key.and_then(|(keys, row)| self.index.find(keys, row)) {
-            return self.read_entity(number, at, answers);
+            return self.read_entity(number, at, events, answers);
         }
         let read_at = ReadAt { t_us: at.t_us, current: None };
         self.scratch.reset(&self.program, 0);
@@ -194,8 +207,7 @@ impl WindowState {
     }
 
     #[inline]
-    fn read_entity(&mut self, number: u32, at: ReadPoint, answers: &mut Answers) {
-        let read_at = ReadAt { t_us: at.t_us, current: None };
+    fn read_entity(&mut self, number: u32, at: ReadPoint, standing_at: &[TieBreak<'_>], answers: &mut Answers) {
         let entity = &self.entities[number as usize];
         let events = entity.ring.events(&self.layout);
         self.excluded.clear();
@@ -204,6 +216,11 @@ impl WindowState {
         }
         self.departures.exclude(number, at.version, &events, &mut self.excluded);
         let excluded = &self.excluded;
+        let current = match self.program.follows_order() {
+            true => standing_at.iter().find_map(|tie| place_of(&events, at.t_us, *tie, excluded)),
+            false => None,
+        };
+        let read_at = ReadAt { t_us: at.t_us, current };
         if let Some(cursor) = self.standing.near(&self.program, number, &events, read_at, excluded) {
             return cursor.read_without(&self.program, &events, excluded, read_at, answers);
         }
@@ -490,6 +507,12 @@ impl WindowState {
 }
 
 /// The cursors that may stay with the entities of a program.
+/// The place of an event among those that are not excluded, whose indexes ascend.
+fn place_of(events: &RingEvents<'_>, time_us: i64, tie: TieBreak<'_>, excluded: &[usize]) -> Option<usize> {
+    let index = events.copies(time_us, tie).find(|index| excluded.binary_search(index).is_err())?;
+    Some(index - excluded.partition_point(|other| *other < index))
+}
+
 fn standing_cursors(program: &Program) -> StandingCursors {
     if program.end_column().is_some() { StandingCursors::none() } else { StandingCursors::default() }
 }

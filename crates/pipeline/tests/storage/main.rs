@@ -10,6 +10,7 @@ mod key_columns;
 mod key_secret;
 mod many_readers;
 mod refusing_disk;
+mod scores;
 mod sessions;
 mod silent_sources;
 mod slow_disk;

@@ -119,7 +119,7 @@ impl WindowState {
 
     /// Reads a window that has ended, as of its last instant, at a version that is settled or later.
     pub fn read_due(&mut self, due: DueWindow, version: Version, answers: &mut Answers) {
-        self.read_entity(due.number, ReadPoint { version, t_us: due.span.last_us }, answers);
+        self.read_entity(due.number, ReadPoint { version, t_us: due.span.last_us }, &[], answers);
     }
 
     /// The keys of the entities of windows, as columns of the parts that `encoder` encoded them from.
