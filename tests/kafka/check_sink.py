@@ -5,7 +5,8 @@
 
 | Part | What is done | What must hold |
 |---|---|---|
-| kills | payments to 12 partitions, a sink that filters and computes, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
+| features | payments to 12 partitions, a sink of each with its account's features | each payment's row has bit by bit what `asof history --knowledge as-served` has of it |
+| kills | payments to 12 partitions, a sink that filters and computes, one of features, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
 | leaders | three brokers with three replicas: leaders are killed, and one broker is black-holed for a while, all under load | the same |
 | zombie | the server gets SIGSTOP, another takes over with --take-over, then SIGCONT | the zombie ends and writes nothing; each row is there once |
 | forgotten | the group's offsets are deleted; the data folder is brought back from before | the sink stops and says why, and writes nothing twice |
@@ -50,6 +51,18 @@ SELECT payment_id, account_id, amount, amount * 2 AS twice, part, place FROM pay
 CREATE SINK by_second WITH (connector = 'kafka', topic = '{topic}-seconds', key = 'account_id', commit_interval = '20 ms') AS
 SELECT account_id, window_start, payments, spent FROM seconds;
 
+CREATE FEATURE SERVICE spending AS
+SELECT a.payments, a.spent, a.places, a.payments_1m FROM REQUEST (account_id BIGINT) AS r
+LEFT JOIN accounts AS a ON a.account_id = r.account_id;
+
+CREATE STREAM scored AS SELECT t.payment_id, t.account_id, t.amount, t.part, t.place, FEATURES(spending, t).* FROM payments t;
+
+CREATE SINK enriched WITH (connector = 'kafka', topic = '{topic}-enriched', key = 'account_id'{options}) AS
+SELECT payment_id, account_id, part, place, payments, spent, places, payments_1m FROM scored;
+
+CREATE SINK noticed WITH (connector = 'kafka', topic = '{topic}-noticed', key = 'payment_id'{options}) AS
+SELECT t.payment_id, FEATURES(spending, t).payments AS payments FROM payments t WHERE amount >= 900;
+
 CREATE SINK again WITH (connector = 'kafka', topic = '{topic}-again', delivery = 'at_least_once') AS
 SELECT payment_id FROM payments;
 """
@@ -85,7 +98,7 @@ class Setting:
     def begin(self, partitions, options="", brokers=None):
         """Topics, and a server with the sinks, which finds the cluster at `brokers`."""
         self.cluster.create_topic(self.topic, partitions=partitions)
-        for sink in ("large", "seconds", "again"):
+        for sink in ("large", "seconds", "enriched", "noticed", "again"):
             self.cluster.create_topic(f"{self.topic}-{sink}", partitions=PARTITIONS)
         project = fed_project.write(
             self.folder / "project", brokers or self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
@@ -143,7 +156,7 @@ def await_written(server, closed=False):
     while True:
         told = {one["name"]: one for one in json.loads(server.call("GET", "/v1/objects")[1])["objects"]}
         open_events = told["seconds"]["windows"]["open_events"] if closed else 0
-        sinks = [told[name] for name in ("large", "by_second", "again")]
+        sinks = [told[name] for name in ("large", "by_second", "enriched", "noticed", "again")]
         if not open_events and all(sink["lag"] == 0 for sink in sinks):
             return sinks
         if time.monotonic() > until:
@@ -181,7 +194,53 @@ def check_rows(setting, messages):
     ids = {payment["payment_id"] for _, _, payment in used(messages)}
     again = {row["payment_id"] for _, row in setting.rows("again")}
     findings.claim(again == ids, f"again: {len(ids - again)} rows are missing, {len(again - ids)} are none of ours")
+    check_features(setting, messages)
     print(f"large: {sum(found.values()):,} rows; again: {len(setting.rows('again')):,} rows of {len(ids):,}", flush=True)
+
+
+def check_features(setting, messages):
+    """Each payment is there once, with at least the features that its own event alone gives."""
+    wanted = Counter((payment["payment_id"], payment["account_id"], partition, offset) for partition, offset, payment in used(messages))
+    found, rows = Counter(), 0
+    for _, row in setting.rows("enriched"):
+        rows += 1
+        found[(row["payment_id"], row["account_id"], row["part"], row["place"])] += 1
+        sound = 1 <= row["payments_1m"] <= row["payments"] and row["places"] >= row["place"]
+        setting.findings.claim(sound, f"enriched: {row}") if not sound else None
+    missing, more = wanted - found, found - wanted
+    setting.findings.claim(
+        not missing and not more,
+        f"enriched: of {len(wanted)} rows {len(missing)} are missing, {len(more)} are too many: {list(more.items())[:2]}",
+    )
+    dear = Counter(payment["payment_id"] for _, _, payment in used(messages) if round(float(payment["amount"]) * 100) >= 90_000)
+    noticed = Counter(row["payment_id"] for _, row in setting.rows("noticed"))
+    setting.findings.claim(noticed == dear, f"noticed: {len(dear - noticed)} rows are missing, {len(noticed - dear)} are too many")
+    print(f"enriched: {rows:,} rows; noticed: {sum(noticed.values()):,} rows", flush=True)
+
+
+def check_scores(setting):
+    """What was written with an event is what training says that serving would have answered."""
+    findings = setting.findings
+    with setting.begin(fed_project.PARTITIONS) as server:
+        payments = Payments(setting.cluster, setting.topic, setting.options.seed)
+        for _ in range(20):
+            payments.send(500)
+            payments.producer.flush(30)
+        messages = read_topic(setting.cluster, setting.topic, fed_project.PARTITIONS)
+        await_caught_up(server, len(messages))
+        await_written(server)
+        check_features(setting, messages)
+        out = setting.folder / "every.jsonl"
+        asked = ("--view", "accounts", "--every-event", "--knowledge", "as-served", "--keep", "part,place", "--out", out)
+        code, said = server.history(*asked)
+        findings.claim(code == 0, f"features: `asof history` ended with {code}: {said}")
+        names = ("payments", "spent", "places", "payments_1m")
+        history = {row["payment_id"]: [row[name] for name in names] for row in map(json.loads, out.open())}
+        served = {row["payment_id"]: [row[name] for name in names] for _, row in setting.rows("enriched")}
+        differ = [number for number in history if history[number] != served.get(number)]
+        findings.claim(len(history) == len(served) > 9_000, f"features: {len(history)} rows of history, {len(served)} written")
+        findings.claim(not differ, f"features: {len(differ)} differ, such as {[(history[one], served.get(one)) for one in differ[:2]]}")
+    return f"{len(history):,} rows equal history as served"
 
 
 def compare_windows(setting, server):
@@ -338,7 +397,7 @@ def await_trouble(server, sink):
     return ""
 
 
-PARTS = {"kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "forgotten": check_forgotten}
+PARTS = {"features": check_scores, "kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "forgotten": check_forgotten}
 
 if __name__ == "__main__":
     main()

@@ -297,10 +297,9 @@ fn refuse_in_windows(syntax: &QuerySyntax, relation: &Relation, stream: &Arc<Str
 /// Rows are filtered before they are scored.
 fn refuse_features(written: &Expr, calls: &[ServiceCall]) -> Result<(), Refusal> {
     let found = visit_expressions(written, |node| match node {
-        Expr::CompoundIdentifier(parts) => match calls.iter().find(|call| call.qualifier == parts[0].value) {
-            Some(call) => ControlFlow::Break(call.span),
-            None => ControlFlow::Continue(()),
-        },
+        Expr::CompoundIdentifier(parts) if calls.iter().any(|call| call.qualifier == parts[0].value) => {
+            ControlFlow::Break(parts[0].span)
+        }
         _ => ControlFlow::Continue(()),
     });
     match found {

@@ -26,7 +26,9 @@ impl Stream {
         let one = |refusal| vec![refusal];
         let body = body_of(syntax, hint_of).map_err(one)?;
         let (mut branches, mut refusals) = (Vec::new(), Vec::new());
-        for select in selects_of(body, &syntax.tokens).map_err(one)? {
+        let selects = selects_of(body, &syntax.tokens).map_err(one)?;
+        refuse_united(syntax, selects.len()).map_err(one)?;
+        for select in selects {
             match Branch::read(select, syntax, relations) {
                 Ok(branch) => branches.push(branch),
                 Err(own) => refusals.extend(own),
@@ -35,7 +37,6 @@ impl Stream {
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        refuse_united(syntax, &branches).map_err(one)?;
         united(syntax, branches)
     }
 }
@@ -69,12 +70,12 @@ fn selects_of<'a>(body: &'a SetExpr, tokens: &Tokens) -> Result<Vec<&'a Select>,
 }
 
 /// Rows of windows have an order among themselves, which branches beside one another have not; scored rows have a log.
-fn refuse_united(syntax: &QuerySyntax, branches: &[Branch]) -> Result<(), Refusal> {
-    if let Some(call) = syntax.service_calls.first().filter(|_| branches.len() > 1) {
+fn refuse_united(syntax: &QuerySyntax, branches: usize) -> Result<(), Refusal> {
+    if let Some(call) = syntax.service_calls.first().filter(|_| branches > 1) {
         return Err(Refusal::new(call.span, "FEATURES in a UNION ALL is not supported")
             .hint("make a derived stream of the UNION ALL; another one adds features to its rows"));
     }
-    let Some(function) = syntax.window_functions.first().filter(|_| branches.len() > 1) else { return Ok(()) };
+    let Some(function) = syntax.window_functions.first().filter(|_| branches > 1) else { return Ok(()) };
     let message = format!("the group window {} in a UNION ALL is not supported", function.kind.name());
     Err(Refusal::new(function.span, message).hint("make a derived stream of each window, and UNION ALL those"))
 }

@@ -45,7 +45,7 @@ impl Frame {
     }
 
     /// Whether the frame leaves out a current row that peers follow, so that its run has a gap.
-    pub fn has_gap_among_peers(&self) -> bool {
+    pub(crate) fn has_gap_among_peers(&self) -> bool {
         self.exclusion == Exclusion::CurrentRow && matches!(self.extent, Extent::Range { lag_us: 0, .. })
     }
 

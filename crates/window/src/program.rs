@@ -156,9 +156,10 @@ impl Program {
         if flags > FLAGS_MAX {
             return Err(ProgramError::TooManyFlags { found: flags });
         }
-        let follows_order = calls.iter().any(|call| call.function.follows_order())
-            || frames.iter().any(|frame| matches!(frame.extent, crate::frame::Extent::Rows { .. }));
         let has_gaps = frames.iter().any(Frame::has_gap_among_peers);
+        let follows_order = has_gaps
+            || calls.iter().any(|call| call.function.follows_order())
+            || frames.iter().any(|frame| matches!(frame.extent, crate::frame::Extent::Rows { .. }));
         let mut program = Program {
             accumulators: vec![Vec::new(); frames.len()],
             frames,
@@ -208,7 +209,8 @@ impl Program {
         &self.calls
     }
 
-    /// Whether answers depend on the order of events of equal time, so that events must carry their tie-breakers.
+    /// Whether answers depend on the order of events of equal time, or on which of them a read stands at, so that events must carry
+    /// their tie-breakers.
     pub fn follows_order(&self) -> bool {
         self.follows_order
     }

@@ -187,9 +187,9 @@ impl WindowState {
         self.read_standing(key, at, &[], answers);
     }
 
-    /// The same of a read that stands at an event, where one of `events` is the entity's at that instant: ROWS frames end at it.
-    /// Of several that are, the first counts. Where the view does not follow order nothing tells events apart, and RANGE frames
-    /// leave none of them out.
+    /// The same of a read that stands at an event, where one of `events` is the entity's at that instant: ROWS frames end at it,
+    /// and EXCLUDE CURRENT ROW leaves it out. Of several that are, the first counts. Where the program does not follow order nothing
+    /// tells events apart, nor does any answer depend on it.
     pub fn read_standing(
         &mut self,
         key: Option<(&Keys, usize)>,

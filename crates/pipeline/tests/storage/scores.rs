@@ -17,16 +17,17 @@ CREATE STREAM tx (id BIGINT NOT NULL, account BIGINT NOT NULL, shop INTEGER, amo
   PRIMARY KEY (id), WATERMARK FOR ts AS ts - INTERVAL '10' SECOND) WITH (dedup_horizon = '1 hour');
 CREATE FEATURE VIEW accounts AS
 SELECT account, count(*) OVER w AS n, sum(amount) OVER w AS s, sum(amount) OVER two AS last_two,
-  sum(id) OVER before AS before
+  sum(id) OVER before AS before, sum(amount) OVER others AS others
 FROM tx
 WINDOW w AS (PARTITION BY account ORDER BY ts RANGE BETWEEN INTERVAL '15' SECOND PRECEDING AND CURRENT ROW),
   two AS (PARTITION BY account ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW),
-  before AS (PARTITION BY account ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW);
+  before AS (PARTITION BY account ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW),
+  others AS (PARTITION BY account ORDER BY ts RANGE BETWEEN INTERVAL '15' SECOND PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW);
 CREATE STREAM sold AS SELECT CAST(shop AS BIGINT) AS place, amount, ts FROM tx WHERE amount > 20;
 CREATE FEATURE VIEW shops AS SELECT place, count(*) OVER w AS n, max(amount) OVER w AS most FROM sold
 WINDOW w AS (PARTITION BY place ORDER BY ts RANGE BETWEEN INTERVAL '15' SECOND PRECEDING AND CURRENT ROW);
 CREATE FEATURE SERVICE both AS
-SELECT a.n, a.s, a.last_two, a.before, m.n AS shop_n, r.amount - m.most AS below, 100 / (r.amount - 50) AS risky
+SELECT a.n, a.s, a.last_two, a.before, a.others, m.n AS shop_n, r.amount - m.most AS below, 100 / (r.amount - 50) AS risky
 FROM REQUEST (account BIGINT, shop BIGINT, amount BIGINT) AS r
 LEFT JOIN accounts AS a ON a.account = r.account LEFT JOIN shops AS m ON m.place = r.shop;
 CREATE STREAM scored AS SELECT t.id, t.shop, t.amount, FEATURES(both, t).*, FEATURES(both, t).n * 2 AS twice
@@ -83,6 +84,7 @@ fn model(event: &Event, visible: &[Event]) -> Option<Row> {
         ("s", Some(near.iter().map(|other| other.amount).sum())),
         ("last_two", Some(two)),
         ("before", Some(before.iter().sum()).filter(|_| !before.is_empty())),
+        ("others", Some(near.iter().map(|other| other.amount).sum::<i64>() - event.amount).filter(|_| near.len() > 1)),
         ("shop_n", Some(sold.len() as i64)),
         ("below", sold.iter().max().map(|most| event.amount - most)),
         ("risky", Some(risky)),
