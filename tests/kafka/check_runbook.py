@@ -8,6 +8,7 @@
 | A poison message | messages that are no JSON, and some that break the CHECK | AsofRejectedShare |
 | Messages that cannot be read by their schema | a producer that writes a text where there was a number | AsofKafkaUnreadableSchema, and it may be AsofRejectedShare |
 | Lag grows | a state that is at its limit | AsofKafkaLagGrows, and it may be AsofKafkaTrouble |
+| A stuck transaction | a producer that begins a transaction, and is not heard of again | AsofKafkaHeldBack |
 | Messages are gone | records deleted while the server is away | AsofKafkaStopped, likewise; once they are skipped AsofKafkaMessagesLost |
 
 Each page in the same way: no alert fires; the fault makes its alerts fire, and no others; the page's commands are run from top
@@ -50,13 +51,15 @@ STARTED = ["…", "listening on …", "…"]
 # Seconds and shares under which the conditions can be made while somebody waits.
 SMALL = {"AsofRejectedShare": "0.2", "AsofKafkaLagGrows": "1000"}
 OWN = [
-    "AsofRejectedShare", "AsofKafkaLagGrows", "AsofKafkaTrouble", "AsofKafkaUnreadableSchema", "AsofKafkaStopped",
-    "AsofKafkaMessagesLost",
+    "AsofRejectedShare", "AsofKafkaLagGrows", "AsofKafkaTrouble", "AsofKafkaUnreadableSchema", "AsofKafkaHeldBack",
+    "AsofKafkaStopped", "AsofKafkaMessagesLost",
 ]
 # What the page shows as the limit; a payment of a card of its own takes some hundred bytes of it.
 LITTLE_MEMORY, MANY = "8MiB", 60_000
 FIRE_S_MAX, SILENT_S_MAX, CALL_S = 60, 90, 30
 GONE = 20
+# Longer than the page takes.
+HANGS_MS = 600_000
 # What the page shows: orders of one customer before the fault, and those that are written once more.
 ORDERED, ORDERED_AGAIN, CUSTOMER = 5, 10, 7
 
@@ -109,6 +112,7 @@ class Walk:
         unread |= {"beside": {"AsofRejectedShare"}}
         self.page("Messages that cannot be read by their schema", self.misread, {"AsofKafkaUnreadableSchema"}, **unread)
         self.page("Lag grows", self.fill, {"AsofKafkaLagGrows"}, beside={"AsofKafkaTrouble"})
+        self.page("A stuck transaction", self.hang, {"AsofKafkaHeldBack"})
         gone = {"beside": {"AsofKafkaTrouble"}, "skipped": {"AsofKafkaMessagesLost"}}
         self.page("Messages are gone", self.delete, {"AsofKafkaStopped"}, **gone)
 
@@ -207,6 +211,18 @@ class Walk:
         """More than a state of little memory holds, each of a card of its own."""
         self.start(f"ASOF_STATE__MEMORY={LITTLE_MEMORY} ")
         self.pay(MANY, cards=MANY)
+
+    def hang(self):
+        """A transaction of one message that nobody ends, and payments behind it."""
+        self.start()
+        self.session.wait_for(self.is_caught_up, "to have taken all in")
+        settings = self.cluster.settings_of_client(transactional_id="hangs", transaction_timeout_ms=HANGS_MS)
+        self.hanging = Producer(settings)
+        self.hanging.init_transactions(CALL_S)
+        self.hanging.begin_transaction()
+        self.hanging.produce(TOPIC, self.payment(), key="red", partition=0)
+        self.hanging.flush(CALL_S)
+        self.pay(20, partition=0)
 
     def delete(self):
         """The server is away, and of what comes then the topic forgets some."""

@@ -9,6 +9,7 @@
 | kills | payments to 12 partitions, a sink that filters and computes, one of features, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
 | leaders | three brokers with three replicas: leaders are killed, and one broker is black-holed for a while, all under load | the same |
 | zombie | the server gets SIGSTOP, another takes over with --take-over, then SIGCONT | the zombie ends and writes nothing; each row is there once |
+| stuck | the server gets SIGKILL with transactions open | `asof transactions` tells which, and ends them; not while a server has the data folder |
 | forgotten | the group's offsets are deleted; the data folder is brought back from before | the sink stops and says why, and writes nothing twice |
 
 A run that takes its time: `--rounds 100 --outages 20 --payments 1000000 --black-hole 60`.
@@ -20,6 +21,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack
@@ -340,6 +342,39 @@ def check_zombie(setting):
     return f"{len(messages):,} messages"
 
 
+# ------------------------------------------------------------------------------------------------------------ stuck
+
+
+def check_stuck(setting):
+    findings, cluster = setting.findings, setting.cluster
+    server = setting.begin(3, options=", commit_interval = '30 s'")
+    payments = Payments(cluster, setting.topic, setting.options.seed, partitions=3)
+
+    def transactions(*arguments):
+        command = [setting.options.asof, "transactions", server.folder, "--data-dir", server.data, "--format", "json", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def hanging(said):
+        return {one["sink"] for one in json.loads(said.stdout)["sinks"] if one["held_back"]}
+
+    with server:
+        payments.send(600)
+        findings.claim(payments.flush(), f"stuck: {payments.failures[:3]}")
+        until = time.monotonic() + WAIT_S
+        while hanging(transactions()) != {"large", "enriched", "noticed"} and time.monotonic() < until:
+            time.sleep(0.2)
+        refused = transactions("--abort")
+        findings.claim(refused.returncode == 2, f"stuck: --abort beside a server: {refused.returncode} {refused.stderr}")
+        server.kill()
+    said = transactions()
+    findings.claim(hanging(said) == {"large", "enriched", "noticed"}, f"stuck: {said.stdout} {said.stderr}")
+    said = transactions("--abort")
+    findings.claim(said.returncode == 0 and not hanging(said), f"stuck: {said.stdout} {said.stderr}")
+    check_transactions(setting)
+    findings.claim(not setting.rows("large"), "stuck: rows were committed")
+    return f"hung and aborted: {said.stderr.strip()}"
+
+
 # -------------------------------------------------------------------------------------------------------- forgotten
 
 
@@ -397,7 +432,7 @@ def await_trouble(server, sink):
     return ""
 
 
-PARTS = {"features": check_scores, "kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "forgotten": check_forgotten}
+PARTS = {"features": check_scores, "kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "stuck": check_stuck, "forgotten": check_forgotten}
 
 if __name__ == "__main__":
     main()

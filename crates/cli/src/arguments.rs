@@ -48,6 +48,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  asof replay-dead-letters payments --reason check\n\nA replayed event is never late. In features as of an event time it counts from its event time on, in what was served only\nfrom now on."
     )]
     ReplayDeadLetters(ReplayDeadLettersArguments),
+    /// Tell which transactions of sinks hang, and end them.
+    #[command(
+        after_help = "Examples:\n  asof transactions cards\n  asof transactions cards --abort\n\nA server ends what its predecessor had open when it starts: --abort is for when none is to be started. It is refused while one\nhas the data folder."
+    )]
+    Transactions(TransactionsArguments),
     #[command(external_subcommand)]
     Later(Vec<String>),
 }
@@ -231,6 +236,23 @@ pub(crate) struct ReplayDeadLettersArguments {
     /// Only events from this offset on.
     #[arg(long, value_name = "OFFSET", default_value = "0")]
     pub(crate) from: u64,
+}
+
+/// Arguments of `asof transactions`.
+#[derive(Debug, Args)]
+pub(crate) struct TransactionsArguments {
+    /// The project's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where the project is stored.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// End what the sinks of this data folder have open.
+    #[arg(long)]
+    pub(crate) abort: bool,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: OutputFormat,
 }
 
 /// `--time-unit`.

@@ -34,6 +34,7 @@ mod size;
 mod status;
 mod tally;
 mod told;
+mod transactions;
 mod try_next;
 mod watch;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Get(get) => get::run(&get),
         Command::Ingest(ingest) => ingest::run(&ingest),
         Command::ReplayDeadLetters(replay) => replay_dead_letters::run(&replay),
+        Command::Transactions(asked) => transactions::run(&asked),
         Command::Later(words) => Err(arguments::refuse(&words)),
     };
     match result {

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     check_storage_arguments(arguments, &folder.project)?;
     told::warnings(&folder.project.warnings, &folder.sources);
     let mut plan = Plan::new(arguments, &folder);
-    plan.job.kafka = kafka(arguments, &folder)?;
+    plan.job.kafka = kafka(&arguments.folder, &folder)?;
     let screen = Screen::new();
     logs::start(&screen)?;
     let server = Server::bind(plan.listen)?;
@@ -128,7 +128,7 @@ fn check_storage_arguments(arguments: &RunArguments, project: &Project) -> Resul
 }
 
 /// The cluster, where some stream reads a topic or a sink writes one.
-fn kafka(arguments: &RunArguments, folder: &ProjectFolder) -> Result<Option<KafkaSettings>, Failure> {
+pub(crate) fn kafka(path: &Path, folder: &ProjectFolder) -> Result<Option<KafkaSettings>, Failure> {
     let settings = &folder.configuration.kafka;
     let tables = folder.project.tables.iter().map(|table| ("table", &table.versions));
     let arriving = folder.project.streams.iter().map(|stream| ("stream", stream)).chain(tables);
@@ -143,7 +143,7 @@ fn kafka(arguments: &RunArguments, folder: &ProjectFolder) -> Result<Option<Kafk
             "write [kafka] and below it brokers = \"127.0.0.1:9092\"",
         )),
         Some(_) => {
-            let resolved = kafka_settings::resolved(settings, &arguments.folder);
+            let resolved = kafka_settings::resolved(settings, path);
             Ok(Some(resolved.map_err(Failure::input)?))
         }
         None => Ok(None),
@@ -172,7 +172,7 @@ fn open_storage(project: &Project, plan: &Plan) -> Result<Option<Storage>, Failu
 }
 
 /// Chance, of the operating system: the one place where it is drawn.
-fn draw(bytes: &mut [u8]) -> std::io::Result<()> {
+pub(crate) fn draw(bytes: &mut [u8]) -> std::io::Result<()> {
     getrandom::fill(bytes).map_err(Into::into)
 }
 

@@ -65,6 +65,7 @@ pub use event_body_error::{BodyForm, EventBodyError};
 pub use event_file::{Decoder, EventFile, Piece};
 pub use format::Format;
 pub use history_file::{HISTORY_SYNC_SITES, WrittenHistory, write_history_file};
+pub use kafka::held_back::{HeldBack, cut_off};
 pub use kafka::message_batch::MESSAGES_BYTES_MAX;
 pub use kafka::settings::{KafkaSettings, SaslMechanism, Security};
 pub use kafka::topic_reader::{PartitionEnd, Polled, TopicReader, TopicWatch};

@@ -14,7 +14,8 @@
 //! ```
 //! Start with [`check`] and [`Project`]; `view_builder` is where most of the language lives, `frame`,
 //! `key` and `call` are its parts. What joins tables is read by `joined_rows`, for views and derived streams alike; so is GROUP
-//! BY over a group window by `grouped_rows` and `window_columns`, which `grouped_view` and `windowed_input` are made of.
+//! BY over a group window by `grouped_rows` and `window_columns`, which `grouped_view` and `windowed_input` are made of, and what
+//! a SELECT asks feature services for by `service_call` and `scored_rows`.
 
 mod call;
 mod check;

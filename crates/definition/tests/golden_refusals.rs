@@ -1,7 +1,7 @@
 //! Every refusal with its place and words: `golden_refusals.txt` holds SQL and what is said about it.
 //!
 //! A case is `#### name`, SQL, `----`, the rendered errors (or warnings, or `accepted`). A case that begins with `view`,
-//! `service`, `table` or `window` on a line of its own is read after the common streams, views and tables below; one of
+//! `service`, `scored`, `table` or `window` on a line of its own is read after the common streams, views and tables below; one of
 //! tables or group windows is read as if they were evaluated already. To take over what the code says now, run the test with GOLDEN_UPDATE=1 and read
 //! the difference.
 
@@ -35,6 +35,13 @@ CREATE STREAM timeless AS SELECT account_id, merchant_id FROM tx;
 CREATE STREAM small AS SELECT CAST(account_id AS INTEGER) AS merchant_id, amount, ts FROM tx;
 ";
 
+/// What rows are scored with, beside the views.
+const SERVICES: &str = "
+CREATE FEATURE SERVICE fraud AS SELECT a.n, r.amount - a.mean AS above, a.n AS \"Odd\" FROM REQUEST (account_id BIGINT, amount DOUBLE)
+AS r LEFT JOIN activity AS a ON a.account_id = r.account_id;
+CREATE STREAM scored AS SELECT t.*, FEATURES(fraud, t).above FROM tx t;
+";
+
 /// What group windows are over, beside the streams.
 const WINDOWED: &str = "
 CREATE STREAM kept (id BIGINT, k BIGINT, a BIGINT, ts TIMESTAMP, PRIMARY KEY (id), WATERMARK FOR ts AS ts)
@@ -48,6 +55,12 @@ fn files(sql: &str) -> Vec<SourceFile> {
     match sql.split_once('\n') {
         Some(("view", text)) => vec![file("streams.sql", STREAMS), file("a.sql", text)],
         Some(("service", text)) => vec![file("streams.sql", STREAMS), file("views.sql", VIEWS), file("a.sql", text)],
+        Some(("scored", text)) => vec![
+            file("streams.sql", STREAMS),
+            file("views.sql", VIEWS),
+            file("services.sql", SERVICES),
+            file("a.sql", text),
+        ],
         Some(("table", text)) => vec![file("streams.sql", STREAMS), file("tables.sql", TABLES), file("a.sql", text)],
         Some(("window", text)) => {
             vec![file("streams.sql", STREAMS), file("windowed.sql", WINDOWED), file("a.sql", text)]

@@ -75,6 +75,8 @@ pub(crate) struct FedPartition {
     end: Option<u64>,
     /// When `end` was last asked for with an answer, in microseconds.
     end_at_us: Option<i64>,
+    /// Offsets behind that which no reader of what is committed sees, because a transaction is open.
+    held_back: u64,
     /// What `end` was at first.
     first_end: Option<u64>,
     /// When a message last came, or reading began, by the wall clock in microseconds.
@@ -117,6 +119,8 @@ pub struct FedPartitionStatistics {
     pub next_offset: u64,
     /// Offsets up to its end that are not taken in; `None` before its end is known.
     pub lag: Option<u64>,
+    /// Offsets behind its end that transactions which are open hold back.
+    pub held_back: u64,
     /// Whether messages are gone that were not read, so that it is read no further.
     pub is_stopped: bool,
 }
@@ -155,6 +159,7 @@ impl Feed {
             partition: *number,
             next_offset: one.next_offset(),
             lag: one.end.map(|end| end.saturating_sub(one.next_offset())),
+            held_back: one.held_back,
             is_stopped: one.is_stopped,
         };
         FeedStatistics {
@@ -226,6 +231,13 @@ impl FeedState {
             }
         }
         self.catch_up();
+    }
+
+    /// What transactions that are open hold back.
+    pub(crate) fn set_held_back(&mut self, held_back: &BTreeMap<u32, u64>) {
+        for (partition, one) in &mut self.partitions {
+            one.held_back = held_back.get(partition).copied().unwrap_or(0);
+        }
     }
 
     /// Takes note of what is wrong. Returns whether it is news: what will not pass is not hidden by what may.

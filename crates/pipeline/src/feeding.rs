@@ -452,6 +452,7 @@ impl Feeding<'_> {
                         let positions = watch.positions();
                         let mut state = self.feed.lock();
                         state.set_ends(&positions, &ends, asked_us);
+                        state.set_held_back(&watch.held_back());
                         let is_over = state.cluster_is_well();
                         drop(state);
                         self.tell_well(is_over);

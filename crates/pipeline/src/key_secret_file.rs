@@ -76,7 +76,8 @@ pub(crate) fn not_that_of_checkpoints(folder: &Path, own: Option<&KeySecret>) ->
     unusable(&folder.join(FILE), detail)
 }
 
-fn read(disk: &dyn Disk, folder: &Path) -> Result<Option<KeySecret>, PipelineError> {
+/// The secret of a data folder that somebody else may have; `None` where there is none.
+pub(crate) fn read(disk: &dyn Disk, folder: &Path) -> Result<Option<KeySecret>, PipelineError> {
     let path = folder.join(FILE);
     match read_whole(disk, &path, FILE_BYTES as u64) {
         Ok(bytes) => decode(&bytes).map(Some).map_err(|detail| unusable(&path, &detail)),

@@ -104,7 +104,7 @@ pub use statistics::{
 };
 pub use steps::Steps;
 pub use stop::Stop;
-pub use storage::{Storage, StorageSettings};
+pub use storage::{Storage, StorageSettings, transactional_id};
 pub use stream_batch::StreamBatch;
 pub use submission::{
     Answer, BATCH_KEY_BYTES_MAX, BatchKey, IngestError, Manner, REFUSED_LISTED_MAX, Receipt, RefusedRow, Submission,

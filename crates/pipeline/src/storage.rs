@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use asof_connect::writer_name;
+use asof_definition::Sink;
 use asof_disk::Disk;
 use asof_feature::KeySecret;
 use asof_log::{Claim, LogSettings, TakeOver};
 use asof_state::{CheckpointStore, DiskStore};
 
 use crate::error::PipelineError;
-use crate::key_secret_file::{Draw, key_secret, not_that_of_checkpoints};
+use crate::key_secret_file::{self, Draw, key_secret, not_that_of_checkpoints};
 
 /// How a project is stored.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,18 @@ pub struct Storage {
     key_secret: Option<KeySecret>,
 }
 
+/// Under which name a sink of this data folder, which somebody else may have, writes its transactions; `None` where it never wrote
+/// any.
+pub fn transactional_id(disk: &dyn Disk, folder: &Path, sink: &Sink) -> Result<Option<String>, PipelineError> {
+    let secret = key_secret_file::read(disk, folder)?;
+    Ok(secret.map(|secret| writer_name(sink.name(), print_of(&secret))))
+}
+
+/// 64 bits of a hash tell nothing of the 192 bytes that it was made with.
+fn print_of(secret: &KeySecret) -> u64 {
+    secret.hash(b"asof: sinks of this data folder").0 as u64
+}
+
 impl Storage {
     /// Claims a data folder, which is made if it is not there. Refused while another process holds it, unless it is taken
     /// over. `draw` fills bytes by chance, for the secret of a new data folder.
@@ -77,8 +91,7 @@ impl Storage {
 
     /// Tells this data folder from others: under it sinks write. `None` where nothing tells it.
     pub(crate) fn print(&self) -> Option<u64> {
-        // 64 bits of a hash tell nothing of the 192 bytes that it was made with.
-        Some(self.key_secret()?.hash(b"asof: sinks of this data folder").0 as u64)
+        self.key_secret().map(print_of)
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {

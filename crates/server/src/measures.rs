@@ -26,7 +26,7 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 55] = [
+const DESCRIBED: [(&str, &str); 56] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
@@ -49,6 +49,10 @@ const DESCRIBED: [(&str, &str); 55] = [
     (
         "asof_kafka_lag_messages",
         "Offsets of a partition up to its end that are not taken in; none before the end is known.",
+    ),
+    (
+        "asof_kafka_held_back_offsets",
+        "Offsets behind the end of a partition that transactions which are open hold back.",
     ),
     ("asof_kafka_next_offset", "The offset from which a partition is read on."),
     ("asof_kafka_assignments_total", "How often partitions of a stream's topic were added."),
@@ -305,6 +309,7 @@ impl Measures {
         let label = || Label::new("stream", stream.to_owned());
         for one in &feed.partitions {
             let labels = || vec![label(), Label::new("partition", one.partition.to_string())];
+            self.gauge("asof_kafka_held_back_offsets", labels()).set(one.held_back as f64);
             self.gauge("asof_kafka_next_offset", labels()).set(one.next_offset as f64);
             if let Some(lag) = one.lag {
                 self.gauge("asof_kafka_lag_messages", labels()).set(lag as f64);

@@ -137,6 +137,7 @@ fn feed_of(feed: &FeedStatistics) -> Value {
             "partition": one.partition,
             "next_offset": one.next_offset,
             "lag": one.lag,
+            "held_back": one.held_back,
             "stopped": one.is_stopped,
         })
     };

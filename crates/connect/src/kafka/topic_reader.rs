@@ -9,7 +9,7 @@ use asof_definition::{KafkaFeed, KafkaStart, Stream};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, Statistics, TopicPartitionList};
 
 use crate::event_body::EventBody;
 use crate::kafka::message_batch::MessageBatch;
@@ -24,6 +24,8 @@ const AHEAD_KIB: &str = "65536";
 const AHEAD_MESSAGES: &str = "100000";
 /// How long a broker waits for more before it answers a fetch: no longer than a reader may wait for an event.
 const FETCH_WAIT_MS: &str = "100";
+/// How often the client tells what it knows of its partitions.
+const STATISTICS_MS: &str = "1000";
 
 /// A consumer of one topic, in no group.
 #[derive(Debug)]
@@ -74,10 +76,12 @@ pub enum Polled {
     Nothing,
 }
 
-/// Keeps the client's last words, which its errors do not have.
+/// Keeps the client's last words, which its errors do not have, and what transactions hold back.
 #[derive(Debug, Default)]
 struct Told {
     words: Mutex<Option<String>>,
+    /// By partition how many offsets lie behind the beginning of the first transaction that is open.
+    held_back: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl Told {
@@ -93,6 +97,17 @@ impl ClientContext for Told {
             return;
         }
         *self.words.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let held_back = partitions.filter_map(|one| {
+            let partition = u32::try_from(one.partition).ok()?;
+            // Neither is known before the first answer.
+            let (stable, end) = (u64::try_from(one.ls_offset).ok()?, u64::try_from(one.hi_offset).ok()?);
+            Some((partition, end.saturating_sub(stable)))
+        });
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held_back.collect();
     }
 }
 
@@ -112,6 +127,7 @@ impl TopicReader {
         client.set("enable.partition.eof", "true");
         client.set("check.crcs", "true");
         client.set("fetch.wait.max.ms", FETCH_WAIT_MS);
+        client.set("statistics.interval.ms", STATISTICS_MS);
         client.set("queued.max.messages.kbytes", AHEAD_KIB);
         client.set("queued.min.messages", AHEAD_MESSAGES);
         let consumer = client.create_with_context(Told::default()).map_err(|error| KafkaTrouble::of(&error))?;
@@ -234,6 +250,11 @@ impl TopicWatch {
         }
         self.0.consumer.context().forget();
         Ok(offsets.into_iter().map(|(partition, end_offset)| PartitionEnd { partition, end_offset }).collect())
+    }
+
+    /// By partition that is read how many offsets transactions that are open hold back from who reads what is committed.
+    pub fn held_back(&self) -> BTreeMap<u32, u64> {
+        self.0.consumer.context().held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The next offset of each partition that is read: behind the last message that was polled, and behind what no reader
