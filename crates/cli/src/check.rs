@@ -78,7 +78,8 @@ fn stream_words(stream: &Stream) -> String {
         columns if columns.is_empty() || !columns.iter().all(is_named) => "no primary key".to_owned(),
         columns => format!("primary key ({})", names(columns)),
     };
-    let made = windows_of(stream).or_else(|| services_of(stream)).map_or_else(String::new, |words| format!(", {words}"));
+    let made =
+        windows_of(stream).or_else(|| services_of(stream)).map_or_else(String::new, |words| format!(", {words}"));
     let from = match &stream.connector {
         Connector::Log(log) => match &log.feed {
             None => " from the embedded log".to_owned(),

@@ -22,6 +22,10 @@ enum Object {
     View { key: Vec<RequestColumn> },
     #[serde(rename = "stream")]
     Stream,
+    #[serde(rename = "table")]
+    Table,
+    #[serde(rename = "sink")]
+    Sink,
 }
 
 /// The answer to a request of one row.
@@ -47,15 +51,18 @@ pub(crate) fn run(arguments: &GetArguments) -> Result<(), Failure> {
     let client = Client::new(&arguments.url)?;
     let name = path_segment(&arguments.name);
     let object = client.get(&format!("/v1/objects/{name}"))?;
+    let no_features = |kind: &str| {
+        Failure::input_with_hint(
+            format!("`{}` is a {kind}", arguments.name),
+            "feature services and feature views have features to read",
+        )
+    };
     let (kind, columns) = match read(&object)? {
         Object::Service { request } => ("services", request),
         Object::View { key } => ("views", key),
-        Object::Stream => {
-            return Err(Failure::input_with_hint(
-                format!("`{}` is a stream", arguments.name),
-                "feature services and feature views have features to read",
-            ));
-        }
+        Object::Stream => return Err(no_features("stream")),
+        Object::Table => return Err(no_features("table")),
+        Object::Sink => return Err(no_features("sink")),
     };
     let row = encode(&arguments.name, &columns, &arguments.values)?;
     let as_of = arguments.as_of.map_or_else(|| "null".to_owned(), |us| us.to_string());

@@ -59,9 +59,9 @@ pub(crate) fn run(arguments: &TransactionsArguments) -> Result<(), Failure> {
         }
     }
     let found = hanging(&settings, &sinks, &stop)?;
-    let found = found.into_iter().map(|(sink, held_back)| {
-        Ok(Found { sink, id: transactional_id(&FolderDisk, &data_folder, sink)?, held_back })
-    });
+    let found = found
+        .into_iter()
+        .map(|(sink, held_back)| Ok(Found { sink, id: transactional_id(&FolderDisk, &data_folder, sink)?, held_back }));
     let found: Vec<Found<'_>> = found.collect::<Result<_, Failure>>()?;
     match arguments.format {
         OutputFormat::Text => show(&found, arguments.abort),
@@ -96,16 +96,12 @@ fn hanging<'p>(
     Ok(last)
 }
 
-fn looked_at<'p>(
-    settings: &KafkaSettings,
-    sinks: &[&'p Sink],
-) -> Result<Vec<(&'p Sink, Vec<HeldBack>)>, Failure> {
+fn looked_at<'p>(settings: &KafkaSettings, sinks: &[&'p Sink]) -> Result<Vec<(&'p Sink, Vec<HeldBack>)>, Failure> {
     let look = |sink: &&'p Sink| match HeldBack::in_topic(settings, &sink.topic) {
         Ok(held_back) => Ok((*sink, held_back)),
-        Err(KafkaTrouble::Refused { detail, hint }) => Err(Failure::input_with_hint(
-            format!("topic `{}` of sink `{}`: {detail}", sink.topic, sink.name()),
-            hint,
-        )),
+        Err(KafkaTrouble::Refused { detail, hint }) => {
+            Err(Failure::input_with_hint(format!("topic `{}` of sink `{}`: {detail}", sink.topic, sink.name()), hint))
+        }
         Err(trouble) => Err(outside(sink, &trouble.to_string())),
     };
     sinks.iter().map(look).collect()
@@ -143,9 +139,7 @@ fn held_back_words(one: &HeldBack) -> String {
 }
 
 fn described(found: &[Found<'_>]) -> String {
-    let partition = |one: &HeldBack| {
-        json!({"partition": one.partition, "stable_offset": one.stable_offset, "end_offset": one.end_offset})
-    };
+    let partition = |one: &HeldBack| json!({"partition": one.partition, "stable_offset": one.stable_offset, "end_offset": one.end_offset});
     let sink = |one: &Found<'_>| {
         json!({
             "sink": one.sink.name(),

@@ -3,8 +3,8 @@
 //!   version u8 │ flags u8 │ 0 u16 │ rows u32 │ dead letters u32 │ producers u32
 //!   verdicts: u8 × rows
 //!   arrival times: i64 × rows                     if flag 1: a history that was loaded
-//!   watermark:     i64                            if flag 4: rows of windows, and which had closed then
-//!   origin:        see `origin.rs`                if flag 8: rows that were read from a topic
+//!   watermark:     i64                            if flag 4: rows that were made: of windows, and which had closed; scored
+//!   origin:        see `origin.rs`                if flag 8: rows that were read from a topic, or scored
 //!   dead letters:  row u32, flags u8, reason, [view], detail, raw
 //!   producers:     key, digest u64, rows, accepted, duplicates, late, rejected: u32 each
 //!   zeros up to a multiple of 8
@@ -35,9 +35,9 @@ const ALIGNMENT: usize = 8;
 const HAS_ARRIVED: u8 = 1;
 /// Flag of a batch: those arrival times are taken from event times.
 const ARRIVED_IS_IMPUTED: u8 = 2;
-/// Flag of a batch: it says which windows had closed.
+/// Flag of a batch: it says by which watermark its rows were made.
 const HAS_WATERMARK: u8 = 4;
-/// Flag of a batch: it was read from a topic.
+/// Flag of a batch: it says where its rows come from.
 const HAS_ORIGIN: u8 = 8;
 /// Flag of a dead letter: it is one of a view.
 const HAS_VIEW: u8 = 1;

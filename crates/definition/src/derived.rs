@@ -88,7 +88,8 @@ impl Stream {
         let inputs = self.derivation().into_iter().flat_map(|derivation| &derivation.inputs);
         let joined = inputs.clone().flat_map(|input| &input.joins).map(|join| join.table.versions.clone());
         let streams = each_once(inputs.map(|input| input.stream.clone()).chain(joined));
-        let services = self.scored().into_iter().flat_map(|scored| &scored.services).map(|one| one.service.name.clone());
+        let services =
+            self.scored().into_iter().flat_map(|scored| &scored.services).map(|one| one.service.name.clone());
         streams.iter().map(|one| one.name.clone()).chain(services).collect()
     }
 

@@ -230,9 +230,10 @@ impl BranchReader<'_> {
         let own = stream.named_columns().iter().map(|column| (&self.rows.qualifier, column.name.clone()));
         let joined =
             self.rows.joins.iter().flat_map(|join| join.brings().map(move |column| (&join.alias, column.name)));
-        let called = self.services.iter().flat_map(|one| {
-            one.service.features.iter().map(move |feature| (&one.qualifier, feature.name.clone()))
-        });
+        let called = self
+            .services
+            .iter()
+            .flat_map(|one| one.service.features.iter().map(move |feature| (&one.qualifier, feature.name.clone())));
         let columns = own.enumerate().chain((stream.columns.len()..).zip(joined.chain(called)));
         // What is called is none of the relations that `*` stands for.
         let is_asked = |of: &String| match &alias {
@@ -287,7 +288,8 @@ fn refuse_in_windows(syntax: &QuerySyntax, relation: &Relation, stream: &Arc<Str
     }
     match stream.sources().iter().find(|source| source.scored().is_some()) {
         Some(scored) => {
-            let message = format!("a group window over `{}`, whose rows have FEATURES, is not supported yet", scored.name);
+            let message =
+                format!("a group window over `{}`, whose rows have FEATURES, is not supported yet", scored.name);
             Err(Refusal::new(relation.name.span, message).hint("derived streams and sinks read its rows"))
         }
         None => Ok(()),
@@ -297,14 +299,14 @@ fn refuse_in_windows(syntax: &QuerySyntax, relation: &Relation, stream: &Arc<Str
 /// Rows are filtered before they are scored.
 fn refuse_features(written: &Expr, calls: &[ServiceCall]) -> Result<(), Refusal> {
     let found = visit_expressions(written, |node| match node {
-        Expr::CompoundIdentifier(parts) if calls.iter().any(|call| call.qualifier == parts[0].value) => {
+        Expr::CompoundIdentifier(parts) if calls.iter().any(|call| call.word == parts[0].value) => {
             ControlFlow::Break(parts[0].span)
         }
         _ => ControlFlow::Continue(()),
     });
     match found {
         ControlFlow::Break(span) => Err(Refusal::new(span, "FEATURES in WHERE is not supported")
-            .hint("filter the rows in a derived stream, or a sink, of this one")),
+            .hint("filter the rows in a derived stream, or a sink, that reads a stream of them")),
         ControlFlow::Continue(()) => Ok(()),
     }
 }

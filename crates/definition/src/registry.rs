@@ -54,7 +54,7 @@ impl Lookup<'_> {
             None if self.unreadable.contains(&folded) => return Err(Refusal::consequence(name.span)),
             None => {}
         }
-        if self.scored.contains(&folded) {
+        if self.scored.contains(&folded) && kind.starts_with("stream") {
             let message = format!("`{folded}`, whose rows have FEATURES, is not supported in this FROM yet");
             return Err(Refusal::new(name.span, message).hint("derived streams and sinks read its rows"));
         }

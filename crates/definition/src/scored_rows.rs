@@ -55,7 +55,7 @@ impl ScoredRows {
 pub(crate) fn push_features(scope: &mut Scope, services: &[BoundRequest]) {
     for BoundRequest { qualifier, service, request: _ } in services {
         for feature in &service.features {
-            scope.push(Some(qualifier), &feature.name, feature.expression.data_type().clone(), true);
+            scope.push_qualified(qualifier, &feature.name, feature.expression.data_type().clone(), true);
         }
     }
 }
@@ -88,17 +88,14 @@ fn refuse_rows(rows: &JoinedRows<'_>, call: &ServiceCall) -> Result<(), Refusal>
     let origins = rows.stream.origins();
     if let Some(file) = origins.iter().find(|stream| matches!(stream.connector, Connector::File(_))) {
         let message = format!("FEATURES of rows of `{}`, which reads a file, is not supported yet", file.name);
-        let hint = format!("declare `{0}` without the connector, and store its rows by `asof ingest {0} FILE`", file.name);
+        let hint =
+            format!("declare `{0}` without the connector, and store its rows by `asof ingest {0} FILE`", file.name);
         return Err(Refusal::new(call.span, message).hint(hint));
     }
     Ok(())
 }
 
-fn bind_one(
-    rows: &JoinedRows<'_>,
-    call: &ServiceCall,
-    relations: Relations<'_>,
-) -> Result<BoundRequest, Vec<Refusal>> {
+fn bind_one(rows: &JoinedRows<'_>, call: &ServiceCall, relations: Relations<'_>) -> Result<BoundRequest, Vec<Refusal>> {
     let one = |refusal| vec![refusal];
     if fold(&call.alias) != rows.qualifier {
         let refusal = Refusal::new(call.alias.span, format!("unknown alias `{}` in FEATURES", fold(&call.alias)));

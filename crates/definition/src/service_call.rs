@@ -17,7 +17,9 @@ const HINT: &str = "write FEATURES(service, t).* or FEATURES(service, t).feature
 /// One call, as written.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceCall {
-    /// By which its columns are qualified.
+    /// What is left of it in the text.
+    pub(crate) word: String,
+    /// The same as names are compared: by it its columns are qualified.
     pub(crate) qualifier: String,
     pub(crate) service: Ident,
     /// Of the relation that REQUEST is bound to.
@@ -41,9 +43,14 @@ pub(crate) fn take(tokens: Tokens) -> Result<(Vec<ServiceCall>, Tokens), Refusal
             continue;
         }
         let (call, end) = read(&tokens, index)?;
-        rest.push(TokenWithSpan { token: Token::make_word(&call.qualifier, Some('"')), span: call.span });
-        if calls.iter().all(|known| known.qualifier != call.qualifier) {
-            calls.push(call);
+        rest.push(TokenWithSpan { token: Token::make_word(&call.word, None), span: call.span });
+        match calls.iter().find(|known| known.qualifier == call.qualifier) {
+            None => calls.push(call),
+            Some(known) if known.word == call.word => {}
+            Some(known) => {
+                let message = format!("`{}` and `{}` differ in capitals alone", known.word, call.word);
+                return Err(Refusal::new(call.span, message).hint("give one of the services another name"));
+            }
         }
         index = end;
     }
@@ -83,6 +90,6 @@ fn read(tokens: &Tokens, index: usize) -> Result<(ServiceCall, usize), Refusal> 
     if at(6).is_none_or(|next| next.token != Token::Period) {
         return Err(Refusal::new(span, format!("{FEATURES} gives a row of features, not a value")).hint(HINT));
     }
-    let qualifier = format!("{FEATURES}({}, {})", fold(&service), fold(&alias));
-    Ok((ServiceCall { qualifier, service, alias, span }, index + 6))
+    let word = format!("{FEATURES}({}, {})", fold(&service), fold(&alias));
+    Ok((ServiceCall { qualifier: word.to_lowercase(), word, service, alias, span }, index + 6))
 }

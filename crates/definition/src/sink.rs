@@ -41,7 +41,7 @@ pub struct Sink {
     pub delivery: Delivery,
     /// Indexes of the columns whose values are the key of a message; none is no key.
     pub key: Vec<usize>,
-    /// How long rows come together before they are committed, in microseconds.
+    /// How far commits are apart at least, in microseconds.
     pub commit_interval_us: i64,
 }
 

@@ -22,6 +22,8 @@ struct ScopeColumn {
     qualifier: Option<String>,
     /// Empty where no expression can name it.
     name: String,
+    /// Whether only the qualified name finds it.
+    is_always_qualified: bool,
     data_type: DataType,
     nullable: bool,
 }
@@ -45,9 +47,16 @@ impl Scope {
         self.columns.push(ScopeColumn {
             qualifier: qualifier.map(str::to_owned),
             name: name.to_owned(),
+            is_always_qualified: false,
             data_type,
             nullable,
         });
+    }
+
+    /// Adds the next column of the batches, which is found by its qualified name alone.
+    pub fn push_qualified(&mut self, qualifier: &str, name: &str, data_type: DataType, nullable: bool) {
+        self.push(Some(qualifier), name, data_type, nullable);
+        self.columns.iter_mut().next_back().into_iter().for_each(|last| last.is_always_qualified = true);
     }
 
     /// Adds the next column of the batches, which no expression can name.
@@ -98,7 +107,11 @@ impl Scope {
         let found: Vec<usize> = (0..self.columns.len())
             .filter(|&index| {
                 let column = &self.columns[index];
-                column.is_named() && column.name == name && (qualifier.is_none() || column.qualifier == qualifier)
+                let is_meant = match &qualifier {
+                    Some(_) => column.qualifier == qualifier,
+                    None => !column.is_always_qualified,
+                };
+                column.is_named() && column.name == name && is_meant
             })
             .collect();
         match found[..] {

@@ -103,12 +103,22 @@ pub(crate) fn derivation_fingerprint(stream: &Arc<Stream>) -> u64 {
     XxHash3_64::oneshot(lines.join("\n").as_bytes())
 }
 
-/// Of the columns of rows that arise once, and of the streams that they are rows of. What computes them is not among it.
-pub(crate) fn rows_fingerprint(stream: &Stream) -> u64 {
+/// What the log of a stream is called. Rows that are made stand under what makes them: rows are never changed.
+pub(crate) fn log_name(stream: &Arc<Stream>) -> String {
+    match (stream.window(), stream.scored()) {
+        (Some(_), _) => format!("{}.{:016x}", stream.name, derivation_fingerprint(stream)),
+        (None, Some(_)) => format!("{}.{:016x}", stream.name, rows_fingerprint(stream)),
+        (None, None) => stream.name.clone(),
+    }
+}
+
+/// Of the columns of rows that are scored once, and of the logs of the rows before, one for each way. What computes them is not
+/// among it.
+fn rows_fingerprint(stream: &Stream) -> u64 {
     let columns = (0..stream.columns.len()).map(|column| column_text(stream, column));
-    let sources = stream.scored().into_iter().flat_map(|scored| scored.rows.sources());
-    let lines: Vec<String> = columns.chain(sources.map(|source| format!("from {}", source.name))).collect();
-    XxHash3_64::oneshot(lines.join("\n").as_bytes())
+    let ways = stream.scored().into_iter().flat_map(|scored| scored.rows.branches());
+    let ways = ways.map(|source| format!("from {}", log_name(&source)));
+    XxHash3_64::oneshot(columns.chain(ways).collect::<Vec<String>>().join("\n").as_bytes())
 }
 
 /// What the columns and the rows of a derived stream are computed by.
@@ -148,9 +158,8 @@ fn derivation_lines(stream: &Stream, table_text: fn(&Table) -> String) -> Vec<St
 /// The columns of rows that are made, over what is named by its place.
 fn columns_by_place<'a>(stream: &'a Stream, input: &'a DerivedInput) -> impl Iterator<Item = String> + 'a {
     let outputs = stream.columns.iter().zip(&input.columns);
-    outputs.map(|(column, output)| {
-        format!("column {} {} of {:?}", column.name, output.text, output.expression.columns())
-    })
+    outputs
+        .map(|(column, output)| format!("column {} {} of {:?}", column.name, output.text, output.expression.columns()))
 }
 
 /// What a join brings, by which versions, and whose.

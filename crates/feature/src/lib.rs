@@ -58,7 +58,7 @@ pub use prepared::Prepared;
 pub use rejoining::{DETAILS_KEPT, Rejoined, RejoinedRows};
 pub use scored_stream::{RowsToScore, ScoredStream, Scores, Vectors};
 pub use service::{JoinKeys, ServicePlan};
-pub use standing_rows::{StandingRows, Way};
+pub use standing_rows::{EventNames, StandingRows, Way};
 pub use stream::{Faced, Rejected, StreamPlan};
 pub use stream_counts::{DerivedCounts, PartitionCounts, StreamCounts};
 pub use tables::Tables;

@@ -26,12 +26,12 @@ use crate::derived::{Derived, DerivedPlan, Feed};
 use crate::error::FeatureError;
 use crate::fed_partitions::{BY_HAND, FedPartitions, coming_from_us};
 use crate::held_rows::{HeldRows, UsedRows};
+use crate::made_rows::MadeRows;
 use crate::online_view::{OnlineView, Settled};
 use crate::prepared::{Brought, Prepared, Ties};
 use crate::stream::{Known, StreamPlan};
 use crate::tables::Tables;
 use crate::taking::SetAside;
-use crate::made_rows::MadeRows;
 
 /// A stream with its judge and the views that it feeds. One writer owns it; the views are shared with readers.
 #[derive(Debug)]

@@ -25,8 +25,8 @@ use asof_window::{
 
 use crate::error::FeatureError;
 use crate::prepared::ViewEvents;
-use crate::taking::SetAside;
 use crate::standing_rows::{StandingRows, Way};
+use crate::taking::SetAside;
 use crate::view::{TakenIn, ViewAnswers, ViewPlan};
 
 /// After so many rows appended the writer lets others have its core, so that on a busy machine a read waits for a fraction
@@ -143,7 +143,7 @@ impl OnlineView {
         parts: &[ArrayRef],
         instants_us: &[i64],
         version: Version,
-        standing: Option<(&StandingRows, &[Way])>,
+        standing: Option<(StandingRows<'_>, &[Way])>,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<Option<ViewAnswers>, FeatureError> {
         let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();

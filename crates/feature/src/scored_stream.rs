@@ -17,7 +17,7 @@ use asof_expression::normalize;
 use crate::derived::{DerivedPlan, Feed};
 use crate::error::FeatureError;
 use crate::failure::FeatureFailure;
-use crate::fingerprint::rows_fingerprint;
+use crate::fingerprint::log_name;
 use crate::made_rows::{MadeRows, Outputs};
 use crate::stream::StreamPlan;
 use crate::tables::Tables;
@@ -47,7 +47,7 @@ pub struct RowsToScore {
     /// The columns of the rows before they are scored.
     pub batch: RecordBatch,
     /// For each of them, its row in the batch of the source.
-    pub rows: Vec<usize>,
+    pub source_rows: Vec<usize>,
     /// Those of the source that an expression before failed on.
     pub set_aside: Vec<SetAside>,
 }
@@ -67,7 +67,7 @@ pub struct Scores {
     /// The rows; those set aside by their rows in the batch of the source.
     pub made: MadeRows,
     /// For each of them, its row in the batch of the source.
-    pub rows: Vec<usize>,
+    pub source_rows: Vec<usize>,
 }
 
 impl RowsToScore {
@@ -79,8 +79,8 @@ impl RowsToScore {
 
     /// Some of the rows, without those that are set aside.
     pub fn slice(&self, first: usize, rows: usize) -> RowsToScore {
-        let (batch, rows) = (self.batch.slice(first, rows), self.rows[first..first + rows].to_vec());
-        RowsToScore { batch, rows, set_aside: Vec::new() }
+        let source_rows = self.source_rows[first..first + rows].to_vec();
+        RowsToScore { batch: self.batch.slice(first, rows), source_rows, set_aside: Vec::new() }
     }
 
     /// Without the rows that are not kept, which are set aside for a reason.
@@ -88,9 +88,10 @@ impl RowsToScore {
         let refused = |source| FeatureError::Arrow { object: "rows to score".to_owned(), source };
         let batch = filter_record_batch(&self.batch, kept).map_err(refused)?;
         let mut set_aside = self.set_aside;
-        set_aside.extend(self.rows.iter().zip(kept.values()).filter(|(_, kept)| !kept).map(|(row, _)| aside(*row)));
-        let rows = self.rows.iter().zip(kept.values()).filter(|(_, kept)| *kept).map(|(row, _)| *row).collect();
-        Ok(RowsToScore { batch, rows, set_aside })
+        let rows = || self.source_rows.iter().copied().zip(kept.values());
+        set_aside.extend(rows().filter(|(_, kept)| !kept).map(|(row, _)| aside(row)));
+        let source_rows = rows().filter(|(_, kept)| *kept).map(|(row, _)| row).collect();
+        Ok(RowsToScore { batch, source_rows, set_aside })
     }
 }
 
@@ -117,12 +118,11 @@ impl ScoredStream {
         self.plan.stream()
     }
 
-    /// The stream as a log of its rows has it: under a name that tells which columns they have. What they are computed by may
-    /// change: a row stays what it was.
+    /// The stream as a log of its rows has it: under a name that tells which columns they have, and from which logs they come. What
+    /// they are computed by may change: a row stays what it was.
     pub fn stored_form(&self) -> Arc<Stream> {
         let stream = self.stream();
-        let name = format!("{}.{:016x}", stream.name, rows_fingerprint(stream));
-        Arc::new(Stream { name, ..(**stream).clone() })
+        Arc::new(Stream { name: log_name(stream), ..(**stream).clone() })
     }
 
     /// How its rows are scored.
@@ -142,15 +142,20 @@ impl ScoredStream {
         batch: &RecordBatch,
         used: Option<&BooleanArray>,
     ) -> Result<RowsToScore, FeatureError> {
-        let RowInput { plan, feed, source: _ } = &self.inputs[input];
+        let RowInput { plan, feed, source } = &self.inputs[input];
         let derived = plan.derive(batch, used, &Tables::none())?;
         let (columns, used) = derived.at(*feed, batch, used);
-        let (rows, batch) = match used {
+        let (source_rows, batch) = match used {
             Some(used) => (used.values().set_indices().collect(), filter_record_batch(columns, used)),
             None => ((0..columns.num_rows()).collect(), Ok(columns.clone())),
         };
         let batch = batch.map_err(|source| self.refused(source))?;
-        Ok(RowsToScore { batch, rows, set_aside: derived.set_aside.into_iter().flatten().collect() })
+        // What streams before set aside is theirs to tell.
+        let own = plan.streams().iter().position(|stream| stream.name == self.scored().rows.name);
+        let is_first = self.inputs[..input].iter().all(|other| other.source.name != source.name);
+        let mut set_aside = derived.set_aside;
+        let set_aside = own.filter(|_| is_first).map(|own| set_aside.swap_remove(own)).unwrap_or_default();
+        Ok(RowsToScore { batch, source_rows, set_aside })
     }
 
     /// The columns of REQUEST of a service, for rows.
@@ -161,7 +166,7 @@ impl ScoredStream {
 
     /// The rows with what the services answered, in the order of the text.
     pub fn score(&self, to_score: RowsToScore, vectors: &[Vectors]) -> Result<Scores, FeatureError> {
-        let RowsToScore { batch, rows, mut set_aside } = to_score;
+        let RowsToScore { batch, source_rows, mut set_aside } = to_score;
         let own = batch.num_columns();
         let columns = batch.columns().iter().chain(vectors.iter().flat_map(|one| &one.features)).cloned().collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -174,20 +179,22 @@ impl ScoredStream {
             .flat_map(|(service, one)| (0..one.features.len()).map(move |feature| (service, feature)))
             .collect();
         let inherited = |place: usize, column: usize| {
-            let Some((service, feature)) = column.checked_sub(own).map(|column| origins[column]) else { return Vec::new() };
+            let Some((service, feature)) = column.checked_sub(own).map(|column| origins[column]) else {
+                return Vec::new();
+            };
             let failures = vectors[service].failures.iter().filter(|failure| failure.feature == feature);
             failures.map(|failure| FeatureFailure { feature: place, ..failure.clone() }).collect()
         };
         let input = &self.stream().derivation().expect("it is derived").inputs[0];
         let schema = nullable(&self.stream().schema());
         let outputs = Outputs::of(&input.columns, &known, schema, inherited).map_err(|source| self.refused(source))?;
-        set_aside.extend(outputs.set_aside.into_iter().map(|one| SetAside { row: rows[one.row], ..one }));
-        let rows = match outputs.kept {
-            Some(kept) => kept.into_iter().map(|place| rows[place]).collect(),
-            None => rows,
+        set_aside.extend(outputs.set_aside.into_iter().map(|one| SetAside { row: source_rows[one.row], ..one }));
+        let source_rows = match outputs.kept {
+            Some(kept) => kept.into_iter().map(|place| source_rows[place]).collect(),
+            None => source_rows,
         };
         let primary_keys = self.plan.primary_keys(&outputs.batch)?;
-        Ok(Scores { made: MadeRows { batch: outputs.batch, primary_keys, set_aside }, rows })
+        Ok(Scores { made: MadeRows { batch: outputs.batch, primary_keys, set_aside }, source_rows })
     }
 
     /// No rows, as where none passes WHERE.

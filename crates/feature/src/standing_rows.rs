@@ -7,12 +7,17 @@ use crate::online_stream::OnlineStream;
 use crate::online_view::OnlineView;
 use crate::prepared::Ties;
 
-/// Rows of a source, each of which is read as of its own event.
+/// What the events of a batch are called among those of their time.
 #[derive(Debug)]
-pub struct StandingRows {
-    ties: Ties,
-    /// For each row that is read, its row in the batch of the source.
-    rows: Vec<usize>,
+pub struct EventNames(Ties);
+
+/// Rows of a batch, each of which is read as of its own event.
+#[derive(Debug, Clone, Copy)]
+pub struct StandingRows<'a> {
+    /// Of the batch.
+    pub names: &'a EventNames,
+    /// For each row that is read, its row in the batch.
+    pub source_rows: &'a [usize],
 }
 
 /// One way by which events of a source come to a view.
@@ -24,15 +29,18 @@ pub struct Way {
     has_key: bool,
 }
 
-impl StandingRows {
-    /// Rows of a batch with these offsets and encoded primary keys.
-    pub fn new(rows: Vec<usize>, partition: u32, offsets: Vec<u64>, primary_keys: Option<Rows>) -> StandingRows {
-        StandingRows { ties: Ties { partition, offsets, primary_keys }, rows }
+impl EventNames {
+    /// Of a batch with these offsets and encoded primary keys, of a partition.
+    pub fn new(partition: u32, offsets: Vec<u64>, primary_keys: Option<Rows>) -> EventNames {
+        EventNames(Ties { partition, offsets, primary_keys })
     }
+}
 
+impl<'a> StandingRows<'a> {
     /// What a row is called in a view that its event comes to by these ways.
-    pub(crate) fn ties<'a>(&'a self, row: usize, ways: &'a [Way]) -> impl Iterator<Item = TieBreak<'a>> {
-        ways.iter().map(move |way| self.ties.of(self.rows[row], way.number, way.has_key))
+    pub(crate) fn ties(&self, row: usize, ways: &'a [Way]) -> impl Iterator<Item = TieBreak<'a>> {
+        let (names, source_row) = (self.names, self.source_rows[row]);
+        ways.iter().map(move |way| names.0.of(source_row, way.number, way.has_key))
     }
 }
 

@@ -19,7 +19,7 @@ use asof_window::{GroupWindow, TieBreak};
 
 use crate::error::FeatureError;
 use crate::failure::FeatureFailure;
-use crate::fingerprint::derivation_fingerprint;
+use crate::fingerprint::log_name;
 use crate::made_rows::{MadeRows, Outputs};
 use crate::online_view::OnlineView;
 use crate::open_windows::ClosedWindows;
@@ -51,8 +51,7 @@ impl WindowStream {
     /// The stream as a log of its rows has it: under a name that tells what they are computed by, since rows are never changed.
     pub fn stored_form(&self) -> Arc<Stream> {
         let stream = self.stream();
-        let name = format!("{}.{:016x}", stream.name, derivation_fingerprint(stream));
-        Arc::new(Stream { name, ..(**stream).clone() })
+        Arc::new(Stream { name: log_name(stream), ..(**stream).clone() })
     }
 
     /// The stream.

@@ -63,6 +63,9 @@ pub(crate) struct BoundWindows {
     pub(crate) durable_us: Option<i64>,
 }
 
+/// For each service, for each of its joins, how the events of one source come to the joined view.
+pub(crate) type WaysToServices = Vec<Vec<Vec<Way>>>;
+
 /// A stream of scored rows.
 #[derive(Debug)]
 pub(crate) struct BoundScored {
@@ -73,12 +76,15 @@ pub(crate) struct BoundScored {
     pub(crate) reads: Vec<usize>,
     /// Its services among those of the project, in the order of its text.
     pub(crate) services: Vec<usize>,
-    /// For each way by which rows come, for each service and each join of that, how the source's events come to the view.
-    pub(crate) ways: Vec<Vec<Vec<Vec<Way>>>>,
+    /// The sources that its services see.
+    pub(crate) sees: Vec<usize>,
+    /// For each way by which rows come, how the source's events come to the views of its services.
+    pub(crate) ways: Vec<WaysToServices>,
     /// For each way by which rows come, the offset up to which they are scored.
     pub(crate) scored_to: Vec<u64>,
-    /// The same as its log says.
-    pub(crate) said_to: Vec<u64>,
+    /// The same as its log says, and when it said so, by the wall clock in microseconds; `None` before it did.
+    pub(crate) said_to: Option<Vec<u64>>,
+    pub(crate) said_us: i64,
     /// Whether there are visible rows that are not scored: their scores could not be stored.
     pub(crate) is_behind: bool,
 }
@@ -128,9 +134,11 @@ pub(crate) fn bind_scored(project: &Project) -> Result<Vec<BoundScored>, Pipelin
         Ok(BoundScored {
             source: place_of(stream),
             services: bound.scored().services.iter().map(|one| service_of(&one.service.name)).collect(),
+            sees: Vec::new(),
             ways: Vec::new(),
             scored_to: vec![0; reads.len()],
-            said_to: vec![0; reads.len()],
+            said_to: None,
+            said_us: 0,
             is_behind: false,
             reads,
             stream: bound,
@@ -218,16 +226,20 @@ pub(crate) fn bind_sources(
 }
 
 impl Sources {
-    /// Says how the events of sources come to the views that score their rows.
+    /// Says which sources the services see, and how the events of those that are scored come to their views.
     pub(crate) fn bind_ways(&mut self, services: &[BoundService], views: &[BoundView]) {
-        let ways_of = |read: usize, one: &BoundScored| -> Vec<Vec<Vec<Way>>> {
+        for one in &mut self.scored {
+            let joined = one.services.iter().flat_map(|service| &services[*service].views);
+            one.sees = joined.flat_map(|view| views[*view].sources()).collect();
+        }
+        let ways_of = |read: usize, one: &BoundScored| -> WaysToServices {
             let of_service = |service: &usize| {
                 let joined = services[*service].views.iter();
                 joined.map(|view| self[read].ways_to(&views[*view].online)).collect()
             };
             one.services.iter().map(of_service).collect()
         };
-        let ways: Vec<Vec<_>> =
+        let ways: Vec<Vec<WaysToServices>> =
             self.scored.iter().map(|one| one.reads.iter().map(|read| ways_of(*read, one)).collect()).collect();
         self.scored.iter_mut().zip(ways).for_each(|(one, ways)| one.ways = ways);
     }

@@ -383,7 +383,7 @@ pub(crate) fn append_frame(
     mut stored: StoredBatch,
     arrived_us: i64,
 ) -> Result<(), IngestError> {
-    let log = writer.logs[source].as_mut().expect("rows of windows with a log");
+    let log = writer.logs[source].as_mut().expect("rows that are made have a log");
     let appended = log.append(&mut stored, FrameAbout { arrived_us, newest_us: None });
     if let Err(error) = &appended {
         break_connected(writer, error);
@@ -392,6 +392,6 @@ pub(crate) fn append_frame(
 }
 
 fn break_connected(writer: &mut Writer, error: &IngestError) {
-    tracing::error!(%error, "rows of closed windows cannot be stored: events are refused until the next start");
+    tracing::error!(%error, "rows that are made of events cannot be stored: events are refused until the next start");
     writer.break_connected();
 }

@@ -129,6 +129,10 @@ impl Engine {
         if let Err(error) = self.catch_up(writer, arrived_us) {
             return refuse_all(units, error, answers);
         }
+        if writer.unsettled.is_some() {
+            units.into_iter().for_each(|unit| refuse(unit, &IngestError::BehindNotSettled, answers));
+            return Ok(());
+        }
         let looked = match self.look_at_windows(writer, arrived_us, Which::All) {
             Ok(looked) => looked,
             Err(error) => return refuse_all(units, error, answers),

@@ -331,7 +331,8 @@ impl Engine {
         if rows.scored().is_some() {
             let (place, of_rows) = (self.place_of(&rows.name), lock(&self.told));
             told.set_aside += of_rows.rows_set_aside(place);
-            told.first_set_aside = told.first_set_aside.or(of_rows.reasons(place).first().map(|one| one.detail.clone()));
+            told.first_set_aside =
+                told.first_set_aside.or(of_rows.reasons(place).first().map(|one| one.detail.clone()));
         }
         told
     }

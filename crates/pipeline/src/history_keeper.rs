@@ -126,7 +126,8 @@ impl Engine {
             }
         }
         let covered = self.checkpoint_measures().covered(&self.stored_form(place).name);
-        let from_offset = self.sunk_before(place).map_or(covered, |sunk| sunk.min(covered));
+        let others = [self.sunk_before(place), self.scored_before(place)];
+        let from_offset = others.into_iter().flatten().fold(covered, u64::min);
         Some(Needs { retention, watermark_us, needed_from_us, from_offset })
     }
 }

@@ -146,7 +146,7 @@ impl<'e> Reading<'e> {
         service: usize,
         request: &[ArrayRef],
         instants_us: &[i64],
-        standing: (&StandingRows, &[Vec<Way>]),
+        standing: (StandingRows<'_>, &[Vec<Way>]),
     ) -> Result<Vectors, ReadError> {
         let bound = self.engine.service(service);
         let joins = bound.plan.keys(request, instants_us.len())?;
@@ -155,7 +155,11 @@ impl<'e> Reading<'e> {
             let detail = format!("{}: {}", key_of(bound, failure), failure.detail);
             // Of a row without a key no feature is known.
             let each = 0..vectors.features.len();
-            vectors.failures.extend(each.map(|feature| FeatureFailure { feature, detail: detail.clone(), ..failure.clone() }));
+            vectors.failures.extend(each.map(|feature| FeatureFailure {
+                feature,
+                detail: detail.clone(),
+                ..failure.clone()
+            }));
         }
         Ok(vectors)
     }
@@ -167,7 +171,7 @@ impl<'e> Reading<'e> {
         request: &[ArrayRef],
         joins: &JoinKeys,
         instants_us: &[i64],
-        standing: Option<(&StandingRows, &[Vec<Way>])>,
+        standing: Option<(StandingRows<'_>, &[Vec<Way>])>,
     ) -> Result<(Vectors, Vec<BooleanArray>), ReadError> {
         let mut answers = Vec::with_capacity(bound.views.len());
         for (join, (view, key)) in bound.views.iter().zip(&joins.keys).enumerate() {
@@ -205,7 +209,7 @@ impl<'e> Reading<'e> {
         bound: &BoundView,
         key: &[ArrayRef],
         instants_us: &[i64],
-        standing: Option<(&StandingRows, &[Way])>,
+        standing: Option<(StandingRows<'_>, &[Way])>,
     ) -> Result<ViewAnswers, ReadError> {
         let mut rows = 0;
         let go_on = || {

@@ -114,8 +114,8 @@ impl Engine {
         let began_us = self.wall_us();
         let mut writer = lock(self.writer());
         self.open_logs(&mut writer)?;
-        self.recall_scores(&mut writer)?;
         let restored = self.restore_checkpoint(&mut writer)?;
+        self.recall_scores(&mut writer, &restored)?;
         self.tell_of_no_key_secret();
         self.open_keys(&mut writer, restored.manifest.as_ref())?;
         // What no read asks for any more need not be held again.

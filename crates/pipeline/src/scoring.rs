@@ -5,23 +5,25 @@
 //!   start, or the disk was full ─▶ the same of what the logs have and nobody scored (catch_up)
 //! ```
 //! Rules kept here:
-//! - a row is scored once, over what is visible as soon as its event is: nothing else is taken in between. Where the process ended
-//!   in between, over what its next start finds;
-//! - the log of scored rows is never ahead of those of the rows before, and says with every frame how far it has come in them;
-//! - while rows wait to be scored, nothing that is connected with them is taken in;
+//! - a row is scored once, over what is visible as soon as its event is: nothing that it sees is taken in between. Where the process
+//!   ended in between, over what its next start finds;
+//! - the log of scored rows is never ahead of those of the rows before, and says with every frame how far it has come in them; so it
+//!   does where rows are set aside and none is made;
+//! - while rows wait to be scored, nothing that is connected with them, or that their services see, is taken in;
 //! - what a row that waits is to be read for is not let go of; one as of an instant that a view of the service does not answer any
 //!   more is set aside, and counted.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use arrow::row::Rows;
 use asof_connect::{Origin, StoredBatch, StoredStream, StoredVerdict};
 use asof_expression::FailureKind;
-use asof_feature::{RowsToScore, Scores, SetAside, StandingRows, Vectors};
+use asof_feature::{EventNames, RowsToScore, Scores, SetAside, StandingRows, Vectors};
 use asof_window::Verdict;
 
+use crate::checkpointer::Restored;
 use crate::closings::append_frame;
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
@@ -32,12 +34,15 @@ use crate::sources::Preparation;
 use crate::visibility::Published;
 use crate::writer::{Judged, Writer};
 
-/// Rows that are read together.
+/// Rows that are read together, and what they may take when they are scored: a frame holds no more.
 const ROWS_AT_ONCE: usize = 4_096;
+const BYTES_AT_ONCE: usize = 64 << 20;
 /// Rows that are made visible together where many are caught up with.
 const VISIBLE_AT_ONCE: usize = 65_536;
-/// So many offsets without a scored row are said to have been looked at: the next start need not look at them again.
+/// So many offsets without a scored row, or so long after the last frame, are said to have been looked at: the next start need not
+/// look at them again, and retention may let go of them.
 const SAID_EVERY: u64 = 100_000;
+const SAID_EVERY_US: i64 = 60_000_000;
 
 /// Visible events of a source.
 struct Visible<'a> {
@@ -45,17 +50,26 @@ struct Visible<'a> {
     /// Those that are events; `None` is all.
     used: Option<&'a BooleanArray>,
     offsets: &'a [u64],
-    primary_keys: Option<&'a Rows>,
+    names: EventNames,
     /// The offset behind them.
     end_offset: u64,
+    /// A version that answers as of any instant that the rows may be read at.
+    answered: &'a Published,
 }
 
-/// How a scored stream stands among the others.
+/// One way by which rows come to a scored stream.
+#[derive(Clone, Copy)]
 struct Place {
-    /// Its place among the scored streams.
+    /// The stream's place among those that are scored.
     scored: usize,
-    /// The way by which rows come to it.
+    /// The way's number.
     input: usize,
+}
+
+/// Rows that were scored at an instant of the wall clock, in microseconds, and are not visible yet.
+struct Making {
+    now_us: i64,
+    made: Vec<Judged>,
 }
 
 /// Why rows were not scored.
@@ -71,6 +85,7 @@ impl<E: Into<PipelineError>> From<E> for NotScored {
     }
 }
 
+/// When rows are scored.
 impl Engine {
     /// Scores the rows of a group that has just become visible. `before` is a read that began before it did: what that sees is
     /// still there.
@@ -81,74 +96,94 @@ impl Engine {
         before: &Reading<'_>,
         now_us: i64,
     ) -> Result<(), PipelineError> {
-        let mut made = Vec::new();
+        let mut making = Making { now_us, made: Vec::new() };
         for scored in 0..writer.sources.scored.len() {
             for one in judged {
-                let stream = one.batch.stream;
                 let Preparation::Events(prepared) = &one.preparation else { continue };
-                let inputs = writer.sources.scored[scored].inputs_of(stream);
+                let inputs = writer.sources.scored[scored].inputs_of(one.batch.stream);
                 let Some(last) = one.batch.offsets.last().filter(|_| !inputs.is_empty()) else { continue };
-                let used: BooleanArray =
-                    prepared.verdicts().iter().map(|verdict| Some(*verdict == Verdict::Used)).collect();
+                let is_used = |verdict: &Verdict| Some(*verdict == Verdict::Used);
+                let used: BooleanArray = prepared.verdicts().iter().map(is_used).collect();
                 let visible = Visible {
                     batch: &one.batch.batch,
                     used: Some(&used).filter(|used| used.has_false()),
                     offsets: &one.batch.offsets,
-                    primary_keys: one.batch.primary_keys.as_ref(),
+                    names: EventNames::new(0, one.batch.offsets.clone(), one.batch.primary_keys.clone()),
                     end_offset: last + 1,
+                    answered: before.published(),
                 };
                 for input in inputs {
-                    if writer.sources.scored[scored].is_behind {
-                        continue;
-                    }
                     let place = Place { scored, input };
-                    self.score(writer, &place, &visible, before.published(), (now_us, &mut made))?;
+                    if writer.sources.scored[scored].is_behind {
+                        self.let_wait(writer, place, &visible);
+                    } else {
+                        self.score(writer, place, &visible, &mut making)?;
+                    }
                 }
             }
         }
-        self.publish_scores(writer, made, now_us)
+        self.publish_scores(writer, making)
     }
 
-    /// Scores what is visible and nobody has scored yet. Where scores cannot be stored the rows wait on.
+    /// Scores what is visible and nobody has scored yet. Where scores cannot be stored, or are held back, the rows wait on.
     pub(crate) fn catch_up(&self, writer: &mut Writer, now_us: i64) -> Result<(), PipelineError> {
         for scored in 0..writer.sources.scored.len() {
             if !writer.sources.scored[scored].is_behind {
                 continue;
             }
+            if writer.unsettled.is_some() || !self.is_said(writer, scored, now_us)? {
+                return Ok(());
+            }
             writer.sources.scored[scored].is_behind = false;
             for input in 0..writer.sources.scored[scored].reads.len() {
-                if !writer.sources.scored[scored].is_behind {
-                    self.catch_up_input(writer, &Place { scored, input }, now_us)?;
+                self.catch_up_input(writer, Place { scored, input }, now_us)?;
+                writer.sources.scored[scored].is_behind |= writer.unsettled.is_some();
+                if writer.sources.scored[scored].is_behind {
+                    break;
                 }
             }
         }
         if writer.sources.scored.iter().all(|one| !one.is_behind) {
             self.awaited_from_us().store(i64::MAX, Ordering::Relaxed);
+            writer.scores_answered = None;
         }
         Ok(())
     }
 
-    /// The same though nothing arrives.
-    pub(crate) fn catch_up_idle(&self, writer: &mut Writer) -> Result<(), PipelineError> {
-        if writer.sources.scored.iter().all(|one| !one.is_behind) || writer.unsettled.is_some() {
+    /// What has to happen from time to time though nothing arrives.
+    pub(crate) fn tend_scores(&self, writer: &mut Writer) -> Result<(), PipelineError> {
+        if writer.unsettled.is_some() {
             return Ok(());
         }
-        writer.is_torn = true;
-        let now_us = writer.next_arrival(self.wall_us());
-        self.catch_up(writer, now_us)?;
-        writer.is_torn = writer.unsettled.is_some();
+        let now_us = self.wall_us();
+        for scored in 0..writer.sources.scored.len() {
+            let bound = &writer.sources.scored[scored];
+            let is_unsaid = bound.said_to.as_ref().is_some_and(|said_to| *said_to != bound.scored_to);
+            let is_long_ago = now_us.saturating_sub(bound.said_us) >= SAID_EVERY_US;
+            if is_unsaid && is_long_ago && !bound.is_behind {
+                let arrived_us = writer.next_arrival(now_us);
+                told(self.say_how_far(writer, scored, arrived_us))?;
+            }
+        }
+        if writer.sources.scored.iter().any(|one| one.is_behind) {
+            writer.is_torn = true;
+            let arrived_us = writer.next_arrival(now_us);
+            self.catch_up(writer, arrived_us)?;
+            writer.is_torn = writer.unsettled.is_some();
+        }
         Ok(())
     }
 
-    fn catch_up_input(&self, writer: &mut Writer, place: &Place, now_us: i64) -> Result<(), PipelineError> {
+    fn catch_up_input(&self, writer: &mut Writer, place: Place, now_us: i64) -> Result<(), PipelineError> {
         let bound = &writer.sources.scored[place.scored];
         let (read, from_offset) = (bound.reads[place.input], bound.scored_to[place.input]);
-        let end_offset = writer.positions[read].next_offsets.first().copied().unwrap_or(0);
+        let end_offset = writer.next_offset(read);
         if from_offset >= end_offset {
             return Ok(());
         }
+        let answered = writer.scores_answered.clone().unwrap_or_else(|| self.published());
         let mut stored = self.stored_from(read, from_offset)?;
-        let (mut made, mut rows) = (Vec::new(), 0);
+        let (mut making, mut rows) = (Making { now_us, made: Vec::new() }, 0);
         while let Some(frame) = stored.next_frame()?.filter(|frame| frame.first_offset < end_offset) {
             let offsets = used_offsets(&frame.batch, frame.first_offset);
             let is_new: BooleanArray = offsets.iter().map(|offset| Some(*offset >= from_offset)).collect();
@@ -157,43 +192,104 @@ impl Engine {
                 batch: &frame.batch.used,
                 used: Some(&is_new).filter(|is_new| is_new.has_false()),
                 offsets: &offsets,
-                primary_keys: primary_keys.as_ref(),
+                names: EventNames::new(0, offsets.clone(), primary_keys),
                 end_offset: frame.first_offset + frame.batch.verdicts.len() as u64,
+                answered: &answered,
             };
-            self.score(writer, place, &visible, &self.published(), (now_us, &mut made))?;
+            self.score(writer, place, &visible, &mut making)?;
             rows += offsets.len();
-            if writer.sources.scored[place.scored].is_behind || rows >= VISIBLE_AT_ONCE {
+            if rows >= VISIBLE_AT_ONCE {
                 rows = 0;
-                self.publish_scores(writer, std::mem::take(&mut made), now_us)?;
+                self.publish_scores(writer, std::mem::replace(&mut making, Making { now_us, made: Vec::new() }))?;
             }
-            if writer.sources.scored[place.scored].is_behind {
-                return Ok(());
+            if writer.sources.scored[place.scored].is_behind || writer.unsettled.is_some() {
+                break;
             }
         }
-        self.publish_scores(writer, made, now_us)
+        self.publish_scores(writer, making)
     }
+}
 
-    /// Asks the logs of scored rows how far they have come, before anything else is recalled: what those that wait are read for is
-    /// held.
-    pub(crate) fn recall_scores(&self, writer: &mut Writer) -> Result<(), PipelineError> {
+/// How it begins.
+impl Engine {
+    /// Asks the logs of scored rows how far they have come, when a checkpoint is back and nothing else: what rows that wait are read
+    /// for is held while the logs come back. Of what was before a checkpoint that does not know the stream nobody knows any more
+    /// what was visible then.
+    pub(crate) fn recall_scores(&self, writer: &mut Writer, restored: &Restored) -> Result<(), PipelineError> {
+        if writer.sources.scored.is_empty() {
+            return Ok(());
+        }
         for place in 0..writer.sources.scored.len() {
             let source = writer.sources.scored[place].source;
             let end_offset = writer.logs[source].as_ref().map(|log| log.log().next_offset());
             let Some(last) = end_offset.and_then(|end| end.checked_sub(1)) else { continue };
             let origin = self.stored_from(source, last)?.next_frame()?.and_then(|frame| frame.batch.origin);
+            let name = &self.stored_form(source).name;
+            let is_known = restored
+                .manifest
+                .as_ref()
+                .is_none_or(|manifest| manifest.about.streams.iter().any(|about| about.name == *name));
             let bound = &mut writer.sources.scored[place];
             for (input, offset) in origin.unwrap_or_default().next_offsets() {
                 bound.scored_to.iter_mut().skip(input as usize).take(1).for_each(|known| *known = offset);
             }
-            for (read, from_offset) in bound.reads.clone().into_iter().zip(bound.scored_to.clone()) {
-                let time_column = self.sources()[read].time_column;
+            bound.said_to = Some(bound.scored_to.clone());
+            for input in 0..bound.reads.len() {
+                let (read, said) = (bound.reads[input], bound.scored_to[input]);
+                let first = writer.logs[read].as_ref().map_or(0, |log| log.log().first_offset());
+                let known = if is_known { 0 } else { restored.streams[read] };
+                let from_offset = said.max(first).max(known);
+                if from_offset > said {
+                    let (stream, read) = (&self.sources()[source].name, &self.sources()[read].name);
+                    tracing::warn!(stream, read, said, from_offset, "events in between are not scored any more");
+                }
+                bound.scored_to[input] = from_offset;
                 let mut stored = self.stored_from(read, from_offset)?;
                 while let Some(frame) = stored.next_frame()? {
-                    self.await_from(frame.batch.used.column(time_column));
+                    self.await_from(frame.batch.used.column(self.sources()[read].time_column));
                 }
             }
         }
+        writer.scores_answered = Some(Arc::new(writer.published()));
         Ok(())
+    }
+
+    /// Goes on where the logs of scored rows end, once all is recalled. A stream of scored rows that is new begins with what comes
+    /// next.
+    pub(crate) fn begin_scores(&self, writer: &mut Writer) -> Result<(), PipelineError> {
+        if writer.sources.scored.is_empty() {
+            return Ok(());
+        }
+        let now_us = writer.next_arrival(self.wall_us());
+        for place in 0..writer.sources.scored.len() {
+            let bound = &writer.sources.scored[place];
+            let source = bound.source;
+            if writer.logs[source].is_none() {
+                continue;
+            }
+            if bound.said_to.is_none() {
+                let ends: Vec<u64> = bound.reads.iter().map(|read| writer.next_offset(*read)).collect();
+                if ends.iter().any(|end| *end > 0) {
+                    let stream = &self.sources()[source].name;
+                    tracing::info!(stream, "rows are scored from now on: what came before has no scores");
+                }
+                writer.sources.scored[place].scored_to = ends;
+            }
+            writer.sources.scored[place].is_behind = true;
+            writer.note_position(source);
+        }
+        self.visibility().publish(writer.published());
+        self.catch_up(writer, now_us)?;
+        writer.is_torn = writer.unsettled.is_some();
+        Ok(())
+    }
+
+    /// Whether the log of a scored stream says how far it has come: a new one has to, before a row of it is made.
+    fn is_said(&self, writer: &mut Writer, scored: usize, now_us: i64) -> Result<bool, PipelineError> {
+        if writer.sources.scored[scored].said_to.is_some() {
+            return Ok(true);
+        }
+        told(self.say_how_far(writer, scored, now_us))
     }
 
     /// The frames of a log, from the one on that has an offset.
@@ -203,61 +299,36 @@ impl Engine {
         Ok(StoredStream::open(storage.disk().clone(), storage.folder(), &form, 0, offset)?)
     }
 
-    /// What rows of these times are read for is held until they are scored.
+    /// Visible rows wait: what they are read for is held until they are scored.
+    fn let_wait(&self, writer: &mut Writer, place: Place, visible: &Visible<'_>) {
+        let bound = &mut writer.sources.scored[place.scored];
+        bound.is_behind = true;
+        self.await_from(visible.batch.column(self.sources()[bound.reads[place.input]].time_column));
+        writer.scores_answered.get_or_insert_with(|| Arc::new(visible.answered.clone()));
+    }
+
     fn await_from(&self, times: &ArrayRef) {
         let times = times.as_primitive::<TimestampMicrosecondType>();
         if let Some(least_us) = times.iter().flatten().min() {
             self.awaited_from_us().fetch_min(least_us, Ordering::Relaxed);
         }
     }
+}
 
-    /// Goes on where the logs of scored rows end, once all is recalled. A stream of scored rows that is new begins with what comes
-    /// next: of what was before nobody knows what was visible then.
-    pub(crate) fn begin_scores(&self, writer: &mut Writer) -> Result<(), PipelineError> {
-        if writer.sources.scored.is_empty() {
-            return Ok(());
-        }
-        let now_us = writer.next_arrival(self.wall_us());
-        for place in 0..writer.sources.scored.len() {
-            let source = writer.sources.scored[place].source;
-            let Some(end_offset) = writer.logs[source].as_ref().map(|log| log.log().next_offset()) else { continue };
-            if end_offset == 0 {
-                let ends = writer.sources.scored[place].reads.iter().map(|read| {
-                    writer.positions[*read].next_offsets.first().copied().unwrap_or(0)
-                });
-                let ends: Vec<u64> = ends.collect();
-                if ends.iter().any(|end| *end > 0) {
-                    let stream = &self.sources()[source].name;
-                    tracing::info!(stream, "rows are scored from now on: what came before has no scores");
-                }
-                writer.sources.scored[place].scored_to = ends;
-                self.say_how_far(writer, place, now_us)?;
-                self.sync_source(writer, source)?;
-            }
-            let bound = &mut writer.sources.scored[place];
-            (bound.is_behind, bound.said_to) = (true, bound.scored_to.clone());
-            writer.note_position(source);
-        }
-        self.visibility().publish(writer.published());
-        self.catch_up(writer, now_us)
-    }
-
+/// How rows are scored.
+impl Engine {
     /// Scores rows that come by one way. Where they cannot be stored their stream is behind from now on.
     fn score(
         &self,
         writer: &mut Writer,
-        place: &Place,
+        place: Place,
         visible: &Visible<'_>,
-        answered: &Published,
-        (now_us, made): (i64, &mut Vec<Judged>),
+        making: &mut Making,
     ) -> Result<(), PipelineError> {
-        match self.try_to_score(writer, place, visible, answered, (now_us, made)) {
+        match self.try_to_score(writer, place, visible, making) {
             Ok(()) => Ok(()),
             Err(NotScored::Waits) => {
-                let bound = &mut writer.sources.scored[place.scored];
-                bound.is_behind = true;
-                let time_column = self.sources()[bound.reads[place.input]].time_column;
-                self.await_from(visible.batch.column(time_column));
+                self.let_wait(writer, place, visible);
                 Ok(())
             }
             Err(NotScored::Failed(error)) => Err(error),
@@ -267,53 +338,56 @@ impl Engine {
     fn try_to_score(
         &self,
         writer: &mut Writer,
-        place: &Place,
+        place: Place,
         visible: &Visible<'_>,
-        answered: &Published,
-        (now_us, made): (i64, &mut Vec<Judged>),
+        making: &mut Making,
     ) -> Result<(), NotScored> {
         let rows = writer.sources.scored[place.scored].stream.rows(place.input, visible.batch, visible.used)?;
-        let mut rows = self.without_too_early(writer, place, rows, answered)?;
+        let mut rows = self.without_too_early(writer, place, rows, visible.answered)?;
         let mut set_aside = std::mem::take(&mut rows.set_aside);
-        let mut first = 0;
-        while first < rows.rows.len() {
-            let count = ROWS_AT_ONCE.min(rows.rows.len() - first);
-            let (scores, taken) = self.scores_of(writer, place, visible, &rows, first..first + count)?;
+        let (mut first, mut is_said) = (0, set_aside.is_empty());
+        while first < rows.source_rows.len() {
+            let (scores, taken) = self.scores_of(writer, place, visible, &rows, first)?;
+            let next = rows.source_rows.get(first + taken);
+            let end_offset = next.map_or(visible.end_offset, |next| visible.offsets[*next]);
+            is_said = !scores.source_rows.is_empty();
+            if is_said {
+                making.made.push(self.store_scores(writer, place, visible, &scores, end_offset, making.now_us)?);
+            }
             first += taken;
-            set_aside.extend(scores.made.set_aside.iter().cloned());
-            let mut origin = Origin::default();
-            scores.rows.iter().for_each(|row| origin.push(place.input as u32, visible.offsets[*row]));
-            let end_offset = match rows.rows.get(first) {
-                Some(next) => visible.offsets[*next],
-                None => visible.end_offset,
-            };
             writer.sources.scored[place.scored].scored_to[place.input] = end_offset;
-            if scores.rows.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.store_scores(writer, place.scored, &scores, origin, now_us) {
-                writer.sources.scored[place.scored].scored_to[place.input] = visible.offsets[scores.rows[0]];
-                return Err(error);
-            }
-            let source = writer.sources.scored[place.scored].source;
-            made.push(self.judge_rows(writer, source, scores.made, now_us)?);
+            set_aside.extend(scores.made.set_aside);
+            self.tell_aside(writer, place, visible, &mut set_aside);
         }
         let bound = &mut writer.sources.scored[place.scored];
         bound.scored_to[place.input] = visible.end_offset;
-        let (source, unsaid) = (bound.source, visible.end_offset.saturating_sub(bound.said_to[place.input]));
-        lock(self.told()).add_rows_set_aside(source, &set_aside);
-        if unsaid >= SAID_EVERY {
-            self.say_how_far(writer, place.scored, now_us).map_err(|_| NotScored::Waits)?;
+        let said_to = bound.said_to.as_ref().map_or(0, |said_to| said_to[place.input]);
+        let (source, unsaid) = (bound.source, visible.end_offset.saturating_sub(said_to));
+        self.tell_aside(writer, place, visible, &mut set_aside);
+        if !is_said {
+            // That a row was set aside is known for good, as a row is.
+            self.say_how_far(writer, place.scored, making.now_us)?;
+            self.sync_source(writer, source).map_err(|_| NotScored::Waits)?;
+        } else if unsaid >= SAID_EVERY {
+            self.say_how_far(writer, place.scored, making.now_us)?;
         }
         Ok(())
     }
 
-    /// Rows as of instants that all views of the services answer; the others are set aside. `answered` is a version whose
-    /// instants are still answered.
+    /// Takes note of rows that are set aside, as far as their stream has come.
+    fn tell_aside(&self, writer: &Writer, place: Place, visible: &Visible<'_>, set_aside: &mut Vec<SetAside>) {
+        let bound = &writer.sources.scored[place.scored];
+        let scored_to = bound.scored_to[place.input];
+        let (told, left) = set_aside.drain(..).partition(|one| visible.offsets[one.row] < scored_to);
+        *set_aside = left;
+        lock(self.told()).add_rows_set_aside(bound.source, &told);
+    }
+
+    /// Rows as of instants that all views of the services answer; the others are set aside.
     fn without_too_early(
         &self,
         writer: &Writer,
-        place: &Place,
+        place: Place,
         rows: RowsToScore,
         answered: &Published,
     ) -> Result<RowsToScore, PipelineError> {
@@ -322,7 +396,6 @@ impl Engine {
         let views = bound.services.iter().flat_map(|service| &self.service(*service).views);
         let earliest = views.filter_map(|view| answered.earliest_of(&self.view(*view).streams, horizon_us)).max();
         let Some((earliest_us, stream)) = earliest else { return Ok(rows) };
-        let earliest_us = earliest_us.min(self.awaited_from_us().load(Ordering::Relaxed));
         let in_time = |time_us: i64| Some(time_us >= earliest_us);
         let kept: BooleanArray = rows.times_us(&bound.stream).into_iter().map(in_time).collect();
         if !kept.has_false() {
@@ -333,29 +406,36 @@ impl Engine {
         Ok(rows.without(&kept, aside)?)
     }
 
-    /// Scores of some rows, or of the first of them where their answers take too much memory together; and of how many.
+    /// Scores of the rows from one on, as many as go together; and of how many.
     fn scores_of(
         &self,
         writer: &Writer,
-        place: &Place,
+        place: Place,
         visible: &Visible<'_>,
         rows: &RowsToScore,
-        range: std::ops::Range<usize>,
+        first: usize,
     ) -> Result<(Scores, usize), NotScored> {
-        let bound = &writer.sources.scored[place.scored];
-        let mut count = range.len();
+        let stream = &writer.sources.scored[place.scored].stream;
+        let mut count = ROWS_AT_ONCE.min(rows.source_rows.len() - first);
         loop {
-            let part = rows.slice(range.start, count);
-            match self.vectors_of(writer, place, visible, &part) {
-                Ok(vectors) => return Ok((bound.stream.score(part, &vectors)?, count)),
-                Err(ReadError::Feature(error)) => return Err(error.into()),
-                Err(_) if count > 1 => count /= 2,
-                Err(error) => {
-                    let aside = |row| SetAside { row, kind: FailureKind::TooLarge, detail: error.to_string() };
-                    let part = part.without(&BooleanArray::from(vec![false]), aside)?;
-                    return Ok((Scores { made: bound.stream.none_of(part), rows: Vec::new() }, count));
+            let part = rows.slice(first, count);
+            let detail = match self.vectors_of(writer, place, visible, &part) {
+                Ok(vectors) => {
+                    let scores = stream.score(part, &vectors)?;
+                    match bytes_of(&scores.made.batch) {
+                        bytes if bytes <= BYTES_AT_ONCE => return Ok((scores, count)),
+                        bytes => format!("the row takes {bytes} bytes"),
+                    }
                 }
+                Err(ReadError::Feature(error)) => return Err(error.into()),
+                Err(error) => error.to_string(),
+            };
+            if count == 1 {
+                let aside = |row| SetAside { row, kind: FailureKind::TooLarge, detail: detail.clone() };
+                let part = rows.slice(first, count).without(&BooleanArray::from(vec![false]), aside)?;
+                return Ok((Scores { made: stream.none_of(part), source_rows: Vec::new() }, count));
             }
+            count /= 2;
         }
     }
 
@@ -363,73 +443,83 @@ impl Engine {
     fn vectors_of(
         &self,
         writer: &Writer,
-        place: &Place,
+        place: Place,
         visible: &Visible<'_>,
         rows: &RowsToScore,
     ) -> Result<Vec<Vectors>, ReadError> {
         let bound = &writer.sources.scored[place.scored];
         let reading = self.reading();
         let times_us = rows.times_us(&bound.stream);
-        let standing =
-            StandingRows::new(rows.rows.clone(), 0, visible.offsets.to_vec(), visible.primary_keys.cloned());
+        let standing = StandingRows { names: &visible.names, source_rows: &rows.source_rows };
         let services = bound.stream.scored().services.iter().zip(&bound.services).zip(&bound.ways[place.input]);
         let vectors = services.map(|((request, service), ways)| {
             let request = bound.stream.request(request, rows);
-            reading.at_events(*service, &request, &times_us, (&standing, ways))
+            reading.at_events(*service, &request, &times_us, (standing, ways))
         });
         vectors.collect()
     }
+}
 
-    /// Appends scored rows to the log of their stream, behind all that they are made of.
+/// Where scored rows are kept.
+impl Engine {
+    /// Appends scored rows to the log of their stream, which then has come to an offset by their way. The rows on their way to who
+    /// reads them.
     fn store_scores(
         &self,
         writer: &mut Writer,
-        place: usize,
+        place: Place,
+        visible: &Visible<'_>,
         scores: &Scores,
-        origin: Origin,
+        end_offset: u64,
         now_us: i64,
-    ) -> Result<(), NotScored> {
-        let bound = &writer.sources.scored[place];
-        let (source, reads) = (bound.source, bound.reads.clone());
-        for read in reads {
-            self.sync_source(writer, read).map_err(|_| NotScored::Waits)?;
-        }
+    ) -> Result<Judged, NotScored> {
         match self.storage().map_or(Ok(()), |storage| storage.check()) {
             Err(error) if error.may_pass() => return Err(NotScored::Waits),
             checked => checked?,
         }
-        let bytes = scores.made.batch.get_array_memory_size();
+        let bound = &writer.sources.scored[place.scored];
+        let source = bound.source;
+        let mut scored_to = bound.scored_to.clone();
+        scored_to[place.input] = end_offset;
+        let mut origin = Origin::default();
+        scores.source_rows.iter().for_each(|row| origin.push(place.input as u32, visible.offsets[*row]));
         let log = writer.logs[source].as_mut().expect("scored rows have a log");
-        log.reserve_columns(bytes).map_err(|_| NotScored::Waits)?;
-        self.append_scores(writer, place, &scores.made.batch, origin, now_us)
+        log.reserve_columns(bytes_of(&scores.made.batch)).map_err(|_| NotScored::Waits)?;
+        self.append_scores(writer, place.scored, &scores.made.batch, (origin, scored_to), now_us)?;
+        let rows = asof_feature::MadeRows {
+            batch: scores.made.batch.clone(),
+            primary_keys: scores.made.primary_keys.clone(),
+            set_aside: Vec::new(),
+        };
+        Ok(self.judge_rows(writer, source, rows, now_us)?)
     }
 
     /// Lets the log of scored rows say how far it has come, where there are no rows that would.
-    fn say_how_far(&self, writer: &mut Writer, place: usize, now_us: i64) -> Result<(), PipelineError> {
-        let none = writer.sources.scored[place].stream.no_rows();
-        let source = writer.sources.scored[place].source;
-        writer.logs[source].as_mut().map_or(Ok(()), |log| log.reserve(1, 0, 0))?;
-        match self.append_scores(writer, place, &none.batch, Origin::default(), now_us) {
-            Err(NotScored::Failed(error)) => return Err(error),
-            Err(NotScored::Waits) | Ok(()) => {}
-        }
+    fn say_how_far(&self, writer: &mut Writer, scored: usize, now_us: i64) -> Result<(), NotScored> {
+        let bound = &writer.sources.scored[scored];
+        let (source, none, scored_to) = (bound.source, bound.stream.no_rows(), bound.scored_to.clone());
+        let log = writer.logs[source].as_mut().expect("scored rows have a log");
+        log.reserve(1, 0, 0).map_err(|_| NotScored::Waits)?;
+        self.append_scores(writer, scored, &none.batch, (Origin::default(), scored_to), now_us)?;
         writer.sources[source].looked();
         writer.note_position(source);
         Ok(())
     }
 
+    /// Appends a frame, behind all that its rows are made of.
     fn append_scores(
         &self,
         writer: &mut Writer,
-        place: usize,
+        scored: usize,
         rows: &RecordBatch,
-        mut origin: Origin,
+        (mut origin, scored_to): (Origin, Vec<u64>),
         now_us: i64,
     ) -> Result<(), NotScored> {
-        let bound = &mut writer.sources.scored[place];
-        bound.scored_to.iter().enumerate().for_each(|(input, offset)| origin.end_at(input as u32, *offset));
-        bound.said_to.clone_from(&bound.scored_to);
-        let (source, reads) = (bound.source, bound.reads.clone());
+        let (source, reads) = (writer.sources.scored[scored].source, writer.sources.scored[scored].reads.clone());
+        for read in &reads {
+            self.sync_source(writer, *read).map_err(|_| NotScored::Waits)?;
+        }
+        scored_to.iter().enumerate().for_each(|(input, offset)| origin.end_at(input as u32, *offset));
         let watermark_us = reads.iter().map(|read| writer.positions[*read].watermark_us).min().flatten();
         let verdict = if rows.num_rows() == 0 { StoredVerdict::Clock } else { StoredVerdict::Used };
         let stored = StoredBatch {
@@ -444,16 +534,18 @@ impl Engine {
         };
         append_frame(writer, source, stored, now_us).map_err(|_| NotScored::Waits)?;
         watermark_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
+        let bound = &mut writer.sources.scored[scored];
+        (bound.said_to, bound.said_us) = (Some(scored_to), now_us);
         Ok(())
     }
 
     /// Lets scored rows be seen, once they are durable.
-    fn publish_scores(&self, writer: &mut Writer, made: Vec<Judged>, now_us: i64) -> Result<(), PipelineError> {
-        let [made] = self.sync_rows(writer, [made]);
+    fn publish_scores(&self, writer: &mut Writer, making: Making) -> Result<(), PipelineError> {
+        let [made] = self.sync_rows(writer, [making.made]);
         if made.is_empty() {
             return Ok(());
         }
-        let durable = Durable::of_rows(made, now_us);
+        let durable = Durable::of_rows(made, making.now_us);
         match self.storage().map_or(Ok(()), |storage| storage.check()) {
             Ok(()) => self.publish_durable(writer, durable).map(|_rows| ()),
             Err(error) if error.may_pass() => {
@@ -464,4 +556,29 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+
+    /// The offset before which the rows of a source are scored, as the logs of scored rows say; `None` where none are.
+    pub(crate) fn scored_before(&self, source: usize) -> Option<u64> {
+        let writer = lock(self.writer());
+        let said = writer.sources.scored.iter().flat_map(|one| {
+            let said_to = one.said_to.iter().flatten().chain(std::iter::repeat(&0));
+            one.reads.iter().zip(said_to).filter(|(read, _)| **read == source).map(|(_, said)| *said)
+        });
+        said.min()
+    }
+}
+
+/// Whether something was stored, or has to wait.
+fn told(stored: Result<(), NotScored>) -> Result<bool, PipelineError> {
+    match stored {
+        Ok(()) => Ok(true),
+        Err(NotScored::Waits) => Ok(false),
+        Err(NotScored::Failed(error)) => Err(error),
+    }
+}
+
+/// What the rows of a batch take, which may be a part of larger columns.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX)).fold(0, usize::saturating_add)
 }

@@ -55,7 +55,7 @@ impl Durable {
         (units, durable)
     }
 
-    /// Rows of windows alone.
+    /// Rows that were made alone: of windows, or scored.
     pub(crate) fn of_rows(judged: Vec<Judged>, arrived_us: i64) -> Durable {
         Durable { before: judged.len(), judged, taken: Vec::new(), moved: Vec::new(), arrived_us }
     }

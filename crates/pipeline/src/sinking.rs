@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   open: cut off whoever wrote before ─▶ read progress ─▶ logs from there
-//!   rows that are visible and durable ─▶ begin ─▶ send … for the commit interval ─▶ commit rows and progress ─▶ …
+//!   rows that are visible and durable ─▶ begin ─▶ send … until the commit interval after the last ─▶ commit rows and progress ─▶ …
 //!          any error ─▶ still ours? ─▶ open
 //! ```
 //! Rules kept here:
@@ -171,13 +171,13 @@ impl Sinking<'_> {
             self.state.lock().lost_offsets += lost;
         }
         self.state.lock().progress = Some(progress.clone());
-        let mut is_begun = false;
+        let (mut is_begun, mut committed_us) = (false, None);
         while !self.stop.is_asked() {
             if !logs.iter().any(|log| log.next_offset < log.readable(self.engine)) {
                 self.stop.wait(QUIET);
                 continue;
             }
-            progress = self.commit(&writer, &mut logs, &mut messages)?;
+            progress = self.commit(&writer, &mut logs, &mut messages, &mut committed_us)?;
             if !is_begun {
                 self.note_begun()?;
                 is_begun = true;
@@ -187,14 +187,17 @@ impl Sinking<'_> {
         Ok(())
     }
 
-    /// One commit, of what comes within the interval.
+    /// One commit, of what comes until the interval after the last one is over: after a quiet time at once. `committed_us` is when
+    /// that was asked for.
     fn commit(
         &self,
         writer: &TopicWriter,
         logs: &mut [SinkRows],
         messages: &mut RowMessages,
+        committed_us: &mut Option<i64>,
     ) -> Result<Progress, Ending> {
         let began_us = self.engine.wall_us();
+        let interval_us = committed_us.map_or(0..0, |last_us| last_us..last_us + self.sink.commit_interval_us);
         let (mut rows, mut failed) = (0, Vec::new());
         writer.begin()?;
         loop {
@@ -211,8 +214,8 @@ impl Sinking<'_> {
                     }
                 }
             }
-            let waited_us = self.engine.wall_us().saturating_sub(began_us);
-            if rows >= MESSAGES_MAX || !(0..self.sink.commit_interval_us).contains(&waited_us) || self.stop.is_asked() {
+            // A clock that went back does not hold rows up.
+            if rows >= MESSAGES_MAX || !interval_us.contains(&self.engine.wall_us()) || self.stop.is_asked() {
                 break;
             }
             if !is_any {
@@ -221,6 +224,7 @@ impl Sinking<'_> {
         }
         let progress: Progress = logs.iter().map(|log| (log.log.clone(), log.next_offset)).collect();
         self.state.lock().attempted.clone_from(&progress);
+        *committed_us = Some(self.engine.wall_us());
         writer.commit(&progress, || self.stop.is_asked())?;
         self.state.commits.add(self.engine.wall_us().saturating_sub(began_us), 1);
         let mut told = self.state.lock();

@@ -14,8 +14,8 @@ use std::ops::{Index, IndexMut};
 
 use asof_definition::{Connector, FileOrder, Project};
 use asof_feature::{
-    Arrivals, MadeRows, ComingVersions, FeatureError, OnlineStream, OnlineTable, Prepared, PreparedVersions,
-    Recalled, Rejoined, Settled, TableHeld, Tables,
+    Arrivals, ComingVersions, FeatureError, MadeRows, OnlineStream, OnlineTable, Prepared, PreparedVersions, Recalled,
+    Rejoined, Settled, TableHeld, Tables,
 };
 use asof_window::{Version, VersionBounds};
 

@@ -159,7 +159,8 @@ impl StreamLog {
     /// taken out of it where there is no room for them.
     pub(crate) fn append(&mut self, batch: &mut StoredBatch, about: FrameAbout) -> Result<(), IngestError> {
         batch.origin.iter_mut().for_each(|origin| origin.begin_at(&self.begins));
-        if let Some(repeated) = batch.origin.as_ref().and_then(|origin| self.fed.repeated(origin)) {
+        let from_topic = batch.origin.as_ref().filter(|_| self.stream.feed().is_some());
+        if let Some(repeated) = from_topic.and_then(|origin| self.fed.repeated(origin)) {
             return Err(self.broken_for(format!("a topic was read out of order: {repeated}")));
         }
         let mut appended = self.append_whole(batch, about)?;

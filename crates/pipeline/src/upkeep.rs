@@ -31,7 +31,7 @@ impl Engine {
         }
         if !writer.is_torn {
             self.close_idle_windows(&mut writer)?;
-            self.catch_up_idle(&mut writer)?;
+            self.tend_scores(&mut writer)?;
         }
         if writer.is_torn {
             // What is prepared may yet be looked up in the tables as they are.

@@ -8,6 +8,7 @@ use asof_connect::ProducerBatch;
 use asof_feature::Prepared;
 use asof_window::{Captured, Verdict, Version};
 
+use crate::binding::BoundScored;
 use crate::key_memory::KeyMemory;
 use crate::settle::Durable;
 use crate::sources::{Preparation, Sources};
@@ -41,6 +42,8 @@ pub(crate) struct Writer {
     pub(crate) still_to_come: Vec<StillToCome>,
     /// Sources with rows of windows whose watermark has moved, of the group that is on its way.
     pub(crate) moved_windows: Vec<usize>,
+    /// While rows wait to be scored: a version of which all that they are read for is still there.
+    pub(crate) scores_answered: Option<Arc<Published>>,
     version: Version,
     rows_since_sweep: usize,
 }
@@ -76,6 +79,7 @@ impl Writer {
             is_torn: false,
             unsettled: None,
             moved_windows: Vec::new(),
+            scores_answered: None,
             version: Version(0),
             rows_since_sweep: 0,
         }
@@ -92,6 +96,11 @@ impl Writer {
         let has_waiting = self.sources.windows.iter().any(|one| one.waiting.is_some());
         let has_waiting = has_waiting || self.sources.scored.iter().any(|one| one.is_behind);
         !self.is_torn && !has_waiting && !self.logs.iter().flatten().any(StreamLog::is_broken)
+    }
+
+    /// The offset behind what is visible, or about to be, of a source with one partition.
+    pub(crate) fn next_offset(&self, source: usize) -> u64 {
+        self.positions[source].next_offsets.first().copied().unwrap_or(0)
     }
 
     pub(crate) fn next_version(&mut self) -> Version {
@@ -133,6 +142,7 @@ impl Writer {
 
     /// Holds a group back. Its histories were held against the sessions of before: of its streams none is dropped meanwhile.
     pub(crate) fn hold_back(&mut self, durable: Durable) {
+        debug_assert!(self.unsettled.is_none(), "one group is held back at a time");
         durable.streams().for_each(|stream| self.positions[stream].coming_from_us = None);
         self.unsettled = Some(durable);
     }
@@ -159,10 +169,14 @@ impl Writer {
         }
     }
 
-    /// A source whose rows wait to be stored, of windows or scored, which this source is connected with.
+    /// A source whose rows wait to be stored, of windows or scored, which this source is connected with or is seen by.
     pub(crate) fn rows_waiting(&self, source: usize) -> Option<usize> {
         let windows = self.sources.windows.iter().filter(|one| one.waiting.is_some()).map(|one| one.source);
         let scored = self.sources.scored.iter().filter(|one| one.is_behind).map(|one| one.source);
+        let sees = |one: &&BoundScored| one.is_behind && one.sees.contains(&source);
+        if let Some(seeing) = self.sources.scored.iter().find(sees) {
+            return Some(seeing.source);
+        }
         let mut waiting = windows.chain(scored);
         waiting.find(|waiting| self.sources.connected(source).contains(waiting))
     }

@@ -34,7 +34,9 @@ pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Proble
         Some(derived) => (source_of(derived)?.name.clone(), Some(name.to_owned())),
         None => (name.to_owned(), None),
     };
-    let stream = app.engine.sources().iter().position(|stream| stream.name == source);
+    // The rows of a sink may be a source, which is nobody else's.
+    let is_named = |name: &String| stream_names(project).contains(&name.as_str());
+    let stream = app.engine.sources().iter().position(|stream| stream.name == source && is_named(&source));
     let stream = stream.ok_or_else(|| unknown("stream", name, &stream_names(project)))?;
     let reason = parameter(&head.uri, "reason")?.map(|reason| reason.into_owned());
     if let Some(reason) = reason.as_ref().filter(|reason| !REASONS.contains(&reason.as_str())) {

@@ -8,9 +8,9 @@ use asof_pipeline::{Clock, Engine, FedPartitionStatistics, FeedStatistics, Publi
 use serde_json::{Value, json};
 
 use crate::example::{example_key, example_request};
+use crate::made_rows::{scored, windows};
 use crate::problem::Problem;
 use crate::target::{stream_names, unknown};
-use crate::made_rows::{scored, windows};
 
 /// All objects: streams, derived ones after the others, then tables, then views, then services, then sinks.
 pub(crate) fn all(engine: &Engine) -> Value {

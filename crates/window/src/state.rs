@@ -506,13 +506,13 @@ impl WindowState {
     }
 }
 
-/// The cursors that may stay with the entities of a program.
 /// The place of an event among those that are not excluded, whose indexes ascend.
 fn place_of(events: &RingEvents<'_>, time_us: i64, tie: TieBreak<'_>, excluded: &[usize]) -> Option<usize> {
     let index = events.copies(time_us, tie).find(|index| excluded.binary_search(index).is_err())?;
     Some(index - excluded.partition_point(|other| *other < index))
 }
 
+/// The cursors that may stay with the entities of a program.
 fn standing_cursors(program: &Program) -> StandingCursors {
     if program.end_column().is_some() { StandingCursors::none() } else { StandingCursors::default() }
 }

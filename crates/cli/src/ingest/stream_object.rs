@@ -16,6 +16,8 @@ use crate::failure::Failure;
 enum Object {
     #[serde(rename = "feature service")]
     Service,
+    #[serde(rename = "sink")]
+    Sink { reads: Vec<String> },
     #[serde(rename = "feature view")]
     View { reads: Vec<String> },
     #[serde(rename = "stream")]
@@ -73,6 +75,7 @@ impl StreamObject {
             Object::Stream(stream) => ("stream", stream),
             Object::Table(table) => ("table", table),
             Object::Service => return Err(no_stream(name, "feature service", &[])),
+            Object::Sink { reads } => return Err(no_stream(name, "sink", &reads)),
             Object::View { reads } => return Err(no_stream(name, "feature view", &reads)),
         };
         if stream.source.connector == "derived" {

@@ -12,13 +12,13 @@
 //!   last commit ended. So there is one way back, whatever happened.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use asof_definition::Delivery;
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -36,6 +36,10 @@ const COMMIT_TRIES: usize = 35;
 /// The same before progress is in the transaction. The client may ask a coordinator for ever that is another broker since (met
 /// with leaders killed under load); a new writer asks the right one, and nothing was committed.
 const PROGRESS_TRIES: usize = 5;
+/// What the calls of either take beyond their waits, before they are said not to come back.
+const CALL_EXTRA: Duration = Duration::from_secs(5);
+/// How often it is asked, while a call is waited for, whether anybody still waits.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// A transaction that is open for so long is aborted by the broker.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";
 /// Each first write after a commit may meet the last one's markers, and waits so long: the client's own default of 100
@@ -53,7 +57,7 @@ pub type Progress = BTreeMap<String, u64>;
 
 /// A topic that is written to under a name of its own.
 pub struct TopicWriter {
-    producer: ThreadedProducer<Deliveries>,
+    producer: Arc<ThreadedProducer<Deliveries>>,
     /// Where progress is kept, and never read from.
     group: BaseConsumer,
     topic: String,
@@ -140,7 +144,7 @@ impl TopicWriter {
         if delivery == Delivery::ExactlyOnce {
             producer.init_transactions(ANSWER).map_err(|error| trouble(&error))?;
         }
-        Ok(TopicWriter { producer, group, topic: topic.to_owned(), delivery })
+        Ok(TopicWriter { producer: Arc::new(producer), group, topic: topic.to_owned(), delivery })
     }
 
     /// How far the source was read when the last commit was made; `None` before the first.
@@ -192,11 +196,7 @@ impl TopicWriter {
             Delivery::ExactlyOnce => {
                 let group = self.group.group_metadata();
                 let group = group.ok_or_else(|| WriteTrouble::Aborted("the client has no group".to_owned()))?;
-                patiently(PROGRESS_TRIES, &stops, || {
-                    self.producer.send_offsets_to_transaction(&place, &group, COMMIT_WAIT)
-                })?;
-                // One that took too long goes on where it was when it is called again.
-                patiently(COMMIT_TRIES, &stops, || self.producer.commit_transaction(COMMIT_WAIT))
+                self.commit_transaction(place, group, stops)
             }
             Delivery::AtLeastOnce => {
                 self.producer.flush(ANSWER).map_err(|error| trouble(&error))?;
@@ -212,6 +212,50 @@ impl TopicWriter {
         }
     }
 
+    /// Commits on a thread of its own. Where a coordinator moves while it is asked, the client (librdkafka 2.12) may never come back
+    /// from a call: then it is left alone, as it is, and whoever opens the next writer cuts it off.
+    fn commit_transaction(
+        &self,
+        place: TopicPartitionList,
+        group: ConsumerGroupMetadata,
+        stops: impl Fn() -> bool,
+    ) -> Result<(), WriteTrouble> {
+        let (producer, is_given_up) = (self.producer.clone(), Arc::new(AtomicBool::new(false)));
+        let (steps, step) = mpsc::channel();
+        let given_up = is_given_up.clone();
+        let calls = move || {
+            let offered = patiently(PROGRESS_TRIES, &given_up, || {
+                producer.send_offsets_to_transaction(&place, &group, COMMIT_WAIT)
+            });
+            // Nobody may listen any more.
+            steps.send(offered.clone()).unwrap_or_default();
+            if offered.is_ok() {
+                // One that took too long goes on where it was when it is called again.
+                let committed = patiently(COMMIT_TRIES, &given_up, || producer.commit_transaction(COMMIT_WAIT));
+                steps.send(committed).unwrap_or_default();
+            }
+        };
+        let spawned = std::thread::Builder::new().name("asof-commit".to_owned()).spawn(calls);
+        spawned.map_err(|error| WriteTrouble::Aborted(format!("a commit has no thread: {error}")))?;
+        for (call, tries) in [("send_offsets_to_transaction", PROGRESS_TRIES), ("commit_transaction", COMMIT_TRIES)] {
+            let mut left = COMMIT_WAIT * u32::try_from(tries).unwrap_or(u32::MAX) + CALL_EXTRA;
+            loop {
+                match step.recv_timeout(ASKED_EVERY) {
+                    Ok(outcome) => break outcome?,
+                    Err(_) if left.is_zero() => {
+                        return Err(WriteTrouble::Aborted(format!("the client does not come back from {call}")));
+                    }
+                    Err(_) => left = left.saturating_sub(ASKED_EVERY),
+                }
+                if stops() {
+                    is_given_up.store(true, Ordering::Relaxed);
+                    left = left.min(COMMIT_WAIT + CALL_EXTRA);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where the progress stands: with the first partition of the topic, which every topic has. What it says is in the text
     /// beside the offset, since a sink may read several logs.
     fn place(&self, offset: Offset, progress: Option<&Progress>) -> Result<TopicPartitionList, WriteTrouble> {
@@ -224,16 +268,18 @@ impl TopicWriter {
     }
 }
 
-/// Calls again what took too long, so many times.
+/// Calls again what took too long, so many times, unless it was given up.
 fn patiently(
     tries: usize,
-    stops: &impl Fn() -> bool,
+    is_given_up: &AtomicBool,
     mut call: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<(), WriteTrouble> {
     let mut outcome = call();
     for _ in 1..tries {
         match &outcome {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !stops() => outcome = call(),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !is_given_up.load(Ordering::Relaxed) => {
+                outcome = call();
+            }
             _ => break,
         }
     }

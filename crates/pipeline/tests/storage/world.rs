@@ -33,11 +33,18 @@ pub(crate) struct World {
     pub(crate) clock: Arc<AtomicI64>,
     /// Stands for what is drawn.
     pub(crate) drawn: u8,
+    /// How far before the watermark reads may stand, in microseconds.
+    pub(crate) as_of_horizon_us: i64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
-        World { disk: SimulatedDisk::new(seed), clock: Arc::new(AtomicI64::new(BEGIN_US)), drawn: 1 }
+        World {
+            disk: SimulatedDisk::new(seed),
+            clock: Arc::new(AtomicI64::new(BEGIN_US)),
+            drawn: 1,
+            as_of_horizon_us: 0,
+        }
     }
 
     pub(crate) fn now_us(&self) -> i64 {
@@ -66,7 +73,8 @@ impl World {
         let storage = self.storage(disk, TakeOver::Refuse)?;
         let sources = [SourceFile { name: "project.sql".to_owned(), text: sql.to_owned() }];
         let project = Arc::new(asof_definition::check(&sources).expect("a sound project"));
-        let settings = EngineSettings { clock: Clock::Event, as_of_horizon_us: 0, state_bytes_max: usize::MAX };
+        let as_of_horizon_us = self.as_of_horizon_us;
+        let settings = EngineSettings { clock: Clock::Event, as_of_horizon_us, state_bytes_max: usize::MAX };
         let clock = self.clock.clone();
         Engine::with_storage(project, settings, Arc::new(move || clock.load(Ordering::Relaxed)), Some(storage))
     }
