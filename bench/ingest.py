@@ -8,6 +8,7 @@
 | Section | Posts |
 |---|---|
 | batch | NDJSON, 1,000 events of about 135 bytes each, into ten features over 1 M accounts, closed loop; pauses for checkpoints |
+| scored | as `batch`, and as many again where each event is kept with its ten features: what scoring costs |
 | arrow | Arrow IPC, 8,000 records of 100 bytes each, into a stream without views, closed loop |
 | single | one event each at 2,000/s: latency from due to durable and visible |
 | half | batches of --half-rows at half the rate of `batch`, beside 5,000 reads/s |
@@ -32,8 +33,9 @@ from serving.posts import ACCOUNTS, FIRST_ACCOUNT
 from serving.promises import is_answered, promised
 from serving.server import Server
 
-SECTIONS = ["batch", "arrow", "single", "half", "restart"]
+SECTIONS = ["batch", "scored", "arrow", "single", "half", "restart"]
 BATCH_PER_CPU_S_MIN, BATCH_PER_S_MIN, ARROW_PER_S_MIN = 500_000, 300_000, 1_200_000
+SCORED_PER_S_MIN = 50_000
 PAUSE = "asof_checkpoint_pause_seconds"
 PAUSE_S_MAX = 0.005
 SINGLE_RATE, SINGLE_P99_US_MAX, SINGLE_CONNECTIONS = 2_000, 5_000, 16
@@ -45,7 +47,7 @@ def main():
     options = arguments()
     enter_venv()
     print_machine()
-    steps = {"batch": batch, "arrow": arrow, "single": single, "half": half, "restart": endurance.restart, "long": endurance.long}
+    steps = {"batch": batch, "scored": scored, "arrow": arrow, "single": single, "half": half, "restart": endurance.restart, "long": endurance.long}
     names = options.sections or ([] if options.long else SECTIONS)
     kept = [steps[name](options) for name in [*names, *(["long"] if options.long else [])]]
     sys.exit(0 if all(kept) else 1)
@@ -80,6 +82,24 @@ def batch(options):
                  figures["events_per_cpu_s"] >= BATCH_PER_CPU_S_MIN),
         promised(f"p99 of the pause for checkpoints at most {PAUSE_S_MAX * 1_000:g} ms: {pause_s * 1_000:g} ms", pause_s <= PAUSE_S_MAX),
     ])
+
+
+def scored(options):
+    """The same load on two servers in turn: with and without a stream of scored rows."""
+    found = {}
+    for name in ("plain", "scored"):
+        folder = transactions(f"ingest_{name}", scored=name == "scored")
+        print_head(f"NDJSON, {BATCH_ROWS:,} events a post, ten features, {name}")
+        with Server(options.asof, folder) as server:
+            server.wait_ready(READY_S_MAX)
+            posts = ndjson(options, folder)
+            fill(server, posts, FILLED)
+            found[name] = measured(options, server, posts, "max", "closed loop")
+            check_known(server)
+    found["cpu_of_scoring"] = found["plain"]["events_per_cpu_s"] / found["scored"]["events_per_cpu_s"]
+    write_results("ingest", {"scored": found})
+    per_s, factor = found["scored"]["events_per_s"], found["cpu_of_scoring"]
+    return promised(f"{SCORED_PER_S_MIN:,} scored events/s: {per_s:,}, at {factor:.1f} times the CPU of plain ones", per_s >= SCORED_PER_S_MIN)
 
 
 def peak(options):

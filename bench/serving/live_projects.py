@@ -21,13 +21,20 @@ CREATE STREAM events (
 """
 
 
-def transactions(name, settings=SETTINGS, **intervals):
-    """The ten features over a live stream. `intervals`: others for `lateness`, `hour` and `week`."""
+SCORED = "CREATE STREAM scored AS SELECT t.account_id, t.amount, FEATURES(account_v1, t).* FROM events t;\n"
+
+
+def transactions(name, settings=SETTINGS, scored=False, **intervals):
+    """The ten features over a live stream; with a stream of its events scored by them, if asked for. `intervals`: others for
+    `lateness`, `hour` and `week`."""
     text = replaced(TEN.read_text(), FILE, "")
     text = replaced(text, "  account_id  BIGINT", f"{MORE_COLUMNS}  account_id  BIGINT")
     for what, old in [("lateness", "'30' SECOND"), ("hour", "'1' HOUR  "), ("week", "'7' DAY   ")]:
         text = replaced(text, f"INTERVAL {old}", f"INTERVAL {intervals.get(what, old)}")
-    return live(name, {"features.sql": text, "service.sql": (SERVING / "service.sql").read_text()}, settings)
+    sql = {"features.sql": text, "service.sql": (SERVING / "service.sql").read_text()}
+    if scored:
+        sql["scored.sql"] = SCORED
+    return live(name, sql, settings)
 
 
 def records(name):

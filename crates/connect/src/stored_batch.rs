@@ -191,8 +191,9 @@ impl StoredBatch {
         if !self.arrived.as_ref().is_none_or(has_each) {
             return Err("not each row has an arrival time".to_owned());
         }
-        let rows = self.verdicts.iter().filter(|verdict| **verdict != StoredVerdict::Clock).count();
-        if self.origin.as_ref().is_some_and(|origin| origin.rows() != rows) {
+        let is_look = self.verdicts.iter().all(|verdict| *verdict == StoredVerdict::Clock);
+        let has_places = |origin: &Origin| origin.rows() == self.verdicts.len() || is_look && origin.rows() == 0;
+        if !self.origin.as_ref().is_none_or(has_places) {
             return Err("not each row has a place where it comes from".to_owned());
         }
         if self.dead.iter().any(|letter| letter.row as usize >= self.verdicts.len()) {

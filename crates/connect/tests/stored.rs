@@ -54,7 +54,7 @@ fn a_batch_reads_back_and_its_buffer_is_used_again() {
 fn a_batch_of_a_topic_without_a_place_for_each_row_is_not_written() {
     let short = StoredBatch { origin: Some(origin_of(&[(1, 7)])), ..sample() };
     let refused = short.encode(&mut Vec::new()).unwrap_err().to_string();
-    assert!(refused.contains("not each row has a place in its topic"), "{refused}");
+    assert!(refused.contains("not each row has a place where it comes from"), "{refused}");
 }
 
 /// The same of a batch that was read from a topic, which came later.

@@ -404,7 +404,10 @@ Frame { extent: Rows { preceding: 0 }, calendar: None }";
         assert_eq!(view("EXCLUDE NO OTHERS").description(), plain);
         let excluding =
             |exclusion: &str| plain.replace("calendar: None", &format!("calendar: None, exclusion: {exclusion}"));
-        assert_eq!(view("EXCLUDE CURRENT ROW").description(), excluding("CurrentRow"));
+        // It matters at which of several events of one time a read stands.
+        let by_order = plain.replacen('\n', "\norder id BIGINT NOT NULL\n", 1);
+        let excluded = by_order.replace("calendar: None", "calendar: None, exclusion: CurrentRow");
+        assert_eq!(view("EXCLUDE CURRENT ROW").description(), excluded);
         assert_eq!(view("EXCLUDE GROUP").description(), excluding("Group"));
     }
 

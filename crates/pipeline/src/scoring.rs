@@ -20,7 +20,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use asof_connect::{Origin, StoredBatch, StoredStream, StoredVerdict};
 use asof_expression::FailureKind;
-use asof_feature::{EventNames, RowsToScore, Scores, SetAside, StandingRows, Vectors};
+use asof_feature::{EventNames, MadeRows, RowsToScore, Scores, SetAside, StandingRows, Vectors};
 use asof_window::Verdict;
 
 use crate::checkpointer::Restored;
@@ -70,6 +70,15 @@ struct Place {
 struct Making {
     now_us: i64,
     made: Vec<Judged>,
+}
+
+/// What is appended to the log of scored rows.
+struct Frame {
+    rows: MadeRows,
+    /// Where those before stand.
+    origin: Origin,
+    /// For each way, up to where they are scored with it.
+    scored_to: Vec<u64>,
 }
 
 /// Why rows were not scored.
@@ -350,13 +359,18 @@ impl Engine {
             let (scores, taken) = self.scores_of(writer, place, visible, &rows, first)?;
             let next = rows.source_rows.get(first + taken);
             let end_offset = next.map_or(visible.end_offset, |next| visible.offsets[*next]);
-            is_said = !scores.source_rows.is_empty();
-            if is_said {
-                making.made.push(self.store_scores(writer, place, visible, &scores, end_offset, making.now_us)?);
-            }
             first += taken;
+            is_said = !scores.source_rows.is_empty();
+            set_aside.extend(scores.made.set_aside.iter().cloned());
+            let scored_to = &mut writer.sources.scored[place.scored].scored_to;
+            if is_said {
+                let mut frame = Frame { rows: scores.made, origin: Origin::default(), scored_to: scored_to.clone() };
+                let offsets = scores.source_rows.iter().map(|row| visible.offsets[*row]);
+                offsets.for_each(|offset| frame.origin.push(place.input as u32, offset));
+                frame.scored_to[place.input] = end_offset;
+                making.made.push(self.store_scores(writer, place.scored, frame, making.now_us)?);
+            }
             writer.sources.scored[place.scored].scored_to[place.input] = end_offset;
-            set_aside.extend(scores.made.set_aside);
             self.tell_aside(writer, place, visible, &mut set_aside);
         }
         let bound = &mut writer.sources.scored[place.scored];
@@ -462,73 +476,56 @@ impl Engine {
 
 /// Where scored rows are kept.
 impl Engine {
-    /// Appends scored rows to the log of their stream, which then has come to an offset by their way. The rows on their way to who
-    /// reads them.
-    fn store_scores(
-        &self,
-        writer: &mut Writer,
-        place: Place,
-        visible: &Visible<'_>,
-        scores: &Scores,
-        end_offset: u64,
-        now_us: i64,
-    ) -> Result<Judged, NotScored> {
+    /// Appends scored rows to the log of their stream. They are on their way to who reads them.
+    fn store_scores(&self, writer: &mut Writer, scored: usize, frame: Frame, now_us: i64) -> Result<Judged, NotScored> {
         match self.storage().map_or(Ok(()), |storage| storage.check()) {
             Err(error) if error.may_pass() => return Err(NotScored::Waits),
             checked => checked?,
         }
-        let bound = &writer.sources.scored[place.scored];
-        let source = bound.source;
-        let mut scored_to = bound.scored_to.clone();
-        scored_to[place.input] = end_offset;
-        let mut origin = Origin::default();
-        scores.source_rows.iter().for_each(|row| origin.push(place.input as u32, visible.offsets[*row]));
+        let source = writer.sources.scored[scored].source;
         let log = writer.logs[source].as_mut().expect("scored rows have a log");
-        log.reserve_columns(bytes_of(&scores.made.batch)).map_err(|_| NotScored::Waits)?;
-        self.append_scores(writer, place.scored, &scores.made.batch, (origin, scored_to), now_us)?;
-        let rows = asof_feature::MadeRows {
-            batch: scores.made.batch.clone(),
-            primary_keys: scores.made.primary_keys.clone(),
-            set_aside: Vec::new(),
-        };
+        log.reserve_columns(bytes_of(&frame.rows.batch)).map_err(|_| NotScored::Waits)?;
+        let rows = self.append_scores(writer, scored, frame, now_us)?;
         Ok(self.judge_rows(writer, source, rows, now_us)?)
     }
 
     /// Lets the log of scored rows say how far it has come, where there are no rows that would.
     fn say_how_far(&self, writer: &mut Writer, scored: usize, now_us: i64) -> Result<(), NotScored> {
         let bound = &writer.sources.scored[scored];
-        let (source, none, scored_to) = (bound.source, bound.stream.no_rows(), bound.scored_to.clone());
+        let (source, scored_to) = (bound.source, bound.scored_to.clone());
+        let frame = Frame { rows: bound.stream.no_rows(), origin: Origin::default(), scored_to };
         let log = writer.logs[source].as_mut().expect("scored rows have a log");
         log.reserve(1, 0, 0).map_err(|_| NotScored::Waits)?;
-        self.append_scores(writer, scored, &none.batch, (Origin::default(), scored_to), now_us)?;
+        self.append_scores(writer, scored, frame, now_us)?;
         writer.sources[source].looked();
         writer.note_position(source);
         Ok(())
     }
 
-    /// Appends a frame, behind all that its rows are made of.
+    /// Appends a frame, behind all that its rows are made of. Gives the rows back.
     fn append_scores(
         &self,
         writer: &mut Writer,
         scored: usize,
-        rows: &RecordBatch,
-        (mut origin, scored_to): (Origin, Vec<u64>),
+        frame: Frame,
         now_us: i64,
-    ) -> Result<(), NotScored> {
+    ) -> Result<MadeRows, NotScored> {
+        let Frame { rows, mut origin, scored_to } = frame;
         let (source, reads) = (writer.sources.scored[scored].source, writer.sources.scored[scored].reads.clone());
         for read in &reads {
             self.sync_source(writer, *read).map_err(|_| NotScored::Waits)?;
         }
         scored_to.iter().enumerate().for_each(|(input, offset)| origin.end_at(input as u32, *offset));
         let watermark_us = reads.iter().map(|read| writer.positions[*read].watermark_us).min().flatten();
-        let verdict = if rows.num_rows() == 0 { StoredVerdict::Clock } else { StoredVerdict::Used };
+        let count = rows.batch.num_rows();
+        let verdict = if count == 0 { StoredVerdict::Clock } else { StoredVerdict::Used };
         let stored = StoredBatch {
-            verdicts: vec![verdict; rows.num_rows().max(1)],
+            verdicts: vec![verdict; count.max(1)],
             arrived: None,
             arrived_is_imputed: false,
             watermark_us,
             origin: Some(origin),
-            used: rows.clone(),
+            used: rows.batch.clone(),
             dead: Vec::new(),
             producers: Vec::new(),
         };
@@ -536,7 +533,7 @@ impl Engine {
         watermark_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
         let bound = &mut writer.sources.scored[scored];
         (bound.said_to, bound.said_us) = (Some(scored_to), now_us);
-        Ok(())
+        Ok(rows)
     }
 
     /// Lets scored rows be seen, once they are durable.

@@ -54,13 +54,15 @@ pub(crate) fn query(app: &App, name: &str, head: &Parts) -> Result<Asked, Proble
 fn source_of(derived: &Arc<Stream>) -> Result<Arc<Stream>, Problem> {
     let (name, mut sources) = (&derived.name, letter_streams(derived));
     match sources.len() {
-        0 => Err(Problem::invalid(format!(
-            "derived stream `{name}` reads rows of closed windows or scored ones, which leave no dead letters"
-        ))
-        .hint(
-            "`GET /v1/objects` counts them, with the first of each reason, under `windows` or `scored` of the stream of these \
-             rows",
-        )),
+        0 => {
+            let is_scored = derived.sources().iter().any(|source| source.scored().is_some());
+            let (rows, field) =
+                if is_scored { ("scored rows", "scored") } else { ("rows of closed windows", "windows") };
+            let problem =
+                Problem::invalid(format!("derived stream `{name}` reads {rows}, which leave no dead letters"));
+            let hint = "`GET /v1/objects` counts them, with the first of each reason, under";
+            Err(problem.hint(format!("{hint} `{field}` of the stream of these rows")))
+        }
         1 => Ok(sources.remove(0)),
         _ => {
             let calls: Vec<String> =

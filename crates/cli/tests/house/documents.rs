@@ -30,6 +30,7 @@ fn help_is_printed_in_the_reference() {
         ("asof get", &["get", "--help"]),
         ("asof ingest", &["ingest", "--help"]),
         ("asof replay-dead-letters", &["replay-dead-letters", "--help"]),
+        ("asof transactions", &["transactions", "--help"]),
     ] {
         let ran = asof(arguments);
         let printed = String::from_utf8(ran.stdout).expect("help is UTF-8");

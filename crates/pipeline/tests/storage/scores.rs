@@ -341,7 +341,8 @@ fn each_event_is_scored_once_over_crashes() {
         let is_twice = |id: &&i64| sent[*id].amount > 40 && sent[*id].amount < 60;
         let mut ways: Vec<i64> = all.iter().chain(all.iter().filter(is_twice)).copied().collect();
         let mut found_ways = ids("scored_ways");
-        (ways.sort_unstable(), found_ways.sort_unstable());
+        ways.sort_unstable();
+        found_ways.sort_unstable();
         assert_eq!(found_ways, ways, "seed {seed}");
         let parts = |stream: &str| -> Vec<[Option<i64>; 2]> {
             rows(&run.world, &engine, stream).unwrap().iter().map(|row| [row["account"], row["events"]]).collect()
