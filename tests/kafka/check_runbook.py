@@ -112,9 +112,9 @@ class Walk:
         unread |= {"beside": {"AsofRejectedShare"}}
         self.page("Messages that cannot be read by their schema", self.misread, {"AsofKafkaUnreadableSchema"}, **unread)
         self.page("Lag grows", self.fill, {"AsofKafkaLagGrows"}, beside={"AsofKafkaTrouble"})
-        self.page("A stuck transaction", self.hang, {"AsofKafkaHeldBack"})
         gone = {"beside": {"AsofKafkaTrouble"}, "skipped": {"AsofKafkaMessagesLost"}}
         self.page("Messages are gone", self.delete, {"AsofKafkaStopped"}, **gone)
+        self.page("A stuck transaction", self.hang, {"AsofKafkaHeldBack"})
 
     # ------------------------------------------------------------------------------------------------------------ pages
 
@@ -161,7 +161,7 @@ class Walk:
 
     def is_caught_up(self):
         feed = self.session.feed(self.stream)
-        return feed and feed["partitions"] and not any(partition["lag"] for partition in feed["partitions"])
+        return feed and feed["partitions"] and not any(one["lag"] or one["held_back"] for one in feed["partitions"])
 
     def check_metrics(self, groups):
         """What alerts and panels name is there."""

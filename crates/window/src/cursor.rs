@@ -701,8 +701,9 @@ pub(crate) mod tests {
         Program::new(frames, slots, 1, calls).unwrap()
     }
 
-    /// The same without the functions that follow the order of events.
-    pub(crate) fn program_without_order(frames: Vec<Frame>) -> Program {
+    /// The same without the functions, and the frames, that follow the order of events.
+    pub(crate) fn program_without_order(mut frames: Vec<Frame>) -> Program {
+        frames.retain(|frame| !frame.has_gap_among_peers());
         let mut calls = program(frames.clone()).calls().to_vec();
         calls.retain(|call| !call.function.follows_order());
         let program = Program::new(frames, slots(), 1, calls).unwrap();
