@@ -41,6 +41,11 @@ def lag(values, partition=0):
     return {f'asof_kafka_lag_messages{{job="asof",instance="a:6566",stream="s",partition="{partition}"}}': values}
 
 
+def held_back(values, next_offset, partition=0):
+    labels = f'{{job="asof",instance="a:6566",stream="s",partition="{partition}"}}'
+    return {f"asof_kafka_held_back_offsets{labels}": values, f"asof_kafka_next_offset{labels}": next_offset}
+
+
 NEWEST, WATERMARK = (f"asof_stream_{name}_timestamp_seconds{OF_STREAM}" for name in ("newest_event", "watermark"))
 SET_ASIDE = 'asof_view_set_aside_total{job="asof",instance="a:6566",view="v"}'
 DELAY, SYNC, READS = "asof_ingest_visibility_delay_seconds", "asof_log_sync_seconds", "asof_http_request_duration_seconds"
@@ -87,6 +92,14 @@ CASES = {
         [
             {UNREADABLE: "0x90", **events("unreadable", 5)},  # messages that are damaged
             {UNREADABLE: "1x90", **events("unreadable", 0)},  # the producer was mended
+        ],
+    ),
+    "AsofKafkaHeldBack": Case(
+        held_back("0x50 21x40", "300x90") | held_back("0x90", "0+100x90", partition=1),
+        [
+            held_back("5x90", "0+100x90"),  # one transaction after the other
+            held_back("0x90", "300x90"),  # nothing comes
+            held_back("0x59 21x31", "300x90"),
         ],
     ),
     "AsofKafkaStopped": Case({STOPPED: "0x59 1x31"}, [{STOPPED: "0x90"}]),
