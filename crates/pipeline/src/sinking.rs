@@ -188,7 +188,7 @@ impl Sinking<'_> {
     }
 
     /// One commit, of what comes until the interval after the last one is over: after a quiet time at once. `committed_us` is when
-    /// that was asked for.
+    /// that was done: brokers work on between two.
     fn commit(
         &self,
         writer: &TopicWriter,
@@ -214,8 +214,11 @@ impl Sinking<'_> {
                     }
                 }
             }
-            // A clock that went back does not hold rows up.
-            if rows >= MESSAGES_MAX || !interval_us.contains(&self.engine.wall_us()) || self.stop.is_asked() {
+            // A clock that went back does not hold rows up. What waits goes along, and is not waited for longer than an interval.
+            let now_us = self.engine.wall_us();
+            let is_long = !(began_us..began_us + self.sink.commit_interval_us).contains(&now_us);
+            let is_due = !interval_us.contains(&now_us) && (!is_any || is_long);
+            if rows >= MESSAGES_MAX || is_due || self.stop.is_asked() {
                 break;
             }
             if !is_any {
@@ -224,8 +227,8 @@ impl Sinking<'_> {
         }
         let progress: Progress = logs.iter().map(|log| (log.log.clone(), log.next_offset)).collect();
         self.state.lock().attempted.clone_from(&progress);
-        *committed_us = Some(self.engine.wall_us());
         writer.commit(&progress, || self.stop.is_asked())?;
+        *committed_us = Some(self.engine.wall_us());
         self.state.commits.add(self.engine.wall_us().saturating_sub(began_us), 1);
         let mut told = self.state.lock();
         told.rows += rows as u64;
