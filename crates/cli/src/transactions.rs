@@ -19,7 +19,8 @@ use crate::interrupt::stop_on_interrupt;
 use crate::project_folder::ProjectFolder;
 use crate::{run, told};
 
-/// How long a transaction that is on its way has to come to its end, before it is said to hang: longer than commits of sinks take.
+/// How long a transaction that is on its way has to come to its end, before it is said to hang. Those of a sink whose commit
+/// interval is longer look the same while its server runs.
 const APART: Duration = Duration::from_secs(3);
 
 /// A sink and what its topic holds back.

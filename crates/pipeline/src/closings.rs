@@ -363,7 +363,7 @@ impl Engine {
 }
 
 /// A frame of rows, each with this verdict; one of a look at the clock where there are none.
-fn stored(rows: &MadeRows, verdict: StoredVerdict, watermark_us: Option<i64>) -> StoredBatch {
+pub(crate) fn stored(rows: &MadeRows, verdict: StoredVerdict, watermark_us: Option<i64>) -> StoredBatch {
     StoredBatch {
         verdicts: vec![verdict; rows.batch.num_rows().max(1)],
         arrived: None,

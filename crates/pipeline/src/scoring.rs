@@ -24,7 +24,7 @@ use asof_feature::{EventNames, MadeRows, RowsToScore, Scores, SetAside, Standing
 use asof_window::Verdict;
 
 use crate::checkpointer::Restored;
-use crate::closings::append_frame;
+use crate::closings::{append_frame, stored};
 use crate::engine::{Engine, lock};
 use crate::error::PipelineError;
 use crate::reading::{ReadError, Reading};
@@ -517,18 +517,8 @@ impl Engine {
         }
         scored_to.iter().enumerate().for_each(|(input, offset)| origin.end_at(input as u32, *offset));
         let watermark_us = reads.iter().map(|read| writer.positions[*read].watermark_us).min().flatten();
-        let count = rows.batch.num_rows();
-        let verdict = if count == 0 { StoredVerdict::Clock } else { StoredVerdict::Used };
-        let stored = StoredBatch {
-            verdicts: vec![verdict; count.max(1)],
-            arrived: None,
-            arrived_is_imputed: false,
-            watermark_us,
-            origin: Some(origin),
-            used: rows.batch.clone(),
-            dead: Vec::new(),
-            producers: Vec::new(),
-        };
+        let verdict = if rows.batch.num_rows() == 0 { StoredVerdict::Clock } else { StoredVerdict::Used };
+        let stored = StoredBatch { origin: Some(origin), ..stored(&rows, verdict, watermark_us) };
         append_frame(writer, source, stored, now_us).map_err(|_| NotScored::Waits)?;
         watermark_us.into_iter().for_each(|watermark_us| writer.sources[source].set_closed_before(watermark_us));
         let bound = &mut writer.sources.scored[scored];

@@ -4,6 +4,7 @@
 
 mod acknowledged_early;
 mod beginnings;
+mod chance;
 mod held_back;
 mod kept_sessions;
 mod key_columns;

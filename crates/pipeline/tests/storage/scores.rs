@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use asof_connect::StoredStream;
 use asof_pipeline::{Engine, IngestError, Steps};
 
+use crate::chance::Chance;
 use crate::refusing_disk::{Refusals, refusing};
 use crate::world::{BEGIN_US, DATA, SECOND_US, World, checkpoint, leave, send};
 
@@ -48,18 +49,6 @@ CREATE STREAM scored_seconds AS SELECT t.account, t.events, FEATURES(of_account,
 
 const SEEDS: u64 = 120;
 const EVENTS: i64 = 60;
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: i64) -> i64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % end as u64) as i64
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Event {
@@ -120,15 +109,15 @@ struct Run {
 
 impl Run {
     fn group(&mut self) -> Vec<Event> {
-        self.now_us += self.chance.below(4) * SECOND_US;
-        let count = 1 + self.chance.below(5);
+        self.now_us += self.chance.up_to(4) * SECOND_US;
+        let count = 1 + self.chance.up_to(5);
         let event = |place: i64| Event {
             id: self.next_id + place,
-            account: self.chance.below(3),
-            shop: Some(self.chance.below(4)).filter(|shop| *shop > 0),
-            amount: self.chance.below(100),
+            account: self.chance.up_to(3),
+            shop: Some(self.chance.up_to(4)).filter(|shop| *shop > 0),
+            amount: self.chance.up_to(100),
             // Many of one time, none of them late.
-            time_us: self.now_us - self.chance.below(9) * SECOND_US,
+            time_us: self.now_us - self.chance.up_to(9) * SECOND_US,
         };
         let mut events: Vec<Event> = (0..count).map(event).collect();
         // Ids are not in the order of arrival.
@@ -146,15 +135,15 @@ impl Run {
         let mut job = Steps::recover(&engine).ok()?;
         self.restored += u64::from(engine.checkpoint_measures().last().epoch > 0);
         self.look(&engine);
-        for _ in 0..self.chance.below(10) {
+        for _ in 0..self.chance.up_to(10) {
             self.world.pass_us(SECOND_US / 10);
             // Now and then it is not known whose the data folder is, or there is no room on the disk.
-            refusals.of_generation.store(self.chance.below(5) == 0, Ordering::Relaxed);
-            let is_full = self.chance.below(6) == 0;
-            self.world.disk.set_room(if is_full { self.chance.below(90_000) as u64 } else { u64::MAX });
-            match self.chance.below(7) {
+            refusals.of_generation.store(self.chance.up_to(5) == 0, Ordering::Relaxed);
+            let is_full = self.chance.up_to(6) == 0;
+            self.world.disk.set_room(if is_full { self.chance.up_to(90_000) as u64 } else { u64::MAX });
+            match self.chance.up_to(7) {
                 0 => {
-                    for _ in 0..self.chance.below(300) {
+                    for _ in 0..self.chance.up_to(300) {
                         if !job.checkpoint().ok()? {
                             break;
                         }
@@ -167,7 +156,7 @@ impl Run {
         }
         refusals.of_generation.store(false, Ordering::Relaxed);
         self.world.disk.set_room(u64::MAX);
-        if self.chance.below(3) == 0 {
+        if self.chance.up_to(3) == 0 {
             job.finish().ok()?;
         }
         Some(())
@@ -279,14 +268,14 @@ fn each_event_is_scored_once_over_crashes() {
             restored: 0,
         };
         while run.next_id < EVENTS {
-            match run.chance.below(4) {
-                0 => run.world.disk.crash_at(run.world.disk.operations() + run.chance.below(160) as u64),
-                1 => run.world.disk.fail_sync(1 + run.chance.below(12) as u64),
+            match run.chance.up_to(4) {
+                0 => run.world.disk.crash_at(run.world.disk.operations() + run.chance.up_to(160) as u64),
+                1 => run.world.disk.fail_sync(1 + run.chance.up_to(12) as u64),
                 _ => {}
             }
             let is_well = run.life().is_some();
             run.crashes += u64::from(!is_well);
-            if is_well && run.chance.below(2) == 0 {
+            if is_well && run.chance.up_to(2) == 0 {
                 run.world.disk.kill()
             } else {
                 run.world.disk.crash()

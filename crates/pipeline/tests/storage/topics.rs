@@ -12,6 +12,7 @@ use arrow::datatypes::Int64Type;
 use asof_connect::{BodyForm, BodyLimits, EventBody, Origin};
 use asof_pipeline::{DeadLetterQuery, Engine, IngestError, Manner, Receipt, Steps, Submission};
 
+use crate::chance::Chance;
 use crate::world::{BEGIN_US, SECOND_US, World, checkpoint};
 
 const SQL: &str = "
@@ -24,18 +25,6 @@ const PARTITIONS: u32 = 3;
 const MESSAGES: usize = 60;
 const SHOPS: i64 = 3;
 const SEEDS: u64 = 150;
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 /// A message: offsets have gaps, as behind transactions.
 #[derive(Debug, Clone, Copy)]
