@@ -6,8 +6,9 @@
 | Part | What is done | What must hold |
 |---|---|---|
 | features | payments to 12 partitions, a sink of each with its account's features | each payment's row has bit by bit what `asof history --knowledge as-served` has of it |
-| kills | payments to 12 partitions, a sink that filters and computes, one of features, one of closed windows, one at least once; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
+| kills | payments to 12 partitions, a sink that filters and computes, one of features, one of closed windows, one at least once, a derived stream that is kept in a topic; SIGKILL of the server and of the broker | `read_committed` shows each expected row once (at least once: at least), by key in one partition; no transaction hangs |
 | leaders | three brokers with three replicas: leaders are killed, and one broker is black-holed for a while, all under load | the same |
+| entries | payments, sinks of feature views with a frame of half a minute; SIGKILL of the server and of the broker, also while events leave the frame | the last entry of each account is what the view answers as of the sink's instant; all zeros at the end; nothing is written where nothing changes |
 | zombie | the server gets SIGSTOP, another takes over with --take-over, then SIGCONT | the zombie ends and writes nothing; each row is there once |
 | stuck | the server gets SIGKILL with transactions open | `asof transactions` tells which, and ends them; not while a server has the data folder |
 | forgotten | the group's offsets are deleted; the data folder is brought back from before | the sink stops and says why, and writes nothing twice |
@@ -65,8 +66,27 @@ SELECT payment_id, account_id, part, place, payments, spent, places, payments_1m
 CREATE SINK noticed WITH (connector = 'kafka', topic = '{topic}-noticed', key = 'payment_id'{options}) AS
 SELECT t.payment_id, FEATURES(spending, t).payments AS payments FROM payments t WHERE amount >= 900;
 
+CREATE STREAM dear WITH (connector = 'kafka', topic = '{topic}-dear', key = 'account_id'{options}) AS
+SELECT payment_id, account_id, amount FROM payments WHERE amount >= 800;
+
 CREATE SINK again WITH (connector = 'kafka', topic = '{topic}-again', delivery = 'at_least_once') AS
 SELECT payment_id FROM payments;
+"""
+
+# Payments are up to 20 s old: the last ones leave the frame between five and 25 seconds after a burst.
+FRAME_S = 25
+
+ENTRIES = """
+CREATE FEATURE VIEW recent AS
+SELECT account_id, count(*) OVER s AS payments_25s, sum(amount) OVER s AS spent_25s, count(*) OVER w AS payments{more}
+FROM payments
+WINDOW s AS (PARTITION BY account_id ORDER BY ts RANGE BETWEEN INTERVAL '25' SECOND PRECEDING AND CURRENT ROW),
+       w AS (PARTITION BY account_id ORDER BY ts);
+
+CREATE SINK recent_accounts WITH (connector = 'kafka', topic = '{topic}-recent') AS SELECT * FROM recent;
+
+CREATE SINK counted WITH (connector = 'kafka', topic = '{topic}-counted', delivery = 'at_least_once', commit_interval = '20 ms') AS
+SELECT account_id AS id, payments FROM recent;
 """
 
 
@@ -100,7 +120,7 @@ class Setting:
     def begin(self, partitions, options="", brokers=None):
         """Topics, and a server with the sinks, which finds the cluster at `brokers`."""
         self.cluster.create_topic(self.topic, partitions=partitions)
-        for sink in ("large", "seconds", "enriched", "noticed", "again"):
+        for sink in ("large", "seconds", "enriched", "noticed", "dear", "again"):
             self.cluster.create_topic(f"{self.topic}-{sink}", partitions=PARTITIONS)
         project = fed_project.write(
             self.folder / "project", brokers or self.cluster.bootstrap, self.topic, lateness_s=LATENESS_S, options=", idle_timeout = '3s'"
@@ -158,7 +178,7 @@ def await_written(server, closed=False):
     while True:
         told = {one["name"]: one for one in json.loads(server.call("GET", "/v1/objects")[1])["objects"]}
         open_events = told["seconds"]["windows"]["open_events"] if closed else 0
-        sinks = [told[name] for name in ("large", "by_second", "enriched", "noticed", "again")]
+        sinks = [told[name] for name in ("large", "by_second", "enriched", "noticed", "again")] + [told["dear"]["topic"]]
         if not open_events and all(sink["lag"] == 0 for sink in sinks):
             return sinks
         if time.monotonic() > until:
@@ -214,10 +234,11 @@ def check_features(setting, messages):
         not missing and not more,
         f"enriched: of {len(wanted)} rows {len(missing)} are missing, {len(more)} are too many: {list(more.items())[:2]}",
     )
-    dear = Counter(payment["payment_id"] for _, _, payment in used(messages) if round(float(payment["amount"]) * 100) >= 90_000)
-    noticed = Counter(row["payment_id"] for _, row in setting.rows("noticed"))
-    setting.findings.claim(noticed == dear, f"noticed: {len(dear - noticed)} rows are missing, {len(noticed - dear)} are too many")
-    print(f"enriched: {rows:,} rows; noticed: {sum(noticed.values()):,} rows", flush=True)
+    for topic, cents in (("noticed", 90_000), ("dear", 80_000)):
+        wanted = Counter(payment["payment_id"] for _, _, payment in used(messages) if round(float(payment["amount"]) * 100) >= cents)
+        found = Counter(row["payment_id"] for _, row in setting.rows(topic))
+        setting.findings.claim(found == wanted, f"{topic}: {len(wanted - found)} rows are missing, {len(found - wanted)} are too many")
+    print(f"enriched: {rows:,} rows; dear: {sum(found.values()):,} rows", flush=True)
 
 
 def check_scores(setting):
@@ -245,6 +266,99 @@ def check_scores(setting):
     return f"{len(history):,} rows equal history as served"
 
 
+def check_entries(setting):
+    """The last entry of each key is what its entity is."""
+    options, findings, cluster = setting.options, setting.findings, setting.cluster
+    chance = random.Random(options.seed)
+    cluster.create_topic(setting.topic, partitions=fed_project.PARTITIONS)
+    for topic in ("recent", "counted"):
+        cluster.create_topic(f"{setting.topic}-{topic}", partitions=PARTITIONS, cleanup_policy="compact")
+    project = fed_project.write(setting.folder / "project", cluster.bootstrap, setting.topic, lateness_s=LATENESS_S)
+    (project / "entries.sql").write_text(ENTRIES.format(topic=setting.topic, more=""))
+    server, rounds = LiveServer(options.asof, project, settings=parts.SETTINGS), max(1, options.rounds // 2)
+    with server:
+        payments = Payments(cluster, setting.topic, options.seed)
+        for turn in range(rounds):
+            payments.send(options.payments // (10 * rounds))
+            payments.producer.flush(chance.choice([0, 1, 30]))
+            time.sleep(chance.random())
+            server.kill()
+            if turn == rounds // 2:
+                cluster.broker(1).kill()
+                cluster.broker(1).restart()
+            server.start()
+        findings.claim(payments.flush(), f"entries: not all payments were written: {payments.failures[:3]}")
+        server.wait_ready()
+        messages = read_topic(cluster, setting.topic, fed_project.PARTITIONS)
+        await_caught_up(server, len(messages))
+        events = [payment for _, _, payment in used(messages)]
+        newest_us = max(payment["ts"] for payment in events)
+        # While events leave the frame.
+        for _ in range(3):
+            as_of_us = await_entries(server, 0)
+            compare_entries(setting, events, as_of_us, is_last=False)
+            time.sleep(2)
+        server.kill()
+        time.sleep(5)
+        server.start()
+        server.wait_ready()
+        await_entries(server, newest_us + FRAME_S * 1_000_000)
+        written = compare_entries(setting, events, None, is_last=True)
+        time.sleep(2)
+        findings.claim(compare_entries(setting, events, None, is_last=True) == written, "entries: they are written though nothing changes")
+        server.stop()
+    (project / "entries.sql").write_text(ENTRIES.format(topic=setting.topic, more=", max(part) OVER w AS last_part"))
+    with server:
+        server.wait_ready()
+        await_entries(server, newest_us + FRAME_S * 1_000_000)
+        compare_entries(setting, events, None, is_last=True, more=True)
+    check_transactions(setting, writers=1)
+    return f"{len(events):,} payments, {written:,} entries of {len({payment['account_id'] for payment in events})} accounts"
+
+
+def await_entries(server, after_us):
+    """Until the sinks of views have written all that changed up to this instant; gives up to when they have."""
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        told = [json.loads(server.call("GET", f"/v1/objects/{sink}")[1]) for sink in ("recent_accounts", "counted")]
+        as_of = told[0]["entries"]["as_of"]
+        as_of_us = as_of and fed_project.instant_us(as_of)
+        is_done = as_of and (as_of_us >= after_us or told[0]["entries"]["scheduled"] == 0)
+        if is_done and all(sink["lag"] == 0 for sink in told):
+            return as_of_us
+        time.sleep(0.2)
+    raise TimeoutError(f"after {WAIT_S} s {told}\n{server.said()}")
+
+
+def compare_entries(setting, events, as_of_us, is_last, more=False):
+    """Against the payments themselves: as of an instant the entry is among those of its key, at the end it is the last one."""
+    wanted = defaultdict(lambda: [0, 0, 0])
+    for payment in events:
+        own = wanted[payment["account_id"]]
+        if not is_last and as_of_us - FRAME_S * 1_000_000 <= payment["ts"] <= as_of_us:
+            own[0] += 1
+            own[1] += round(float(payment["amount"]) * 100)
+        own[2] += 1
+    entries, partitions = defaultdict(list), defaultdict(set)
+    for partition, row in setting.rows("recent"):
+        entries[row["account_id"]].append(row)
+        partitions[row["account_id"]].add(partition)
+    differ = []
+    for account, (recent, cents, payments) in wanted.items():
+        wants = {"account_id": account, "payments_25s": recent, "spent_25s": f"{cents / 100:.2f}" if recent else None, "payments": payments}
+        own = entries[account][-1:] if is_last else entries[account]
+        found = [{name: row.get(name) for name in wants} for row in own]
+        if wants not in found or (more and own[-1].get("last_part") is None):
+            differ.append((wants, own[-2:]))
+    setting.findings.claim(not differ, f"entries: {len(differ)} of {len(wanted)} differ (last: {is_last}): {differ[:2]}")
+    setting.findings.claim(set(entries) == set(wanted), f"entries: of accounts {set(entries) ^ set(wanted)}")
+    setting.findings.claim(all(len(own) == 1 for own in partitions.values()), "entries: those of one key are in several partitions")
+    if is_last:
+        counted = {row["id"]: row["payments"] for _, row in setting.rows("counted")}
+        setting.findings.claim(counted == {account: own[2] for account, own in wanted.items()}, f"counted: {counted}")
+    return sum(map(len, entries.values()))
+
+
 def compare_windows(setting, server):
     """The rows of closed windows in the topic are those that the views over them are made of."""
     sums = defaultdict(lambda: [0, 0])
@@ -262,14 +376,14 @@ def compare_windows(setting, server):
         setting.findings.claim(served == sums[account], f"by_second: account {account}: {sums[account]}, served {served}")
 
 
-def check_transactions(setting):
+def check_transactions(setting, writers=2):
     """None of ours is open."""
     said = setting.cluster.tool(
         "org.apache.kafka.tools.TransactionsCommand", "--bootstrap-server", setting.cluster.bootstrap, "list"
     )
     states = {line.split()[0]: line.split()[-1] for line in said.splitlines() if line.startswith("asof-")}
     hanging = {name: state for name, state in states.items() if state not in ("CompleteCommit", "CompleteAbort", "Empty")}
-    setting.findings.claim(len(states) >= 2 and not hanging, f"transactions: {states}")
+    setting.findings.claim(len(states) >= writers and not hanging, f"transactions: {states}")
 
 
 # ---------------------------------------------------------------------------------------------------------- leaders
@@ -368,13 +482,13 @@ def check_stuck(setting):
         payments.send(300)
         findings.claim(payments.flush(), f"stuck: {payments.failures[:3]}")
         until = time.monotonic() + WAIT_S
-        while hanging(transactions()) != {"large", "enriched", "noticed"} and time.monotonic() < until:
+        while hanging(transactions()) != {"large", "enriched", "noticed", "dear"} and time.monotonic() < until:
             time.sleep(0.2)
         refused = transactions("--abort")
         findings.claim(refused.returncode == 2, f"stuck: --abort beside a server: {refused.returncode} {refused.stderr}")
         server.kill()
     said = transactions()
-    findings.claim(hanging(said) == {"large", "enriched", "noticed"}, f"stuck: {said.stdout} {said.stderr}")
+    findings.claim(hanging(said) == {"large", "enriched", "noticed", "dear"}, f"stuck: {said.stdout} {said.stderr}")
     said = transactions("--abort")
     findings.claim(said.returncode == 0 and not hanging(said), f"stuck: {said.stdout} {said.stderr}")
     check_transactions(setting)
@@ -440,7 +554,7 @@ def await_trouble(server, sink):
     return ""
 
 
-PARTS = {"features": check_scores, "kills": check_kills, "leaders": check_leaders, "zombie": check_zombie, "stuck": check_stuck, "forgotten": check_forgotten}
+PARTS = {"features": check_scores, "kills": check_kills, "entries": check_entries, "leaders": check_leaders, "zombie": check_zombie, "stuck": check_stuck, "forgotten": check_forgotten}
 
 if __name__ == "__main__":
     main()

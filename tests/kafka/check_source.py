@@ -5,7 +5,7 @@
 
 | Part | What is done | What must hold |
 |---|---|---|
-| kills | payments to 12 skewed partitions, some twice, some no payments, some in transactions that are aborted; SIGKILL of the server at any moment, and of the broker | counts and values are those of what an independent consumer reads; equal to history as text; no partition is read twice, and none with a gap |
+| kills | payments to 12 skewed partitions, some twice, some no payments, some in transactions that are aborted; SIGKILL of the server at any moment, and of the broker; every third time its logs lose what no sync has covered, as by a power cut | counts and values are those of what an independent consumer reads; equal to history as text; no partition is read twice, and none with a gap |
 | outages | the broker is stopped, killed, and black-holed by a proxy | it is told and measured, windows stay open, and all comes when it is back |
 | starts | earliest, latest, an instant; a partition more; the next start | each message from there on, once |
 | idle | three partitions, of which two are silent | windows close after the idle time, and not before |
@@ -17,6 +17,7 @@ Needs the binary, Java and Maven (programs.py says which), and the packages of t
 
 import json
 import random
+import struct
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from proxy import Proxy
 from running_server import Defect, instant_text, tokens
 
 WAIT_S = 60
+HEADER_BYTES = 40  # of a segment
 USER, PASSWORD = "asof", "a-password"
 
 
@@ -80,6 +82,7 @@ def check_kills(setting):
     payments = Payments(cluster, setting.topic, options.seed)
     fed_project.write_aborted(cluster, setting.topic, fed_project.PARTITIONS, 300)
     outages = set(chance.sample(range(options.rounds), min(options.outages, options.rounds)))
+    cut = 0
     with setting.server() as server:
         for turn in range(options.rounds):
             payments.send(options.payments // options.rounds)
@@ -91,6 +94,7 @@ def check_kills(setting):
                 payments.producer.flush(chance.choice([0, 1, 30]))
             time.sleep(chance.random() ** 2)
             server.kill()
+            cut += cut_power(server.data) if turn % 3 == 0 else 0
             server.start()
             if turn in outages:
                 cluster.broker(1).restart()
@@ -103,7 +107,29 @@ def check_kills(setting):
         expected.check(server, findings)
         findings.claim(feed["trouble"] is None, f"kills: at the end there is trouble: {feed['trouble']}")
         compare_history(setting, server)
-    return f"{len(messages):,} messages, {options.rounds} kills of the server, {len(outages)} of the broker"
+    findings.claim(cut > 0 or options.rounds < 10, "kills: no power cut took anything away")
+    return f"{len(messages):,} messages, {options.rounds} kills of the server, {len(outages)} of the broker, {cut:,} bytes cut off"
+
+
+def cut_power(data):
+    """Takes from the end of each log what no sync has covered: what a power cut may take. Gives how many bytes there were."""
+    cut = 0
+    for folder in (data / "log").glob("*/*"):
+        segments = sorted(folder.glob("*.segment"), key=lambda path: [int(part) for part in path.stem.split("-")][::-1])
+        marks = sorted(folder.glob("*.durable"))
+        if not segments or not marks:
+            continue
+        # crates/log/src/mark.rs says what stands where.
+        first_offset, generation, durable = struct.unpack("<QQQ", marks[-1].read_bytes()[16:40])
+        if [int(part) for part in segments[-1].stem.split("-")] != [first_offset, generation]:
+            durable = HEADER_BYTES
+        lost = segments[-1].read_bytes()[durable:]
+        if lost.strip(b"\0"):
+            with open(segments[-1], "r+b") as segment:
+                segment.seek(durable)
+                segment.write(bytes(len(lost)))
+            cut += len(lost.rstrip(b"\0"))
+    return cut
 
 
 def compare_history(setting, server):

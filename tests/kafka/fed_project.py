@@ -7,10 +7,12 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 PARTITIONS = 12
 ACCOUNTS = 40
 LATENESS_S = 60
@@ -191,6 +193,11 @@ def payment_of(value):
         return payment if isinstance(payment["payment_id"], int) else None
     except (TypeError, ValueError):
         return None
+
+
+def instant_us(text):
+    """An instant as the server writes it, in microseconds."""
+    return (datetime.fromisoformat(text.replace("Z", "+00:00")) - EPOCH) // timedelta(microseconds=1)
 
 
 def number(token):

@@ -30,7 +30,9 @@ fn show(project: &Project, schemas: &MessageSchemas) {
     }
     for stream in &project.derived {
         let (reads, words) = (stream.reads().join(", "), stream_words(stream));
-        told::answer(&format!("stream           {}  ← {reads}  {words}", stream.name));
+        let kept = project.topic_of(&stream.name).map(|sink| format!(", {}", topic_words(&project.sinks[sink])));
+        let kept = kept.unwrap_or_default();
+        told::answer(&format!("stream           {}  ← {reads}  {words}{kept}", stream.name));
     }
     for table in &project.tables {
         told::answer(&format!("table            {}  {}", table.name(), stream_words(&table.versions)));
@@ -44,9 +46,9 @@ fn show(project: &Project, schemas: &MessageSchemas) {
         let words = service_words(service);
         told::answer(&format!("feature service  {}  ← {}  {words}", service.name, reads.join(", ")));
     }
-    for sink in &project.sinks {
-        let (reads, words) = (sink.rows.reads().join(", "), sink_words(sink));
-        told::answer(&format!("sink             {}  ← {reads}  {words}", sink.name()));
+    for sink in project.declared_sinks() {
+        let (reads, words) = (sink.reads().join(", "), sink_words(sink));
+        told::answer(&format!("sink             {}  ← {reads}  {words}", sink.name));
     }
     for (name, schema) in &schemas.read {
         told::answer(&format!("schema           {name} can be read by {schema}"));
@@ -60,13 +62,16 @@ pub(crate) fn contents(project: &Project) -> String {
     let tables = (!project.tables.is_empty()).then(|| counted(project.tables.len(), "table"));
     let views = counted(project.views.len(), "feature view");
     let services = counted(project.services.len(), "feature service");
-    let sinks = (!project.sinks.is_empty()).then(|| counted(project.sinks.len(), "sink"));
+    let sinks = Some(project.declared_sinks().count()).filter(|sinks| *sinks > 0).map(|sinks| counted(sinks, "sink"));
     [Some(streams), tables, Some(views), Some(services), sinks].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn sink_words(sink: &Sink) -> String {
-    let columns = counted(sink.columns(), "column");
-    format!("{columns} to topic `{}`, {}", sink.topic, sink.delivery.name().replace('_', " "))
+    format!("{} {}", counted(sink.columns().len(), "column"), topic_words(sink))
+}
+
+fn topic_words(sink: &Sink) -> String {
+    format!("to topic `{}`, {}", sink.topic, sink.delivery.name().replace('_', " "))
 }
 
 fn stream_words(stream: &Stream) -> String {
@@ -133,6 +138,10 @@ fn described(project: &Project, schemas: &MessageSchemas) -> Value {
         if let Some(scored) = stream.scored() {
             object["features_of"] = scored.services.iter().map(|one| one.service.name.as_str()).collect();
         }
+        if let Some(sink) = project.topic_of(&stream.name) {
+            object["topic"] = project.sinks[sink].topic.as_str().into();
+            object["delivery"] = project.sinks[sink].delivery.name().into();
+        }
         object
     };
     let streams = project.streams.iter().chain(&project.derived).map(|stream| arriving("stream", stream));
@@ -160,11 +169,11 @@ fn described(project: &Project, schemas: &MessageSchemas) -> Value {
             "features": features(&service.features),
         })
     });
-    let sinks = project.sinks.iter().map(|sink| {
+    let sinks = project.declared_sinks().map(|sink| {
         json!({
-            "kind": "sink", "name": sink.name(), "reads": sink.rows.reads(), "topic": sink.topic,
+            "kind": "sink", "name": sink.name, "reads": sink.reads(), "topic": sink.topic,
             "delivery": sink.delivery.name(),
-            "columns": sink.rows.named_columns().iter()
+            "columns": sink.columns().iter()
                 .map(|column| json!({"name": column.name, "type": type_name(&column.data_type), "not_null": column.not_null}))
                 .collect::<Vec<Value>>(),
         })

@@ -135,7 +135,10 @@ pub(crate) fn kafka(path: &Path, folder: &ProjectFolder) -> Result<Option<KafkaS
     let fed = arriving
         .filter_map(|(kind, stream)| Some(format!("{kind} `{}` reads topic `{}`", stream.name, stream.feed()?.topic)));
     let sinks = folder.project.sinks.iter();
-    let written = sinks.map(|sink| format!("sink `{}` writes topic `{}`", sink.name(), sink.topic));
+    let written = sinks.map(|sink| {
+        let kind = if sink.is_declared() { "sink" } else { "stream" };
+        format!("{kind} `{}` writes topic `{}`", sink.name, sink.topic)
+    });
     let mut words = fed.chain(written);
     match words.next() {
         Some(words) if settings.brokers.is_empty() => Err(Failure::input_with_hint(

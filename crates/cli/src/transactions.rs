@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &TransactionsArguments) -> Result<(), Failure> {
             let id = transactional_id(&FolderDisk, storage.folder(), sink)?;
             let Some(id) = id else { continue };
             cut_off(&settings, &sink.topic, &id).map_err(|trouble| outside(sink, &trouble.to_string()))?;
-            told::remark(&format!("{}: what `{id}` had open is aborted", sink.name()));
+            told::remark(&format!("{}: what `{id}` had open is aborted", sink.name));
         }
     }
     let found = hanging(&settings, &sinks, &stop)?;
@@ -101,7 +101,7 @@ fn looked_at<'p>(settings: &KafkaSettings, sinks: &[&'p Sink]) -> Result<Vec<(&'
     let look = |sink: &&'p Sink| match HeldBack::in_topic(settings, &sink.topic) {
         Ok(held_back) => Ok((*sink, held_back)),
         Err(KafkaTrouble::Refused { detail, hint }) => {
-            Err(Failure::input_with_hint(format!("topic `{}` of sink `{}`: {detail}", sink.topic, sink.name()), hint))
+            Err(Failure::input_with_hint(format!("topic `{}` of sink `{}`: {detail}", sink.topic, sink.name), hint))
         }
         Err(trouble) => Err(outside(sink, &trouble.to_string())),
     };
@@ -109,7 +109,7 @@ fn looked_at<'p>(settings: &KafkaSettings, sinks: &[&'p Sink]) -> Result<Vec<(&'
 }
 
 fn outside(sink: &Sink, trouble: &str) -> Failure {
-    Failure::Outside { message: format!("topic `{}` of sink `{}`: {trouble}", sink.topic, sink.name()) }
+    Failure::Outside { message: format!("topic `{}` of sink `{}`: {trouble}", sink.topic, sink.name) }
 }
 
 fn show(found: &[Found<'_>], is_aborted: bool) {
@@ -119,7 +119,7 @@ fn show(found: &[Found<'_>], is_aborted: bool) {
             [] => "nothing hangs".to_owned(),
             partitions => partitions.iter().map(held_back_words).collect::<Vec<String>>().join("; "),
         };
-        told::answer(&format!("{}  → {}  {id}: {words}", sink.name(), sink.topic));
+        told::answer(&format!("{}  → {}  {id}: {words}", sink.name, sink.topic));
     }
     let hangs = found.iter().any(|one| !one.held_back.is_empty());
     match (hangs, is_aborted) {
@@ -143,7 +143,7 @@ fn described(found: &[Found<'_>]) -> String {
     let partition = |one: &HeldBack| json!({"partition": one.partition, "stable_offset": one.stable_offset, "end_offset": one.end_offset});
     let sink = |one: &Found<'_>| {
         json!({
-            "sink": one.sink.name(),
+            "sink": one.sink.name,
             "topic": one.sink.topic,
             "transactional_id": one.id,
             "held_back": one.held_back.iter().map(partition).collect::<Vec<_>>(),

@@ -14,6 +14,7 @@
 
 pub(crate) mod held_back;
 pub(crate) mod message_batch;
+pub(crate) mod progress;
 pub(crate) mod settings;
 pub(crate) mod topic_reader;
 pub(crate) mod topic_writer;

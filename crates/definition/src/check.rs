@@ -16,7 +16,7 @@ use crate::project::Project;
 use crate::refusal::Refusal;
 use crate::registry::{Known, Lookup, Registry, Relations};
 use crate::service::FeatureService;
-use crate::sink::{Sink, name_of};
+use crate::sink::Sink;
 use crate::source::{Places, SourceFile};
 use crate::statement::{QuerySyntax, Statement, split};
 use crate::stream::Stream;
@@ -193,7 +193,14 @@ impl<'a> Checker<'a> {
         let mut sinks: Registry<Sink> = Registry::new();
         for Placed { file, statement } in placed {
             let Statement::Sink(syntax) = statement else { continue };
-            self.register(*file, name_of(syntax), Sink::check(syntax, relations), &mut sinks, &mut project.sinks);
+            let checked = Sink::check(syntax, relations, |name| lookup.view(&views, name));
+            self.register(*file, fold(&syntax.query.name), checked, &mut sinks, &mut project.sinks);
+        }
+        for Placed { file, statement } in placed {
+            let Statement::Derived { query, options: Some(options) } = statement else { continue };
+            let Some(Known::Good(stream)) = streams.get(&fold(&query.name)) else { continue };
+            let checked = Sink::of_stream(stream.clone(), &query.name, options);
+            self.register(*file, fold(&query.name), checked, &mut sinks, &mut project.sinks);
         }
         project
     }
@@ -232,7 +239,7 @@ impl<'a> Checker<'a> {
     /// What is checked, and not evaluated yet: some group windows over joined rows.
     fn refuse_what_is_not_built(&mut self, placed: &[Placed], project: &Project) {
         for Placed { file, statement } in placed {
-            let Statement::Derived(syntax) = statement else { continue };
+            let Statement::Derived { query: syntax, .. } = statement else { continue };
             let stream = project.derived.iter().find(|stream| stream.name == fold(&syntax.name));
             let refusal = stream.and_then(|stream| joined_windows_refusal(stream.window()?, syntax.name.span));
             self.refuse(*file, refusal);
@@ -294,7 +301,7 @@ struct Waiting<'p> {
 
 impl<'p> Waiting<'p> {
     fn of(placed: &'p Placed) -> Option<Waiting<'p>> {
-        let Statement::Derived(syntax) = &placed.statement else { return None };
+        let Statement::Derived { query: syntax, .. } = &placed.statement else { return None };
         let reads = relations(syntax).iter().map(fold).collect();
         Some(Waiting { file: placed.file, name: fold(&syntax.name), syntax, reads })
     }

@@ -35,6 +35,8 @@ pub enum Ack {
     Durable,
     /// It is with the operating system: a crash of the process does not lose it, one of the machine may.
     Os,
+    /// It came from a topic, which has it: nothing waits for our disk. What is sent by hand waits, as for [`Ack::Durable`].
+    Topic,
 }
 
 /// How much of the past the log keeps; nothing said is all of it. Both bounds hold: what is beyond either may go.
@@ -100,6 +102,7 @@ impl Ack {
         match self {
             Ack::Durable => "durable",
             Ack::Os => "os",
+            Ack::Topic => "topic",
         }
     }
 }

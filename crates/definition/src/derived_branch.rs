@@ -250,7 +250,7 @@ impl BranchReader<'_> {
 }
 
 /// Whether more is written than `*`.
-fn is_changed(options: &WildcardAdditionalOptions) -> bool {
+pub(crate) fn is_changed(options: &WildcardAdditionalOptions) -> bool {
     let WildcardAdditionalOptions {
         wildcard_token: _,
         opt_ilike,

@@ -138,7 +138,11 @@ fn refuse_options_of_streams(take: &mut Taker) {
 
 fn log(take: &mut Taker, feed: Option<KafkaFeed>) -> LogConnector {
     let retention = Retention { age_us: take.one("retention", age), bytes: take.one("retention_size", size) };
-    LogConnector { ack: take.one("ack", ack).unwrap_or_default(), retention, feed: feed.map(Arc::new) }
+    let ack = match feed {
+        Some(_) => take.one("ack", ack_of_topic).unwrap_or(Ack::Topic),
+        None => take.one("ack", ack).unwrap_or(Ack::Durable),
+    };
+    LogConnector { ack, retention, feed: feed.map(Arc::new) }
 }
 
 fn kafka(take: &mut Taker) -> Connector {
@@ -302,6 +306,13 @@ fn ack(value: &Expr) -> Result<Ack, String> {
         "durable" => Ok(Ack::Durable),
         "os" => Ok(Ack::Os),
         other => Err(format!("expected 'durable' or 'os', found '{other}'")),
+    }
+}
+
+fn ack_of_topic(value: &Expr) -> Result<Ack, String> {
+    match text(value)?.as_str() {
+        "topic" => Ok(Ack::Topic),
+        other => ack(value).map_err(|_| format!("expected 'topic', 'durable' or 'os', found '{other}'")),
     }
 }
 

@@ -106,7 +106,17 @@ impl Project {
 
     /// The sink of that name.
     pub fn sink(&self, name: &str) -> Result<&Arc<Sink>, UnknownObject> {
-        find(&self.sinks.iter().collect::<Vec<_>>(), ObjectKind::Sink, name, |sink| &sink.rows.name)
+        find(&self.declared_sinks().collect::<Vec<_>>(), ObjectKind::Sink, name, |sink| &sink.name)
+    }
+
+    /// The sinks that are objects of their own: all but the topics that derived streams are kept in.
+    pub fn declared_sinks(&self) -> impl Iterator<Item = &Arc<Sink>> {
+        self.sinks.iter().filter(|sink| sink.is_declared())
+    }
+
+    /// What keeps the derived stream of that name in a topic, as its index among the sinks; `None` where it is in none.
+    pub fn topic_of(&self, stream: &str) -> Option<usize> {
+        self.sinks.iter().position(|sink| !sink.is_declared() && sink.name == stream)
     }
 
     /// Every object with what it reads: streams, then tables, derived streams, views, services and sinks.
@@ -125,7 +135,7 @@ impl Project {
             summary(ObjectKind::FeatureService, &service.name, reads)
         });
         let streams = self.streams.iter().map(stream).chain(tables).chain(self.derived.iter().map(stream));
-        let sinks = self.sinks.iter().map(|sink| summary(ObjectKind::Sink, sink.name(), sink.rows.reads()));
+        let sinks = self.declared_sinks().map(|sink| summary(ObjectKind::Sink, &sink.name, sink.reads()));
         streams.chain(views).chain(services).chain(sinks).collect()
     }
 }

@@ -11,6 +11,7 @@ use crate::service::FeatureService;
 use crate::statement::Statement;
 use crate::stream::Stream;
 use crate::table::Table;
+use crate::view::FeatureView;
 
 /// What a name stands for. A refused object is known by name, so that its readers are not called wrong.
 pub(crate) enum Known<T> {
@@ -65,6 +66,16 @@ impl Lookup<'_> {
         })
     }
 
+    /// The feature view of that name, if it is the name of one.
+    pub(crate) fn view(
+        &self,
+        views: &Registry<FeatureView>,
+        name: &Ident,
+    ) -> Option<Result<Arc<FeatureView>, Refusal>> {
+        let statement = self.statement(&fold(name)).filter(|statement| matches!(statement, Statement::View(_)));
+        statement.map(|_| self.find(views, "feature view", name))
+    }
+
     fn statement(&self, folded: &str) -> Option<&Statement> {
         self.statements.iter().copied().find(|statement| fold(statement.name()) == folded)
     }
@@ -100,7 +111,7 @@ impl Relations<'_> {
     /// A relation that is joined.
     pub(crate) fn table(&self, name: &Ident) -> Result<Arc<Table>, Refusal> {
         match self.lookup.statement(&fold(name)) {
-            Some(Statement::Stream(_) | Statement::Derived(_)) => {
+            Some(Statement::Stream(_) | Statement::Derived { .. }) => {
                 Err(Refusal::new(name.span, format!("JOIN with stream `{}` is not supported yet", fold(name)))
                     .hint("a stream joins tables; a feature service joins what views answer"))
             }

@@ -1,26 +1,32 @@
-//! `CREATE SINK`: rows of a stream that are written to a topic.
+//! `CREATE SINK`: rows of a stream, or entries of a feature view, that are written to a topic.
 //!
-//! A sink reads the logs in which the rows of its SELECT arise, and is nobody's source.
+//! A sink reads the logs in which the rows of its SELECT arise, or the events of its view, and is nobody's source.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use asof_expression::sqlparser::ast::{Expr, Ident};
 use asof_expression::sqlparser::tokenizer::Span;
 use asof_expression::{fold, type_name};
 
 use crate::connector::Connector;
+use crate::entries::Entries;
 use crate::interval::{duration_us, interval_us};
 use crate::kafka_feed::{MessageFormat, subject_of};
 use crate::options::{Taker, by_name, named, refuse_options, text, topic};
 use crate::refusal::Refusal;
 use crate::registry::Relations;
 use crate::statement::QuerySyntax;
-use crate::stream::Stream;
+use crate::stream::{Column, Stream};
 use crate::stream_syntax::{Declared, OptionSyntax};
-use asof_expression::sqlparser::ast::Expr;
+use crate::view::FeatureView;
+use crate::window_function::WindowFunction;
 
 /// Options of a sink.
 const OPTIONS: &[&str] = &["connector", "topic", "format", "delivery", "key", "commit_interval", "subject"];
+const EXAMPLE: &str = "WITH (connector = 'kafka', topic = 'enriched')";
+/// What a derived stream is called that is kept in a topic.
+const STREAM: &str = "a derived stream with options";
 /// The default of `commit_interval`.
 const COMMIT_INTERVAL_US: i64 = 100_000;
 /// The least and the most that it may be.
@@ -29,8 +35,10 @@ const COMMIT_INTERVALS_US: std::ops::RangeInclusive<i64> = 1_000..=30_000_000;
 /// A checked `CREATE SINK`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sink {
-    /// The rows, as a derived stream of the sink's name that nobody reads.
-    pub rows: Arc<Stream>,
+    /// Folded.
+    pub name: String,
+    /// What is written.
+    pub of: SinkOf,
     /// The topic that they are written to.
     pub topic: String,
     /// The format of a message's value.
@@ -43,6 +51,17 @@ pub struct Sink {
     pub key: Vec<usize>,
     /// How far commits are apart at least, in microseconds.
     pub commit_interval_us: i64,
+}
+
+/// What a sink writes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SinkOf {
+    /// Each row of a SELECT, which is a derived stream of the sink's name that nobody reads.
+    Rows(Arc<Stream>),
+    /// Each row of a derived stream of that name, which is kept in the topic and may be read as any other.
+    Stream(Arc<Stream>),
+    /// What each entity of a feature view is now, whenever that is something else.
+    Entries(Entries),
 }
 
 /// How often a row is written.
@@ -73,28 +92,75 @@ pub(crate) struct SinkSyntax {
 }
 
 impl Sink {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.rows.name
-    }
-
     /// The subject under which a registry gets the schema of the rows: `alerts-value`, unless the sink says otherwise.
     pub fn subject(&self) -> String {
         self.subject.clone().unwrap_or_else(|| subject_of(&self.topic))
     }
 
     /// The columns of a message.
-    pub fn columns(&self) -> usize {
-        self.rows.named_columns().len()
+    pub fn columns(&self) -> &[Column] {
+        match &self.of {
+            SinkOf::Rows(rows) | SinkOf::Stream(rows) => rows.named_columns(),
+            SinkOf::Entries(entries) => &entries.columns,
+        }
     }
 
-    /// Checks a declaration; as many refusals as can be told apart.
-    pub(crate) fn check(syntax: &SinkSyntax, relations: Relations<'_>) -> Result<Sink, Vec<Refusal>> {
+    /// Its rows, if it is not of a view.
+    pub fn rows(&self) -> Option<&Arc<Stream>> {
+        match &self.of {
+            SinkOf::Rows(rows) | SinkOf::Stream(rows) => Some(rows),
+            SinkOf::Entries(_) => None,
+        }
+    }
+
+    /// Whether it was declared as a sink, and is not the topic of a derived stream.
+    pub fn is_declared(&self) -> bool {
+        !matches!(self.of, SinkOf::Stream(_))
+    }
+
+    /// The names in its FROM, and of what its rows are joined and scored with, each once.
+    pub fn reads(&self) -> Vec<String> {
+        match &self.of {
+            SinkOf::Rows(rows) | SinkOf::Stream(rows) => rows.reads(),
+            SinkOf::Entries(entries) => vec![entries.view.name.clone()],
+        }
+    }
+
+    /// The streams whose logs it reads, each once.
+    pub fn sources(&self) -> Vec<Arc<Stream>> {
+        self.of.stream().sources()
+    }
+
+    /// Checks a declaration; as many refusals as can be told apart. `view_of` a name says which feature view it is, if it is one.
+    pub(crate) fn check(
+        syntax: &SinkSyntax,
+        relations: Relations<'_>,
+        view_of: impl Fn(&Ident) -> Option<Result<Arc<FeatureView>, Refusal>>,
+    ) -> Result<Sink, Vec<Refusal>> {
+        let query = &syntax.query;
+        let of = match Entries::relation(query).and_then(|relation| view_of(&relation)) {
+            None => match query.window_functions.first() {
+                Some(function) => Err(vec![window_refusal(function)]),
+                None => Stream::derive(query, relations).map(|rows| SinkOf::Rows(Arc::new(rows))),
+            },
+            Some(Ok(view)) => Entries::check(query, view).map(SinkOf::Entries),
+            Some(Err(refusal)) => Err(vec![refusal]),
+        };
+        Sink::of(of, &query.name, &syntax.options)
+    }
+
+    /// Checks the options of a derived stream that is kept in a topic.
+    pub(crate) fn of_stream(stream: Arc<Stream>, name: &Ident, options: &[OptionSyntax]) -> Result<Sink, Vec<Refusal>> {
+        Sink::of(Ok(SinkOf::Stream(stream)), name, options)
+    }
+
+    fn of(of: Result<SinkOf, Vec<Refusal>>, name: &Ident, options: &[OptionSyntax]) -> Result<Sink, Vec<Refusal>> {
         let mut refusals = Vec::new();
-        let rows = Stream::derive(&syntax.query, relations).map_err(|own| refusals.extend(own)).ok().map(Arc::new);
-        let options = by_name(&syntax.options, &[OPTIONS], &mut refusals);
+        let of = of.map_err(|own| refusals.extend(own)).ok();
+        let options = by_name(options, &[OPTIONS], &mut refusals);
         let mut take = Taker { declared: Declared::Stream, named: &options, refusals: &mut refusals };
-        check_connector(&mut take, syntax.query.name.span);
+        let noun = of.as_ref().map_or("a sink", SinkOf::noun);
+        check_connector(&mut take, noun, name.span);
         let topic = take.one("topic", topic);
         let format = take.one("format", format).unwrap_or_default();
         let subject = take.one("subject", named);
@@ -103,77 +169,111 @@ impl Sink {
         }
         let delivery = take.one("delivery", delivery).unwrap_or_default();
         let commit_interval_us = take.one("commit_interval", commit_interval).unwrap_or(COMMIT_INTERVAL_US);
+        if matches!(of, Some(SinkOf::Entries(_))) {
+            let why = "is not one of a sink of a feature view: the key of an entry is its entity's";
+            refuse_options(&mut take, &["key"], why);
+        }
         let key = take.one("key", text);
         if !options.contains_key("topic") {
-            let refusal = Refusal::new(syntax.query.name.span, "a sink needs option `topic`");
-            refusals.push(refusal.hint("WITH (connector = 'kafka', topic = 'enriched')"));
+            refusals.push(Refusal::new(name.span, format!("{noun} needs option `topic`")).hint(EXAMPLE));
         }
-        let Some(rows) = rows else { return Err(refusals) };
-        refusals.extend(unreadable(&rows, syntax));
-        if format == MessageFormat::Avro {
-            refusals.extend(no_record(&rows, syntax.query.name.span));
-        }
-        let key = match key {
-            Some(written) => key_columns(&rows, &written, options["key"], &mut refusals),
-            None => primary_key(&rows),
-        };
-        refusals.extend(topic.as_deref().and_then(|topic| circle(&rows, topic, options["topic"])));
-        match topic {
-            Some(topic) if refusals.is_empty() => {
-                Ok(Sink { rows, topic, format, subject, delivery, key, commit_interval_us })
+        let Some(of) = of else { return Err(refusals) };
+        refusals.extend(joined(&of, name.span).or_else(|| reads_file(&of, name.span)));
+        let key = match (&of, key) {
+            (SinkOf::Entries(entries), _) => entries.key(),
+            (SinkOf::Rows(rows) | SinkOf::Stream(rows), Some(written)) => {
+                key_columns(rows, &written, options["key"], &mut refusals)
             }
-            _ => Err(refusals),
+            (SinkOf::Rows(rows) | SinkOf::Stream(rows), None) => primary_key(rows),
+        };
+        refusals.extend(topic.as_deref().and_then(|topic| circle(&of, topic, options["topic"])));
+        let sink = Sink {
+            name: fold(name),
+            of,
+            topic: topic.unwrap_or_default(),
+            format,
+            subject,
+            delivery,
+            key,
+            commit_interval_us,
+        };
+        if format == MessageFormat::Avro {
+            refusals.extend(no_record(&sink, name.span));
+        }
+        if refusals.is_empty() { Ok(sink) } else { Err(refusals) }
+    }
+}
+
+impl SinkOf {
+    /// What its declaration is called.
+    fn noun(&self) -> &'static str {
+        match self {
+            SinkOf::Rows(_) | SinkOf::Entries(_) => "a sink",
+            SinkOf::Stream(_) => STREAM,
+        }
+    }
+
+    /// Whose rows come to it, as they are or as events of a view.
+    fn stream(&self) -> &Arc<Stream> {
+        match self {
+            SinkOf::Rows(rows) | SinkOf::Stream(rows) => rows,
+            SinkOf::Entries(entries) => &entries.view.stream,
         }
     }
 }
 
-fn check_connector(take: &mut Taker<'_, '_>, name: Span) {
+fn check_connector(take: &mut Taker<'_, '_>, noun: &str, name: Span) {
     let Some(written) = take.named.get("connector").copied() else {
-        let refusal = Refusal::new(name, "a sink needs option `connector`")
-            .hint("WITH (connector = 'kafka', topic = 'enriched')");
-        return take.refusals.push(refusal);
+        let hint = format!("{EXAMPLE}; it has no events of its own: other options are its sources'");
+        let refusal = Refusal::new(name, format!("{noun} needs option `connector`"));
+        return take.refusals.push(refusal.hint(if noun == STREAM { &hint } else { EXAMPLE }));
     };
     let refusal = match text(&written.value).as_deref() {
         Ok("kafka") => return,
         Ok(later @ ("slack" | "webhook" | "email" | "pagerduty")) => {
-            format!("a sink of connector '{later}' is not supported yet")
+            format!("{noun} of connector '{later}' is not supported yet")
         }
-        Ok(other) => format!("unknown connector '{other}' of a sink"),
+        Ok(other) => format!("unknown connector '{other}' of {noun}"),
         Err(message) => format!("option `connector`: {message}"),
     };
-    take.refusals.push(Refusal::new(written.value_span, refusal).hint("a sink writes to a topic: connector = 'kafka'"));
+    take.refusals
+        .push(Refusal::new(written.value_span, refusal).hint("rows are written to a topic: connector = 'kafka'"));
 }
 
-/// Why the rows cannot be read from logs, if they cannot.
-fn unreadable(rows: &Arc<Stream>, syntax: &SinkSyntax) -> Option<Refusal> {
-    if let Some(function) = syntax.query.window_functions.first() {
-        let message = format!("the group window {} in a sink is not supported", function.kind.name());
-        return Some(
-            Refusal::new(function.span, message).hint("make a derived stream of the window; the sink reads that"),
-        );
-    }
-    let name = syntax.query.name.span;
+fn window_refusal(function: &WindowFunction) -> Refusal {
+    let message = format!("the group window {} in a sink is not supported", function.kind.name());
+    Refusal::new(function.span, message).hint("make a derived stream of the window; the sink reads that")
+}
+
+/// Rows that no log has, because a version that comes late changes them.
+fn joined(of: &SinkOf, name: Span) -> Option<Refusal> {
+    let (rows, hint) = match of {
+        SinkOf::Rows(rows) => (rows, "join the table behind the topic, or to the windows of a derived stream"),
+        SinkOf::Stream(rows) => (rows, "leave the options out, and join the table behind the topic"),
+        SinkOf::Entries(_) => return None,
+    };
+    let table = rows.tables().into_iter().next().filter(|_| rows.window().is_none())?;
+    let message = format!("{} of rows that are joined with table `{}` is not supported yet", of.noun(), table.name());
+    Some(Refusal::new(name, message).hint(hint))
+}
+
+/// A file has no log, and nothing remembers how far it is written.
+fn reads_file(of: &SinkOf, name: Span) -> Option<Refusal> {
+    let rows = of.stream();
     let of_sources = |stream: &Arc<Stream>| if stream.makes_rows() { stream.origins() } else { Vec::new() };
-    if let Some(table) = rows.tables().first().filter(|_| rows.window().is_none()) {
-        let message = format!("a sink of rows that are joined with table `{}` is not supported yet", table.name());
-        return Some(
-            Refusal::new(name, message).hint("join the table behind the topic, or to the windows of a derived stream"),
-        );
-    }
     let sources = rows.sources();
     let all: Vec<Arc<Stream>> = sources.iter().cloned().chain(sources.iter().flat_map(of_sources)).collect();
     let file = all.iter().find(|stream| matches!(stream.connector, Connector::File(_)))?;
-    let message = format!("a sink of `{}`, which reads a file, is not supported yet", file.name);
+    let message = format!("{} of `{}`, which reads a file, is not supported yet", of.noun(), file.name);
     let hint = format!("declare `{0}` without the connector, and store its rows by `asof ingest {0} FILE`", file.name);
     Some(Refusal::new(name, message).hint(hint))
 }
 
 /// Why rows cannot go to this topic, if it is where they come from: each of them would come again, for ever.
-fn circle(rows: &Arc<Stream>, topic: &str, option: &OptionSyntax) -> Option<Refusal> {
-    let origins = rows.origins();
+fn circle(of: &SinkOf, topic: &str, option: &OptionSyntax) -> Option<Refusal> {
+    let origins = of.stream().origins();
     let read = origins.iter().find(|origin| origin.feed().is_some_and(|feed| feed.topic == topic))?;
-    let message =
-        format!("the sink writes to the topic that `{}` reads: its rows would come again, for ever", read.name);
+    let message = format!("it writes to the topic that `{}` reads: its rows would come again, for ever", read.name);
     Some(Refusal::new(option.value_span, message).hint("write them to another topic"))
 }
 
@@ -182,7 +282,7 @@ fn key_columns(rows: &Stream, written: &str, option: &OptionSyntax, refusals: &m
         Some(column) => Ok(column),
         None => {
             let known = rows.named_columns().iter().map(|column| column.name.as_str());
-            let message = format!("option `key`: the sink has no column `{}`", name.trim());
+            let message = format!("option `key`: there is no column `{}`", name.trim());
             Err(Refusal::new(option.value_span, message).did_you_mean(name.trim(), known))
         }
     };
@@ -206,13 +306,13 @@ fn format(value: &Expr) -> Result<MessageFormat, String> {
 }
 
 /// Why the rows are no record of Avro, if they are none. Source: Apache Avro 1.12, "Names".
-fn no_record(rows: &Stream, place: Span) -> Option<Refusal> {
+fn no_record(sink: &Sink, place: Span) -> Option<Refusal> {
     let is_name = |name: &str| {
         let is_letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
         name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
     };
-    let columns = rows.named_columns();
-    let mut names = std::iter::once(&rows.name).chain(columns.iter().map(|column| &column.name));
+    let columns = sink.columns();
+    let mut names = std::iter::once(&sink.name).chain(columns.iter().map(|column| &column.name));
     if let Some(name) = names.find(|name| !is_name(name)) {
         let message = format!("format 'avro': `{name}` is no name in Avro: letters, digits and `_`, no digit first");
         return Some(Refusal::new(place, message).hint("name it otherwise: AS …"));
@@ -246,9 +346,4 @@ fn commit_interval(value: &Expr) -> Result<i64, String> {
         other => duration_us(&text(other)?)?,
     };
     if COMMIT_INTERVALS_US.contains(&us) { Ok(us) } else { Err("expected from '1 ms' to '30 s'".to_owned()) }
-}
-
-/// The name that a statement defines, folded.
-pub(crate) fn name_of(syntax: &SinkSyntax) -> String {
-    fold(&syntax.query.name)
 }

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::request::RequestSyntax;
 use crate::service_call::{self, ServiceCall};
 use crate::sink::SinkSyntax;
-use crate::stream_syntax::{Declared, StreamSyntax, parse_options};
+use crate::stream_syntax::{Declared, OptionSyntax, StreamSyntax, parse_options};
 use crate::system_time::{self, AsOfClause};
 use crate::window_function::{self, WindowFunction};
 
@@ -31,9 +31,16 @@ static DIALECT: GenericDialect = GenericDialect {};
 pub(crate) enum Statement {
     Stream(StreamSyntax),
     Table(StreamSyntax),
-    Derived(QuerySyntax),
+    /// WITH the options of a topic that it is kept in.
+    Derived {
+        query: QuerySyntax,
+        options: Option<Vec<OptionSyntax>>,
+    },
     View(QuerySyntax),
-    Service { query: QuerySyntax, request: RequestSyntax },
+    Service {
+        query: QuerySyntax,
+        request: RequestSyntax,
+    },
     Sink(SinkSyntax),
 }
 
@@ -70,7 +77,7 @@ impl Statement {
     pub(crate) fn name(&self) -> &Ident {
         match self {
             Statement::Stream(declared) | Statement::Table(declared) => &declared.name,
-            Statement::Derived(query) | Statement::View(query) => &query.name,
+            Statement::Derived { query, .. } | Statement::View(query) => &query.name,
             Statement::Service { query, .. } => &query.name,
             Statement::Sink(sink) => &sink.query.name,
         }
@@ -79,7 +86,7 @@ impl Statement {
     /// What the statement defines, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Statement::Stream(_) | Statement::Derived(_) => "stream",
+            Statement::Stream(_) | Statement::Derived { .. } => "stream",
             Statement::Table(_) => "table",
             Statement::View(_) => "feature view",
             Statement::Service { .. } => "feature service",
@@ -234,7 +241,7 @@ fn parse(tokens: Tokens) -> Result<Statement, Refusal> {
     if is_word(&kind, "STREAM") {
         let name = object_name(&mut parser, "stream")?;
         return match tokens.find_clause(&["AS"]) {
-            Some(_) => Ok(Statement::Derived(derived(name, &tokens, &mut parser)?)),
+            Some(_) => derived(name, &tokens, &mut parser),
             None => Ok(Statement::Stream(StreamSyntax::parse(Declared::Stream, name, &mut parser)?)),
         };
     }
@@ -269,23 +276,21 @@ fn table(tokens: &Tokens, parser: &mut Parser) -> Result<StreamSyntax, Refusal> 
 }
 
 /// Reads on after `CREATE STREAM name`, which has an AS outside of parentheses.
-fn derived(name: Ident, tokens: &Tokens, parser: &mut Parser) -> Result<QuerySyntax, Refusal> {
+fn derived(name: Ident, tokens: &Tokens, parser: &mut Parser) -> Result<Statement, Refusal> {
     let next = parser.peek_token();
-    let refused = |what: &str, hint: &str| {
-        Err(Refusal::new(next.span, format!("{what} of a derived stream is not supported")).hint(hint))
-    };
-    match next.token {
-        Token::LParen => return refused("a column list", "name columns in the SELECT: `expression AS name`"),
-        _ if is_word(&next, "WITH") => return refused("WITH", "it has no events of its own: options are its sources'"),
-        _ => parser.expect_keyword(Keyword::AS)?,
-    };
+    if next.token == Token::LParen {
+        return Err(Refusal::new(next.span, "a column list of a derived stream is not supported")
+            .hint("name columns in the SELECT: `expression AS name`"));
+    }
+    let options = if parser.parse_keyword(Keyword::WITH) { Some(parse_options(parser)?) } else { None };
+    parser.expect_keyword(Keyword::AS)?;
     let body = body(&name, tokens, parser)?;
     let after_from = body.find_clause(&["FROM"]).and_then(|from| body.find_word_from(from, "WITH"));
     if let Some(place) = after_from.filter(|place| body.find_clause(&["WITH"]) == Some(*place)) {
-        return Err(Refusal::new(place, "WITH of a derived stream is not supported")
-            .hint("it has no events of its own: options are its sources'"));
+        return Err(Refusal::new(place, "WITH behind the SELECT of a derived stream is not supported")
+            .hint("CREATE STREAM name WITH (connector = 'kafka', topic = '…') AS SELECT …"));
     }
-    query(name, body, "CREATE STREAM")
+    Ok(Statement::Derived { query: query(name, body, "CREATE STREAM")?, options })
 }
 
 /// Reads on after `CREATE SINK`.

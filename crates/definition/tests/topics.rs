@@ -26,7 +26,7 @@ fn where_nothing_is_said_a_topic_is_read_from_its_beginning() {
     assert_eq!(feed.topic, "payments.v1");
     assert_eq!((feed.format, feed.start, feed.lost), (MessageFormat::Json, KafkaStart::Earliest, LostMessages::Stop));
     assert!(feed.metadata.is_empty());
-    assert_eq!((log(&stream).ack, log(&stream).retention.age_us), (Ack::Durable, None));
+    assert_eq!((log(&stream).ack, log(&stream).retention.age_us), (Ack::Topic, None));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use asof_definition::{DerivedInput, FeatureView, Over, Stream, Table, TableJoin};
+use asof_definition::{DerivedInput, Entries, FeatureView, Output, Over, Stream, Table, TableJoin};
 use asof_expression::{Expression, type_name};
 use asof_window::{Exclusion, Frame, IMAGE_VERSION};
 use twox_hash::XxHash3_64;
@@ -48,6 +48,20 @@ impl ViewPlan {
     /// state is made anew from the log, which holds whatever a view still needs.
     pub fn fingerprint(&self) -> u64 {
         XxHash3_64::oneshot(self.description().as_bytes())
+    }
+
+    /// Equal for sinks of the view whose entries are made of the same, in the same way: a hash of the same, of what an entry has,
+    /// by name and as SQL, and of the format of its message.
+    pub fn entries_print(&self, entries: &Entries, format: &str) -> u64 {
+        let mut lines = vec![self.description(), format.to_owned()];
+        for (column, output) in entries.columns.iter().zip(&entries.outputs) {
+            let text = match output {
+                Output::Key(part) => &self.view().key[*part].text,
+                Output::Feature(feature) => &self.view().features[*feature].text,
+            };
+            lines.push(format!("{} {} {text}", column.name, type_name(&column.data_type)));
+        }
+        XxHash3_64::oneshot(lines.join("\n").as_bytes())
     }
 
     /// Line by line, what [`ViewPlan::fingerprint`] is the hash of.

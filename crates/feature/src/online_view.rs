@@ -169,6 +169,22 @@ impl OnlineView {
         self.plan.features(answers.finish()).map(Some)
     }
 
+    /// For each entity the first instant behind `t_us`, in microseconds, as of which it may be answered otherwise, though no event
+    /// comes; `None`: it never is.
+    pub fn next_changes(&self, parts: &[ArrayRef], t_us: i64) -> Result<Vec<Option<i64>>, FeatureError> {
+        let parts: Vec<ArrayRef> = parts.iter().map(asof_expression::normalize).collect();
+        let keys = self.keys.encode(&parts).map_err(|source| refused(&self.plan, source))?;
+        (0..keys.len())
+            .map(|row| Ok(self.lock_to_read(self.shard(&keys, row))?.next_change_us(&keys, row, t_us)))
+            .collect()
+    }
+
+    /// The parts of the keys of a shard's entities, in columns.
+    pub fn keys_of(&self, shard: usize) -> Result<Vec<ArrayRef>, FeatureError> {
+        let state = self.lock_to_read(shard)?;
+        state.keys(&self.keys).map_err(|source| refused(&self.plan, source))
+    }
+
     /// Drops what no read needs any more, in the next `entities_max` entities. Returns how many entities were dropped.
     pub fn sweep(&self, settled: Settled, entities_max: usize) -> usize {
         const TURN_ENTITIES: usize = 256;

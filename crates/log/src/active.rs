@@ -12,6 +12,7 @@ use crate::partition_log::NewFrame;
 use crate::scan::Scan;
 use crate::segment::{FOOTER_BYTES, FrameHead, HEADER_BYTES, SegmentName};
 use crate::sites::ENTRY;
+use crate::unsynced::Syncing;
 
 /// Room is reserved in steps as long as the segment is already, within these bounds: a stream with few events takes little,
 /// and one with many seldom changes the file's length, which every sync would have to write.
@@ -23,6 +24,7 @@ pub(crate) struct Active {
     pub(crate) name: SegmentName,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) syncing: Arc<Syncing>,
     pub(crate) written: Scan,
     pub(crate) durable_byte: u64,
     reserved_bytes: u64,
@@ -39,7 +41,8 @@ impl Active {
         });
         let file = made.map_err(|source| LogError::io(&path, source))?;
         let reserved_bytes = HEADER_BYTES + FOOTER_BYTES;
-        Ok(Active { name, path, file, written: Scan::begin(name), durable_byte: 0, reserved_bytes })
+        let syncing = Arc::default();
+        Ok(Active { name, path, file, syncing, written: Scan::begin(name), durable_byte: 0, reserved_bytes })
     }
 
     /// Writes the header, and makes the name durable.
@@ -47,6 +50,11 @@ impl Active {
         let written = self.file.write_at(0, &self.name.encode_header());
         written.map_err(|source| LogError::failed(&self.path, source))?;
         disk.sync_folder(folder, ENTRY).map_err(|source| LogError::failed(folder, source))
+    }
+
+    /// Whether it has frames that no sync has covered.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.durable_byte != self.written.end_byte && self.written.frames > 0
     }
 
     /// Whether so many more bytes of frames belong into the next segment. Not if room for them was reserved in this one.

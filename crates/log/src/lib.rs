@@ -37,6 +37,7 @@ mod segment;
 mod sites;
 mod summary;
 mod tail;
+mod unsynced;
 
 pub use claim::{Claim, TakeOver};
 pub use error::LogError;
@@ -46,3 +47,4 @@ pub use recovery::TornTail;
 pub use segment::{FRAME_BODY_BYTES_MAX, FrameHead};
 pub use sites::SYNC_SITES;
 pub use summary::SegmentSummary;
+pub use unsynced::Unsynced;

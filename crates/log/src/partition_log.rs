@@ -22,6 +22,7 @@ use crate::recovery::{Recovered, TornTail, recover};
 use crate::segment::{FOOTER_BYTES, FRAME_BODY_BYTES_MAX, Footer, SegmentName, frame_bytes};
 use crate::sites::{DROP, ENTRY, GROUP, SEAL};
 use crate::summary::SegmentSummary;
+use crate::unsynced::Unsynced;
 
 /// How long a segment gets before the next one begins: 128 MiB.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
@@ -179,6 +180,34 @@ impl PartitionLog {
         self.or_break(PartitionLog::sync_active)
     }
 
+    /// What was written and no sync has covered yet, to be synced without this log: it may be written meanwhile.
+    pub fn unsynced(&self) -> Option<Unsynced> {
+        let active = self.active.as_ref().filter(|active| active.is_unsynced())?;
+        Some(Unsynced {
+            segment: active.name,
+            path: active.path.clone(),
+            file: active.file.clone(),
+            syncing: active.syncing.clone(),
+            end_byte: active.written.end_byte,
+            end_offset: self.next_offset,
+        })
+    }
+
+    /// Takes note of how [`Unsynced::sync`] ended. A failure breaks the log.
+    pub fn note_synced(&mut self, unsynced: &Unsynced, synced: Result<(), LogError>) -> Result<(), LogError> {
+        self.or_break(|log| {
+            synced?;
+            match &mut log.active {
+                Some(active) if active.name == unsynced.segment && active.durable_byte < unsynced.end_byte => {
+                    active.durable_byte = unsynced.end_byte;
+                    log.mark.set(Durable { segment: active.name, bytes: active.durable_byte })
+                }
+                // A sync of the log itself covered more.
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// Ends the active segment, durably: at an orderly end, so that the next start need not walk it.
     pub fn seal(&mut self) -> Result<(), LogError> {
         self.or_break(PartitionLog::seal_active)
@@ -269,11 +298,8 @@ impl PartitionLog {
     }
 
     fn sync_active(&mut self) -> Result<(), LogError> {
-        let Some(active) = &mut self.active else { return Ok(()) };
-        if active.durable_byte == active.written.end_byte || active.written.frames == 0 {
-            return Ok(());
-        }
-        active.file.sync(GROUP).map_err(|source| LogError::failed(&active.path, source))?;
+        let Some(active) = self.active.as_mut().filter(|active| active.is_unsynced()) else { return Ok(()) };
+        active.syncing.sync(&*active.file, GROUP).map_err(|source| LogError::failed(&active.path, source))?;
         active.durable_byte = active.written.end_byte;
         self.mark.set(Durable { segment: active.name, bytes: active.durable_byte })
     }
@@ -284,7 +310,7 @@ impl PartitionLog {
         let failed = |source| LogError::failed(&active.path, source);
         active.file.write_at(end_byte, &active.written.footer().encode()).map_err(failed)?;
         active.file.truncate(end_byte + FOOTER_BYTES).map_err(failed)?;
-        active.file.sync(SEAL).map_err(failed)?;
+        active.syncing.sync(&*active.file, SEAL).map_err(failed)?;
         self.sealed.push(SegmentSummary::of_scan(name, &active.written, true));
         // Until here: a log that broke on the way still tells what it has.
         self.active = None;

@@ -113,7 +113,7 @@ pub(crate) fn sources_of(project: &Project) -> Vec<Arc<Stream>> {
 
 /// The streams of scored rows, those of sinks that nobody else reads among them.
 fn scored_streams(project: &Project) -> impl Iterator<Item = &Arc<Stream>> {
-    let of_sinks = project.sinks.iter().map(|sink| &sink.rows);
+    let of_sinks = project.sinks.iter().filter(|sink| sink.is_declared()).filter_map(|sink| sink.rows());
     project.derived.iter().chain(of_sinks).filter(|stream| stream.scored().is_some())
 }
 

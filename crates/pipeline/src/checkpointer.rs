@@ -293,7 +293,8 @@ impl<'e> Checkpointer<'e> {
         for chain in self.views.iter().chain(&self.batches) {
             chain.parts.iter().for_each(|part| checkpoint.keep(part.clone()));
         }
-        // A log that is not synced with every answer must not be behind the checkpoint.
+        // A log that is not synced with every answer must not be behind the checkpoint. Most of that beside whoever writes it.
+        (0..self.engine.sources().len()).for_each(|source| self.engine.sync_beside(source, |_| true));
         self.engine.sync_logs()?;
         let streams = cut.streams.into_iter().map(StreamAtCut::about).collect();
         Ok(checkpoint.finish(About { streams, arrived_us: cut.arrived_us })?)

@@ -4,10 +4,10 @@
 //! streams (behind one lock that readers never take), the views' shards, and what is published.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use asof_definition::{Ack, Connector, Project, Rate, Stream};
+use asof_definition::{Connector, Project, Rate, Stream};
 use asof_feature::{ArrivedAt, Lateness, StreamPlan};
 use asof_window::{Verdict, Version};
 
@@ -29,6 +29,7 @@ use crate::statistics::StorageStatistics;
 use crate::storage::Storage;
 use crate::stored_form::{StoredForm, stored_forms};
 use crate::stream_batch::StreamBatch;
+use crate::stream_log::StreamLog;
 use crate::submission::IngestError;
 use crate::tables_told::TablesTold;
 use crate::told::Told;
@@ -321,14 +322,13 @@ impl Engine {
     /// The same for whoever shows it.
     pub fn sink_statistics(&self, sink: usize) -> SinkStatistics {
         let published = self.published();
-        let sources = self.project.sinks[sink].rows.sources();
+        let sources = self.project.sinks[sink].sources();
         let readable = sources.iter().map(|source| {
             let place = self.place_of(&source.name);
             (self.stored_form(place).name.clone(), published.streams[place].next_offsets.first().copied().unwrap_or(0))
         });
         let mut told = self.sinks[sink].statistics(readable);
-        let rows = &self.project.sinks[sink].rows;
-        if rows.scored().is_some() {
+        if let Some(rows) = self.project.sinks[sink].rows().filter(|rows| rows.scored().is_some()) {
             let (place, of_rows) = (self.place_of(&rows.name), lock(&self.told));
             told.set_aside += of_rows.rows_set_aside(place);
             told.first_set_aside =
@@ -350,26 +350,22 @@ impl Engine {
             .sinks
             .iter()
             .zip(&self.sinks)
-            .filter(|(sink, _)| sink.rows.sources().iter().any(|stream| self.place_of(&stream.name) == source));
+            .filter(|(sink, _)| sink.sources().iter().any(|stream| self.place_of(&stream.name) == source));
         let written = reading.map(|(_, state)| {
             let told = state.lock();
-            told.progress.as_ref().and_then(|progress| progress.get(log).copied()).unwrap_or(0)
+            told.progress.as_ref().and_then(|progress| progress.logs.get(log).copied()).unwrap_or(0)
         });
         written.min()
     }
 
-    /// Up to where the log of a source may be read by others: visible, and durable.
-    pub(crate) fn readable_offset(&self, source: usize) -> u64 {
-        let visible = self.published().streams[source].next_offsets.first().copied().unwrap_or(0);
-        let is_synced_first = match &self.sources[source].connector {
-            Connector::Log(log) => log.ack == Ack::Durable,
-            Connector::File(_) | Connector::Derived(_) => true,
-        };
-        if is_synced_first {
-            return visible;
-        }
-        let writer = lock(&self.writer);
-        writer.logs[source].as_ref().map_or(0, |log| log.durable_offset().min(visible))
+    /// Behind the last row of a source that readers see.
+    pub(crate) fn visible_offset(&self, source: usize) -> u64 {
+        self.published().streams[source].next_offsets.first().copied().unwrap_or(0)
+    }
+
+    /// The offset behind what is durable of a source, now and from now on.
+    pub(crate) fn durable_offset(&self, source: usize) -> Arc<AtomicU64> {
+        lock(&self.writer).logs[source].as_ref().map_or_else(Arc::default, StreamLog::durable_offset)
     }
 
     /// The first offset that the log of a source has, and the one behind its last when this process opened it.

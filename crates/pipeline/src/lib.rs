@@ -22,6 +22,7 @@
 //! It must not know the wire formats of requests. Read [`Engine`] first, then `visibility.rs`, `replay.rs` for files, and
 //! `run.rs`, `commit.rs`, `recovery.rs` for what is stored, `sources.rs` for tables.
 
+mod beside;
 mod binding;
 mod checkpoint_chain;
 mod checkpoint_measures;
@@ -33,6 +34,7 @@ mod dead_letters;
 mod distribution;
 mod engine;
 mod engine_statistics;
+mod entity_dues;
 mod error;
 mod fed_offsets;
 mod feed;
@@ -57,8 +59,11 @@ mod row_layout;
 mod run;
 mod scoring;
 mod settle;
+mod sink_input;
+mod sink_log;
 mod sink_rows;
 mod sink_state;
+mod sink_steps;
 mod sinking;
 mod slices;
 mod sorted_rows;
@@ -81,6 +86,7 @@ mod undercut;
 mod unit;
 mod upkeep;
 mod used_times;
+mod view_entries;
 mod visibility;
 mod writer;
 
@@ -98,6 +104,7 @@ pub use progress::{Phase, ReplayProgress};
 pub use reading::{ReadError, Reading, ServiceAnswers};
 pub use run::{Job, run};
 pub use sink_state::SinkStatistics;
+pub use sink_steps::SinkSteps;
 pub use sorted_rows::{SortRoom, SortedBatch, SortedRows};
 pub use statistics::{
     DerivedStatistics, Reason, StorageStatistics, StreamStatistics, TableStatistics, ViewStatistics, WindowStatistics,

@@ -105,14 +105,24 @@ impl<'e> Reading<'e> {
 
     /// Features of the view with this index in the project, for rows of entity keys, as of an instant in microseconds.
     pub fn view(&self, view: usize, key: &[ArrayRef], rows: usize, as_of_us: i64) -> Result<ViewAnswers, ReadError> {
-        let bound = self.engine.view(view);
-        self.check_instant(&[view], as_of_us)?;
-        let answers = self.read(bound, key, &vec![as_of_us; rows], None)?;
-        let features = &bound.online.plan().view().features;
+        let answers = self.each_of_view(view, key, rows, as_of_us)?;
+        let features = &self.engine.view(view).online.plan().view().features;
         match answers.failures.first() {
             Some(failure) => Err(row_failed(failure, &features[failure.feature].name)),
             None => Ok(answers),
         }
+    }
+
+    /// The same, and features that fail are told with their row.
+    pub(crate) fn each_of_view(
+        &self,
+        view: usize,
+        key: &[ArrayRef],
+        rows: usize,
+        as_of_us: i64,
+    ) -> Result<ViewAnswers, ReadError> {
+        self.check_instant(&[view], as_of_us)?;
+        self.read(self.engine.view(view), key, &vec![as_of_us; rows], None)
     }
 
     /// Vectors of the service with this index in the project, for rows of requests (its columns in their order).
@@ -220,6 +230,12 @@ impl<'e> Reading<'e> {
             Some(answers) => Ok(answers),
             None => Err(ReadError::Overtaken { rows }),
         }
+    }
+
+    /// The earliest instant that the view with this index can be read as of, in microseconds; `None` while any can.
+    pub(crate) fn earliest_us(&self, view: usize) -> Option<i64> {
+        let horizon_us = self.engine.settings().as_of_horizon_us;
+        Some(self.published.earliest_of(&self.engine.view(view).streams, horizon_us)?.0)
     }
 
     fn check_instant(&self, views: &[usize], as_of_us: i64) -> Result<(), ReadError> {

@@ -7,7 +7,8 @@
 //!   feeds          (after recovery)  poll ─▶ door ─▶ poll …………………┤
 //!   sinks          (after recovery)  logs ─▶ topic ─▶ logs ……………┤
 //!   checkpoints    (after recovery)  wait ─▶ take ─▶ wait …………………┤
-//!   keys           (after recovery)  wait ─▶ spill ─▶ wait ………………┘
+//!   keys           (after recovery)  wait ─▶ spill ─▶ wait ………………┤
+//!   syncs          (after recovery)  wait ─▶ sync ─▶ wait …………………┘
 //! ```
 
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
             ending(stop, || keep_history(engine, stop))
         });
         let keys = scope.spawn(|| ending(stop, || spill_keys(engine, stop)));
+        let syncs = scope.spawn(|| ending(stop, || sync_overdue(engine, stop)));
         engine.intake().open();
         let feeds = scope.spawn(|| ending(stop, || read_feeds(engine, job.kafka.as_ref(), stop)));
         let sinks = scope.spawn(|| ending(stop, || write_sinks(engine, job.kafka.as_ref(), stop)));
@@ -84,7 +86,7 @@ pub fn run(engine: &Engine, job: &Job, stop: &Stop) -> Result<(), PipelineError>
         let ran = ran.and(feeds.join().unwrap_or(Err(PipelineError::Panicked)));
         let ran = ran.and(sinks.join().unwrap_or(Err(PipelineError::Panicked)));
         let ingested = ingesting.join().unwrap_or(Err(PipelineError::Panicked));
-        let others = [checkpoints, history, keys].map(|one| one.join().unwrap_or(Err(PipelineError::Panicked)));
+        let others = [checkpoints, history, keys, syncs].map(|one| one.join().unwrap_or(Err(PipelineError::Panicked)));
         // What still waits is answered by nobody: its producers learn that the server stops.
         engine.intake().clear();
         others.into_iter().fold(ingested.and(ran), Result::and)
@@ -182,6 +184,14 @@ fn spill_keys(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
             tracing::warn!(%error, "primary keys could not be written to disk; it is tried again and again");
         }
         is_well = spilled.is_ok();
+    }
+    Ok(())
+}
+
+/// Makes durable what nobody waits for.
+fn sync_overdue(engine: &Engine, stop: &Stop) -> Result<(), PipelineError> {
+    while !stop.wait(MAINTAIN_EVERY) {
+        engine.sync_overdue();
     }
     Ok(())
 }

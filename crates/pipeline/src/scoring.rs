@@ -23,6 +23,7 @@ use asof_expression::FailureKind;
 use asof_feature::{EventNames, MadeRows, RowsToScore, Scores, SetAside, StandingRows, Vectors};
 use asof_window::Verdict;
 
+use crate::binding::BoundScored;
 use crate::checkpointer::Restored;
 use crate::closings::{append_frame, stored};
 use crate::engine::{Engine, lock};
@@ -511,8 +512,9 @@ impl Engine {
         now_us: i64,
     ) -> Result<MadeRows, NotScored> {
         let Frame { rows, mut origin, scored_to } = frame;
-        let (source, reads) = (writer.sources.scored[scored].source, writer.sources.scored[scored].reads.clone());
-        for read in &reads {
+        let BoundScored { source, reads, sees, .. } = &writer.sources.scored[scored];
+        let (source, reads, sees) = (*source, reads.clone(), sees.clone());
+        for read in reads.iter().chain(&sees) {
             self.sync_source(writer, *read).map_err(|_| NotScored::Waits)?;
         }
         scored_to.iter().enumerate().for_each(|(input, offset)| origin.end_at(input as u32, *offset));

@@ -111,26 +111,11 @@ impl Engine {
         Ok(())
     }
 
-    /// What has to be done for the logs from time to time though no batch comes: a group that was held back is settled, and
-    /// what was acknowledged before it was durable becomes so.
+    /// Lets a group that was held back be seen as soon as that is possible, though no batch comes.
     pub(crate) fn tend_logs(&self) -> Result<(), PipelineError> {
-        let mut writer = lock(self.writer());
-        if let Err(error) = self.settle(&mut writer)
-            && !error.may_pass()
-        {
-            return Err(error);
+        match self.settle(&mut lock(self.writer())) {
+            Err(error) if !error.may_pass() => Err(error),
+            _settled_or_held_back => Ok(()),
         }
-        let now_us = self.wall_us();
-        let mut are_synced = true;
-        for log in writer.logs.iter_mut().flatten().filter(|log| log.is_overdue(now_us)) {
-            if let Err(error) = self.sync_log(log) {
-                tracing::warn!(%error, "events that were acknowledged with `ack = 'os'` may not be on disk");
-                are_synced = false;
-            }
-        }
-        if !are_synced {
-            writer.break_connected();
-        }
-        Ok(())
     }
 }

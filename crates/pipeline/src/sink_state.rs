@@ -1,5 +1,6 @@
 //! How far a sink is: written by the thread that writes its topic, read by anybody.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use asof_connect::Progress;
@@ -23,6 +24,8 @@ pub(crate) struct SinkTold {
     pub(crate) attempted: Progress,
     /// Rows that were committed since the start.
     pub(crate) rows: u64,
+    /// Entities whose entry will be another one by time alone.
+    pub(crate) scheduled: u64,
     /// Rows that an expression of the sink failed on, since the start, and the first of them.
     pub(crate) set_aside: u64,
     pub(crate) first_set_aside: Option<String>,
@@ -40,7 +43,11 @@ pub(crate) struct SinkTold {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkStatistics {
     /// For each log that it reads, by the log's name, the offset up to which it is written; none before the cluster was asked.
-    pub progress: Progress,
+    pub progress: BTreeMap<String, u64>,
+    /// Of a feature view's entries up to which instant, in microseconds, what time changed is written.
+    pub as_of_us: Option<i64>,
+    /// Of these entries how many will be others by time alone.
+    pub scheduled: u64,
     /// Offsets that it has not written yet, over all logs; `None` before the cluster was asked.
     pub lag: Option<u64>,
     /// Rows that were committed since the start.
@@ -68,11 +75,14 @@ impl SinkState {
     pub(crate) fn statistics(&self, readable: impl Iterator<Item = (String, u64)>) -> SinkStatistics {
         let told = self.lock().clone();
         let lag = told.progress.as_ref().map(|progress| {
-            let behind = readable.map(|(log, end)| end.saturating_sub(progress.get(&log).copied().unwrap_or(0)));
+            let behind = readable.map(|(log, end)| end.saturating_sub(progress.logs.get(&log).copied().unwrap_or(0)));
             behind.sum()
         });
+        let progress = told.progress.unwrap_or_default();
         SinkStatistics {
-            progress: told.progress.unwrap_or_default(),
+            as_of_us: progress.entries.map(|entries| entries.as_of_us),
+            progress: progress.logs,
+            scheduled: told.scheduled,
             lag,
             rows: told.rows,
             set_aside: told.set_aside,

@@ -1,4 +1,4 @@
-//! Writes the rows of a sink to its topic: from its logs, after everything else that happens to a row.
+//! Writes the rows of a sink, or its entries, to its topic: from its logs, after everything else that happens to a row.
 //!
 //! ```text
 //!   open: cut off whoever wrote before ─▶ read progress ─▶ logs from there
@@ -11,18 +11,20 @@
 //! - who was taken over finds that out before it opens a writer again: the successor has the name by then;
 //! - retention keeps what no commit has written yet (`history_keeper.rs`).
 
+use std::ops::Range;
 use std::time::Duration;
 
 use asof_connect::{
     KafkaSettings, Progress, RegistryTrouble, RowMessages, SchemaError, TopicWriter, WriteTrouble, writer_name,
 };
-use asof_definition::Sink;
+use asof_definition::{Delivery, Sink};
 use asof_disk::{SyncSite, read_whole, write_whole};
 
 use crate::engine::Engine;
 use crate::error::PipelineError;
 use crate::run::ending;
-use crate::sink_rows::SinkRows;
+use crate::sink_input::SinkInput;
+use crate::sink_rows::SinkBatch;
 use crate::sink_state::SinkState;
 use crate::stop::Stop;
 use crate::storage::Storage;
@@ -48,6 +50,14 @@ struct Sinking<'e> {
     stop: &'e Stop,
     /// Under which transactions and progress stand.
     name: Option<String>,
+}
+
+/// What a commit has.
+#[derive(Debug, Default)]
+struct Sent {
+    rows: usize,
+    /// What was wrong with rows that are not in it.
+    failed: Vec<String>,
 }
 
 /// Why nothing more was written.
@@ -93,7 +103,7 @@ pub(crate) fn write_sinks(engine: &Engine, settings: Option<&KafkaSettings>, sto
         state: engine.sink_state(place),
         settings: settings.cloned().unwrap_or_default(),
         stop,
-        name: folder.map(|folder| writer_name(sink.name(), folder)),
+        name: folder.map(|folder| writer_name(&sink.name, folder)),
     });
     let sinkings: Vec<Sinking<'_>> = sinkings.collect();
     std::thread::scope(|scope| {
@@ -104,12 +114,13 @@ pub(crate) fn write_sinks(engine: &Engine, settings: Option<&KafkaSettings>, sto
 
 impl Sinking<'_> {
     fn run(&self) -> Result<(), PipelineError> {
+        let mut input = SinkInput::of(self.engine, self.sink)?;
         while !self.stop.is_asked() {
-            match self.write() {
+            match self.write(&mut input) {
                 Ok(()) => break,
                 Err(Ending::Failed(error)) => return Err(error),
                 Err(Ending::Stopped(detail)) => {
-                    tracing::error!(sink = self.sink.name(), "nothing is written any more: {detail}");
+                    tracing::error!(sink = self.sink.name, "nothing is written any more: {detail}");
                     let mut told = self.state.lock();
                     (told.trouble, told.has_stopped) = (Some(detail), true);
                     break;
@@ -135,13 +146,13 @@ impl Sinking<'_> {
         let words = trouble.to_string();
         let mut told = self.state.lock();
         if told.trouble.as_ref() != Some(&words) {
-            tracing::warn!(sink = self.sink.name(), topic = self.sink.topic, trouble = words, "rows are not written");
+            tracing::warn!(sink = self.sink.name, topic = self.sink.topic, trouble = words, "rows are not written");
             told.trouble = Some(words);
         }
     }
 
     /// Writes until a stop or an error.
-    fn write(&self) -> Result<(), Ending> {
+    fn write(&self, input: &mut SinkInput) -> Result<(), Ending> {
         let Some(name) = &self.name else {
             let detail = "the data folder was made before it had a secret, and nothing tells it from others; hint: a project with \
                           sinks needs a new data folder";
@@ -149,105 +160,157 @@ impl Sinking<'_> {
         };
         let mut messages = RowMessages::open(&self.settings.schemas, self.sink)?;
         let writer = TopicWriter::open(&self.settings, &self.sink.topic, name, self.sink.delivery)?;
-        let mut logs = SinkRows::of(self.engine, self.sink);
-        let mut progress = match writer.progress()? {
+        let progress = match writer.progress(|| self.stop.is_asked())? {
             Some(progress) => progress,
-            None => self.first_progress()?,
+            None => self.first_progress(input)?,
         };
-        for log in &mut logs {
-            let offset = progress.get(&log.log).copied().unwrap_or(0);
+        self.check_not_older(input, &progress)?;
+        let lost = input.begin(self.engine, &progress)?;
+        {
+            let mut told = self.state.lock();
+            told.lost_offsets += lost;
+            told.progress = Some(progress);
+            told.scheduled = input.scheduled() as u64;
+        }
+        let (mut is_begun, mut pause_us) = (false, 0..0);
+        while !self.stop.is_asked() {
+            if !input.has_more(self.engine) {
+                self.stop.wait(QUIET);
+                continue;
+            }
+            let progress = self.commit(&writer, input, &mut messages, &mut pause_us)?;
+            if !is_begun {
+                self.note_begun()?;
+                is_begun = true;
+            }
+            self.state.lock().progress = Some(progress);
+        }
+        Ok(())
+    }
+
+    /// What is in the topic has to be in the logs too.
+    fn check_not_older(&self, input: &SinkInput, progress: &Progress) -> Result<(), Ending> {
+        for log in input.logs() {
+            let offset = progress.logs.get(&log.name).copied().unwrap_or(0);
             // Of what comes after the opening nobody but this process can have written anything.
-            let attempted = self.state.lock().attempted.get(&log.log).copied().unwrap_or(0);
+            let attempted = self.state.lock().attempted.logs.get(&log.name).copied().unwrap_or(0);
             let end_offset = log.opened_at(self.engine).max(attempted);
             if offset > end_offset {
                 let detail = format!(
                     "topic `{}` has rows of `{}` up to offset {offset}, and its log had {end_offset}: the data folder is \
                      older than the topic; hint: bring the newer one back, or give the sink another name",
-                    self.sink.topic, log.log
+                    self.sink.topic, log.name
                 );
                 return Err(Ending::Stopped(detail));
             }
-            let lost = log.begin(self.engine, offset)?;
-            self.state.lock().lost_offsets += lost;
-        }
-        self.state.lock().progress = Some(progress.clone());
-        let (mut is_begun, mut committed_us) = (false, None);
-        while !self.stop.is_asked() {
-            if !logs.iter().any(|log| log.next_offset < log.readable(self.engine)) {
-                self.stop.wait(QUIET);
-                continue;
-            }
-            progress = self.commit(&writer, &mut logs, &mut messages, &mut committed_us)?;
-            if !is_begun {
-                self.note_begun()?;
-                is_begun = true;
-            }
-            self.state.lock().progress = Some(progress.clone());
         }
         Ok(())
     }
 
-    /// One commit, of what comes until the interval after the last one is over: after a quiet time at once. `committed_us` is when
-    /// that was done: brokers work on between two.
+    /// One commit, of what comes until the interval after the last one is over: after a quiet time at once. `pause_us` is that
+    /// interval, from the beginning of a commit's end to the next one's, and at least half of it between them: brokers work on.
     fn commit(
         &self,
         writer: &TopicWriter,
-        logs: &mut [SinkRows],
+        input: &mut SinkInput,
         messages: &mut RowMessages,
-        committed_us: &mut Option<i64>,
+        pause_us: &mut Range<i64>,
     ) -> Result<Progress, Ending> {
         let began_us = self.engine.wall_us();
-        let interval_us = committed_us.map_or(0..0, |last_us| last_us..last_us + self.sink.commit_interval_us);
-        let (mut rows, mut failed) = (0, Vec::new());
         writer.begin()?;
-        loop {
-            let mut is_any = false;
-            for log in logs.iter_mut() {
-                let Some(mut batch) = log.next(self.engine, self.sink, messages)? else { continue };
-                is_any = true;
-                failed.append(&mut batch.failed);
-                for (key, value) in &batch.messages {
-                    if writer.send(key.as_deref(), value, || self.stop.is_asked())? {
-                        rows += 1;
-                    } else {
-                        failed.push(format!("a message of {} bytes is larger than one may be", value.len()));
-                    }
-                }
-            }
-            // A clock that went back does not hold rows up. What waits goes along, and is not waited for longer than an interval.
-            let now_us = self.engine.wall_us();
-            let is_long = !(began_us..began_us + self.sink.commit_interval_us).contains(&now_us);
-            let is_due = !interval_us.contains(&now_us) && (!is_any || is_long);
-            if rows >= MESSAGES_MAX || is_due || self.stop.is_asked() {
-                break;
-            }
-            if !is_any {
-                self.stop.wait(BUSY);
-            }
+        let mut sent = self.gather(writer, input, messages, pause_us)?;
+        let ends_us = self.engine.wall_us();
+        while let Some(batch) = input.send(self.engine, messages)? {
+            self.send(writer, batch, &mut sent)?;
         }
-        let progress: Progress = logs.iter().map(|log| (log.log.clone(), log.next_offset)).collect();
+        if !input.make_durable(self.engine) {
+            let why = "what the entries were read from could not be made durable".to_owned();
+            return Err(Ending::Trouble(WriteTrouble::Aborted(why)));
+        }
+        if self.sink.delivery == Delivery::AtLeastOnce {
+            self.check_ours()?;
+        }
+        let progress = input.progress();
         self.state.lock().attempted.clone_from(&progress);
         writer.commit(&progress, || self.stop.is_asked())?;
-        *committed_us = Some(self.engine.wall_us());
-        self.state.commits.add(self.engine.wall_us().saturating_sub(began_us), 1);
-        let mut told = self.state.lock();
-        told.rows += rows as u64;
-        told.set_aside += failed.len() as u64;
-        if told.first_set_aside.is_none() {
-            told.first_set_aside = failed.into_iter().next();
-        }
-        if told.trouble.take().is_some() {
-            tracing::info!(sink = self.sink.name(), topic = self.sink.topic, "rows are written again");
-        }
+        input.committed();
+        let (ended_us, interval_us) = (self.engine.wall_us(), self.sink.commit_interval_us);
+        *pause_us = ended_us..(ends_us + interval_us).max(ended_us + interval_us / 2);
+        self.state.commits.add(ended_us.saturating_sub(began_us), 1);
+        self.tell_committed(sent, input.scheduled());
         Ok(progress)
     }
 
-    /// Where a sink begins of which the cluster knows nothing: at the beginning, if it was never written.
-    fn first_progress(&self) -> Result<Progress, Ending> {
+    /// Sends what is there and what comes until a commit is due.
+    fn gather(
+        &self,
+        writer: &TopicWriter,
+        input: &mut SinkInput,
+        messages: &mut RowMessages,
+        pause_us: &Range<i64>,
+    ) -> Result<Sent, Ending> {
+        let began_us = self.engine.wall_us();
+        let (mut sent, mut is_durable) = (Sent::default(), false);
+        loop {
+            let batch = input.next(self.engine, messages)?;
+            let is_any = batch.is_some();
+            batch.map_or(Ok(()), |batch| self.send(writer, batch, &mut sent))?;
+            // A clock that went back does not hold rows up. What waits goes along, and is not waited for longer than an interval.
+            let now_us = self.engine.wall_us();
+            let is_long = !(began_us..began_us + self.sink.commit_interval_us).contains(&now_us);
+            let is_due = !pause_us.contains(&now_us) && (!is_any || is_long);
+            let is_full = sent.rows + input.waiting() >= MESSAGES_MAX;
+            if is_full || (is_due && is_durable) || self.stop.is_asked() {
+                return Ok(sent);
+            }
+            if is_due {
+                input.logs().iter().for_each(|log| _ = log.make_durable(self.engine));
+                is_durable = true;
+            } else if !is_any {
+                self.stop.wait(BUSY);
+            }
+        }
+    }
+
+    fn tell_committed(&self, sent: Sent, scheduled: usize) {
+        let mut told = self.state.lock();
+        told.rows += sent.rows as u64;
+        told.scheduled = scheduled as u64;
+        told.set_aside += sent.failed.len() as u64;
+        if told.first_set_aside.is_none() {
+            told.first_set_aside = sent.failed.into_iter().next();
+        }
+        if told.trouble.take().is_some() {
+            tracing::info!(sink = self.sink.name, topic = self.sink.topic, "rows are written again");
+        }
+    }
+
+    /// Without transactions nothing cuts off who was taken over but the data folder.
+    fn check_ours(&self) -> Result<(), Ending> {
+        match self.engine.storage().map_or(Ok(()), Storage::check) {
+            Err(error) if error.may_pass() => Err(Ending::Trouble(WriteTrouble::Aborted(error.to_string()))),
+            checked => Ok(checked?),
+        }
+    }
+
+    fn send(&self, writer: &TopicWriter, mut batch: SinkBatch, sent: &mut Sent) -> Result<(), Ending> {
+        sent.failed.append(&mut batch.failed);
+        for (key, value) in &batch.messages {
+            if writer.send(key.as_deref(), value, || self.stop.is_asked())? {
+                sent.rows += 1;
+            } else {
+                sent.failed.push(format!("a message of {} bytes is larger than one may be", value.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a sink begins of which the cluster knows nothing: at the beginning, if it was never written, or may be once more.
+    fn first_progress(&self, input: &SinkInput) -> Result<Progress, Ending> {
         let storage = self.engine.storage().expect("a sink reads logs");
-        let path = storage.folder().join("sinks").join(asof_connect::folder_name(self.sink.name()));
+        let path = storage.folder().join("sinks").join(asof_connect::folder_name(&self.sink.name));
         match read_whole(&**storage.disk(), &path, BEGUN_BYTES_MAX) {
-            Ok(topic) if topic == self.sink.topic.as_bytes() => {
+            Ok(topic) if topic == self.sink.topic.as_bytes() && !input.may_repeat() => {
                 let detail = format!(
                     "topic `{}` was written before, and the cluster has forgotten how far (it does after \
                      `offsets.retention.minutes` without a commit); hint: give the sink another name, which writes all rows again",
@@ -255,8 +318,8 @@ impl Sinking<'_> {
                 );
                 Err(Ending::Stopped(detail))
             }
-            Ok(_) => Ok(Progress::new()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Progress::new()),
+            Ok(_) => Ok(input.first_progress(self.engine)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(input.first_progress(self.engine)),
             Err(source) => Err(Ending::Failed(PipelineError::Data { path, source })),
         }
     }
@@ -266,7 +329,7 @@ impl Sinking<'_> {
         let storage = self.engine.storage().expect("a sink reads logs");
         storage.check()?;
         let folder = storage.folder().join("sinks");
-        let path = folder.join(asof_connect::folder_name(self.sink.name()));
+        let path = folder.join(asof_connect::folder_name(&self.sink.name));
         let disk = storage.disk();
         if read_whole(&**disk, &path, BEGUN_BYTES_MAX).is_ok_and(|topic| topic == self.sink.topic.as_bytes()) {
             return Ok(());

@@ -40,7 +40,9 @@ impl<'e> Steps<'e> {
         if !group.is_empty() {
             self.later = self.engine.commit(group)?;
         }
-        self.engine.tend_logs()
+        self.engine.tend_logs()?;
+        self.engine.sync_overdue();
+        Ok(())
     }
 
     /// Takes the next step of a checkpoint: its cut, some images, its end. Returns whether a checkpoint is in progress.

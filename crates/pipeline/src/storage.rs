@@ -55,7 +55,7 @@ pub struct Storage {
 /// any.
 pub fn transactional_id(disk: &dyn Disk, folder: &Path, sink: &Sink) -> Result<Option<String>, PipelineError> {
     let secret = key_secret_file::read(disk, folder)?;
-    Ok(secret.map(|secret| writer_name(sink.name(), print_of(&secret))))
+    Ok(secret.map(|secret| writer_name(&sink.name, print_of(&secret))))
 }
 
 /// 64 bits of a hash tell nothing of the 192 bytes that it was made with.

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use asof_connect::{StoredBatch, stream_folder};
 use asof_definition::{Ack, Connector, LogConnector, Stream};
 use asof_disk::Disk;
-use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, TornTail};
+use asof_log::{LogError, LogSettings, NewFrame, PartitionLog, TornTail, Unsynced};
 
 use crate::error::PipelineError;
 use crate::fed_offsets::FedOffsets;
@@ -29,8 +30,8 @@ const LATE_LETTER_BYTES: u64 = 256;
 /// What a frame takes however few rows it has: schema, names, paddings.
 const FRAME_BYTES: u64 = 64 << 10;
 
-/// How long events lie in the log before a sync of `ack = 'os'` begins. It is looked at ten times a second: they are durable
-/// after about a second, plus that sync, which the thread that takes events in waits for, and everybody's next batch with it.
+/// How long events that nobody waits for lie in the log before a sync begins. It is looked at ten times a second: they are
+/// durable after about a second, plus that sync.
 const UNSYNCED_MAX_US: i64 = 900_000;
 
 /// A stream's log, open for writing.
@@ -46,6 +47,8 @@ pub(crate) struct StreamLog {
     begins: BTreeMap<u32, u64>,
     /// When the first frame arrived that is not known to be durable, by the wall clock in microseconds.
     dirty_since_us: Option<i64>,
+    /// Whether somebody waits for what was appended to be durable.
+    is_waited_for: bool,
     broken: Option<String>,
     /// Whether that is because of another log, or came of one that others are connected with.
     is_broken_beside: bool,
@@ -55,8 +58,8 @@ pub(crate) struct StreamLog {
     letters_left_out: u64,
     /// Where it ended when it was opened.
     pub(crate) opened_at: u64,
-    /// Behind what is known to be durable.
-    durable_offset: u64,
+    /// Behind what is known to be durable. For readers too, who do not wait for whoever writes.
+    durable_offset: Arc<AtomicU64>,
     /// Scratch of [`StreamLog::append`].
     body: Vec<u8>,
 }
@@ -91,16 +94,18 @@ impl StreamLog {
             log,
             producers: Producers::default(),
             dirty_since_us: None,
+            is_waited_for: false,
             broken: None,
             is_broken_beside: false,
             received_bytes: 0,
             letters_left_out: 0,
             opened_at: 0,
-            durable_offset: 0,
+            durable_offset: Arc::default(),
             body: Vec::new(),
         };
         // What is found at an opening was made durable there.
-        (opened.opened_at, opened.durable_offset) = (opened.log.next_offset(), opened.log.next_offset());
+        opened.opened_at = opened.log.next_offset();
+        opened.durable_offset.store(opened.opened_at, Ordering::Release);
         Ok((opened, torn))
     }
 
@@ -177,6 +182,11 @@ impl StreamLog {
             }
         }
         appended.map_err(|error| self.broken_by(&error))?;
+        self.is_waited_for |= match self.connector.ack {
+            Ack::Durable => true,
+            Ack::Os => false,
+            Ack::Topic => batch.origin.is_none(),
+        };
         if let Some(origin) = &batch.origin {
             self.fed.take_in(origin);
             self.begins.clear();
@@ -204,9 +214,9 @@ impl StreamLog {
         Ok(appended.map(|_offset| ()))
     }
 
-    /// The offset behind what is known to be durable.
-    pub(crate) fn durable_offset(&self) -> u64 {
-        self.durable_offset
+    /// The offset behind what is known to be durable, now and from now on.
+    pub(crate) fn durable_offset(&self) -> Arc<AtomicU64> {
+        self.durable_offset.clone()
     }
 
     /// Partitions of the topic are read from these offsets on. The next frame and the next checkpoint say so, whichever comes
@@ -223,7 +233,7 @@ impl StreamLog {
 
     /// Whether an acknowledgement has to wait for a sync.
     pub(crate) fn waits_for_sync(&self) -> bool {
-        self.dirty_since_us.is_some() && self.connector.ack == Ack::Durable
+        self.dirty_since_us.is_some() && self.is_waited_for
     }
 
     /// Whether something was acknowledged so long ago that it has to become durable. Also where the clock went back.
@@ -239,12 +249,33 @@ impl StreamLog {
         }
         match self.log.sync() {
             Ok(()) => {
-                self.dirty_since_us = None;
-                self.durable_offset = self.log.next_offset();
+                (self.dirty_since_us, self.is_waited_for) = (None, false);
+                self.durable_offset.store(self.log.next_offset(), Ordering::Release);
                 Ok(())
             }
             Err(error) => Err(self.broken_by(&error)),
         }
+    }
+
+    /// What was appended and is not known to be durable, to be synced beside this log.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        self.log.unsynced()
+    }
+
+    /// Takes note of how a sync beside this log ended, which began at `began_us`.
+    pub(crate) fn note_synced(
+        &mut self,
+        unsynced: &Unsynced,
+        synced: Result<(), LogError>,
+        began_us: i64,
+    ) -> Result<(), IngestError> {
+        self.log.note_synced(unsynced, synced).map_err(|error| self.broken_by(&error))?;
+        if self.durable_offset.fetch_max(unsynced.end_offset(), Ordering::AcqRel) < unsynced.end_offset() {
+            // What came since then came after that sync had begun.
+            let is_more = self.log.next_offset() > unsynced.end_offset();
+            (self.dirty_since_us, self.is_waited_for) = (is_more.then_some(began_us), self.is_waited_for && is_more);
+        }
+        Ok(())
     }
 
     /// Why nothing more can be written.

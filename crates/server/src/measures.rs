@@ -26,7 +26,7 @@ const DURATION_BUCKETS: [f64; 15] =
 const STATUSES: [u16; 7] = [200, 400, 404, 413, 422, 429, 503];
 
 /// Each metric's name, unit and meaning.
-const DESCRIBED: [(&str, &str); 56] = [
+const DESCRIBED: [(&str, &str); 57] = [
     ("asof_stream_events_total", "Events by stream and what became of them."),
     ("asof_stream_watermark_timestamp_seconds", "The stream's watermark, as seconds since 1970."),
     ("asof_stream_newest_event_timestamp_seconds", "The newest used event time, as seconds since 1970."),
@@ -69,6 +69,7 @@ const DESCRIBED: [(&str, &str); 56] = [
         "asof_sink_lag_offsets",
         "Offsets of its logs that a sink has not written yet; none before the cluster was asked.",
     ),
+    ("asof_sink_scheduled_entries", "Entries of a sink of a feature view that will be others by time alone."),
     ("asof_sink_set_aside_total", "Rows that an expression of the sink failed on."),
     ("asof_sink_lost_offsets_total", "Offsets of its logs that were gone before a sink had written them."),
     ("asof_sink_reopened_total", "How often a sink's writer was opened anew, after an error."),
@@ -294,7 +295,7 @@ impl Measures {
 
     fn tell_sink(&self, engine: &Engine, index: usize) {
         let told = engine.sink_statistics(index);
-        let label = || vec![Label::new("sink", engine.project().sinks[index].name().to_owned())];
+        let label = || vec![Label::new("sink", engine.project().sinks[index].name.clone())];
         self.counter("asof_sink_rows_total", label()).absolute(told.rows);
         self.counter("asof_sink_set_aside_total", label()).absolute(told.set_aside);
         self.counter("asof_sink_lost_offsets_total", label()).absolute(told.lost_offsets);
@@ -302,6 +303,9 @@ impl Measures {
         self.gauge("asof_sink_in_trouble", label()).set(f64::from(u8::from(told.trouble.is_some())));
         if let Some(lag) = told.lag {
             self.gauge("asof_sink_lag_offsets", label()).set(lag as f64);
+        }
+        if engine.project().sinks[index].rows().is_none() {
+            self.gauge("asof_sink_scheduled_entries", label()).set(told.scheduled as f64);
         }
     }
 
@@ -360,7 +364,7 @@ fn tell_distributions(engine: &Engine, text: &mut String) {
         tell_distribution(name, meaning, "", &distribution.counts(), text);
     }
     for (index, sink) in engine.project().sinks.iter().enumerate() {
-        let label = format!("sink=\"{}\"", sink.name());
+        let label = format!("sink=\"{}\"", sink.name);
         let counts = engine.sink_commits(index).counts();
         tell_distribution(
             "asof_sink_commit_seconds",

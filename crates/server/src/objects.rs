@@ -21,7 +21,8 @@ pub(crate) fn all(engine: &Engine) -> Value {
     let tables = (0..project.tables.len()).map(|index| table(engine, &published, index));
     let views = (0..project.views.len()).map(|index| view(engine, index));
     let services = (0..project.services.len()).map(|index| service(engine, index));
-    let sinks = (0..project.sinks.len()).map(|index| sink(engine, index));
+    let declared = (0..project.sinks.len()).filter(|index| project.sinks[*index].is_declared());
+    let sinks = declared.map(|index| sink(engine, index));
     let now_us = match engine.settings().clock {
         Clock::System => Some(engine.wall_us()),
         Clock::Event => published.newest_us,
@@ -75,7 +76,7 @@ pub(crate) fn one(engine: &Engine, name: &str) -> Result<Value, Problem> {
     if let Some(index) = project.services.iter().position(|service| service.name == name) {
         return Ok(service(engine, index));
     }
-    if let Some(index) = project.sinks.iter().position(|sink| sink.name() == name) {
+    if let Some(index) = project.sinks.iter().position(|sink| sink.is_declared() && sink.name == name) {
         return Ok(sink(engine, index));
     }
     Err(unknown("object", name, &names(project)))
@@ -87,7 +88,7 @@ fn names(project: &Project) -> Vec<&str> {
         .into_iter()
         .chain(views)
         .chain(project.services.iter().map(|service| service.name.as_str()))
-        .chain(project.sinks.iter().map(|sink| sink.name()))
+        .chain(project.declared_sinks().map(|sink| sink.name.as_str()))
         .collect()
 }
 
@@ -115,7 +116,14 @@ fn derived(engine: &Engine, published: &Published, index: usize) -> Value {
         "counts": {"rows": statistics.rows, "set_aside": statistics.set_aside},
         "windows": windows(engine, published, index),
         "scored": scored(engine, published, index),
+        "topic": topic(engine, index),
     })
+}
+
+/// The topic that a derived stream is kept in, and how far; null where it is in none.
+fn topic(engine: &Engine, derived: usize) -> Value {
+    let project = engine.project();
+    project.topic_of(&project.derived[derived].name).map_or(Value::Null, |sink| written(engine, sink))
 }
 
 fn stream(engine: &Engine, published: &Published, index: usize) -> Value {
@@ -303,18 +311,25 @@ fn service(engine: &Engine, index: usize) -> Value {
 /// A sink and how far its topic is written.
 fn sink(engine: &Engine, index: usize) -> Value {
     let sink = &engine.project().sinks[index];
+    let mut object = written(engine, index);
+    object["kind"] = json!("sink");
+    object["name"] = json!(sink.name);
+    object["reads"] = json!(sink.reads());
+    object["columns"] = sink.columns().iter().map(column_not_null).collect();
+    object
+}
+
+/// A topic that is written, and how far.
+fn written(engine: &Engine, index: usize) -> Value {
+    let sink = &engine.project().sinks[index];
     let told = engine.sink_statistics(index);
-    json!({
-        "kind": "sink",
-        "name": sink.name(),
-        "reads": sink.rows.reads(),
-        "columns": sink.rows.named_columns().iter().map(column_not_null).collect::<Vec<_>>(),
+    let mut object = json!({
         "target": {
             "connector": "kafka",
             "topic": sink.topic,
             "format": sink.format.name(),
             "delivery": sink.delivery.name(),
-            "key": sink.key.iter().map(|column| sink.rows.columns[*column].name.as_str()).collect::<Vec<_>>(),
+            "key": sink.key.iter().map(|column| sink.columns()[*column].name.as_str()).collect::<Vec<_>>(),
             "commit_interval_ms": sink.commit_interval_us as f64 / 1e3,
         },
         "progress": told.progress,
@@ -323,7 +338,12 @@ fn sink(engine: &Engine, index: usize) -> Value {
         "first_set_aside": told.first_set_aside,
         "trouble": told.trouble,
         "stopped": told.has_stopped,
-    })
+    });
+    if sink.rows().is_none() {
+        let as_of_us = told.as_of_us.filter(|as_of_us| *as_of_us > i64::MIN);
+        object["entries"] = json!({"as_of": instant(as_of_us), "scheduled": told.scheduled});
+    }
+    object
 }
 
 fn features(features: &[Feature]) -> Vec<Value> {

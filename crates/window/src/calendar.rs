@@ -1,6 +1,6 @@
 //! Calendar buckets in UTC: the hour, day, week (from Monday, as ISO 8601) or month that holds an instant.
 
-use chrono::{DateTime, Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, Months, NaiveDate};
 
 const HOUR_US: i64 = 3_600_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
@@ -31,6 +31,23 @@ impl Calendar {
                 floor_to(t_us.saturating_add(EPOCH_AFTER_MONDAY_US), 7 * DAY_US).saturating_sub(EPOCH_AFTER_MONDAY_US)
             }
             Calendar::Month => month_start_us(t_us).unwrap_or(i64::MIN),
+        }
+    }
+}
+
+impl Calendar {
+    /// Where the next bucket begins; `None` beyond what the calendar can name.
+    pub(crate) fn bucket_end_us(self, t_us: i64) -> Option<i64> {
+        let start_us = self.bucket_start_us(t_us);
+        match self {
+            Calendar::Hour => start_us.checked_add(HOUR_US),
+            Calendar::Day => start_us.checked_add(DAY_US),
+            Calendar::Week => start_us.checked_add(7 * DAY_US),
+            Calendar::Month => {
+                let next =
+                    DateTime::from_timestamp_micros(start_us)?.date_naive().checked_add_months(Months::new(1))?;
+                Some(next.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
+            }
         }
     }
 }

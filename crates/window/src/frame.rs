@@ -307,11 +307,11 @@ pub(crate) mod tests {
     }
 
     /// Instants that hit the edges of frames, and those one microsecond beside.
-    fn instant() -> impl Strategy<Value = i64> {
+    pub(crate) fn instant() -> impl Strategy<Value = i64> {
         (-150..150i64, -1..=1i64).prop_map(|(half_hours, beside_us)| half_hours * HALF_HOUR_US + beside_us)
     }
 
-    fn frame() -> impl Strategy<Value = Frame> {
+    pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         let range = (prop::option::of(0..100i64), 0..100i64).prop_map(|(preceding, lag)| Extent::Range {
             preceding_us: preceding.map(|preceding| preceding.max(lag) * HALF_HOUR_US),
             lag_us: lag * HALF_HOUR_US,
@@ -328,7 +328,7 @@ pub(crate) mod tests {
             .prop_map(|(extent, calendar, exclusion)| Frame { extent, calendar, exclusion })
     }
 
-    fn times() -> impl Strategy<Value = Vec<i64>> {
+    pub(crate) fn times() -> impl Strategy<Value = Vec<i64>> {
         prop::collection::vec(instant(), 0..60).prop_map(|mut times| {
             times.sort_unstable();
             times

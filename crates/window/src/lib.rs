@@ -43,6 +43,7 @@ mod key_arena;
 mod key_hash;
 mod keys;
 mod lasting;
+mod next_change;
 mod number;
 mod number_set;
 mod order_statistics;

@@ -17,6 +17,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::error::ArrowError;
+
 use crate::additions::Additions;
 use crate::answers::Answers;
 use crate::capture::Capturing;
@@ -27,7 +30,7 @@ use crate::entity_index::{EntityIndex, NO_NUMBER};
 use crate::events::Events;
 use crate::excluding::Excluding;
 use crate::frame::{Frame, first_from};
-use crate::keys::Keys;
+use crate::keys::{KeyEncoder, Keys};
 use crate::program::Program;
 use crate::ring::{Ring, RingEvents, RingLayout, TieBreak};
 use crate::standing::StandingCursors;
@@ -233,6 +236,21 @@ impl WindowState {
             }
             _ => self.scratch.read(&self.program, &Excluding::new(&events, excluded), read_at, answers),
         }
+    }
+
+    /// The first instant behind `t_us` as of which a read of the entity of a key may be answered otherwise than as of `t_us`, though
+    /// nothing comes or goes; `None`: it never is. What came or went lately counts as if all reads saw it: the instant may be
+    /// earlier for that, never later.
+    pub fn next_change_us(&self, keys: &Keys, row: usize, t_us: i64) -> Option<i64> {
+        let entity = &self.entities[self.index.find(keys, row)? as usize];
+        let events = entity.ring.events(&self.layout);
+        self.program.frames().iter().filter_map(|frame| frame.next_change_us(&events, t_us)).min()
+    }
+
+    /// The parts of the keys of all entities that have events, in columns, as `encoder` had them.
+    pub fn keys(&self, encoder: &KeyEncoder) -> Result<Vec<ArrayRef>, ArrowError> {
+        let held = self.entities.iter().enumerate().filter(|(_, entity)| entity.ring.len(&self.layout) > 0);
+        encoder.decode(held.map(|(number, _)| self.index.key(number as u32)))
     }
 
     /// No read will come at a version before `settled`, nor as of an instant before `floor_us`. Neither goes back: a

@@ -1,4 +1,4 @@
-//! Transactions that are open: what they hold back from readers of what is committed, and how those of a writer are cut off.
+//! Transactions that are open: what they hold back in a topic from readers of what is committed.
 //!
 //! ```text
 //!   partition   … ● ● ● ○ ○ ● ○ │      ○ of a transaction that is open: whoever reads what is committed stops before the first
@@ -8,12 +8,10 @@
 
 use std::time::Duration;
 
-use asof_definition::Delivery;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use crate::kafka::settings::KafkaSettings;
-use crate::kafka::topic_writer::{TopicWriter, WriteTrouble};
 use crate::kafka::trouble::KafkaTrouble;
 
 /// How long the cluster may take to answer.
@@ -31,6 +29,11 @@ pub struct HeldBack {
 }
 
 impl HeldBack {
+    /// Whether it is the same that was held back before.
+    pub(crate) fn is_still(&self, before: &HeldBack) -> bool {
+        (self.partition, self.stable_offset) == (before.partition, before.stable_offset)
+    }
+
     /// The partitions of a topic in which something is held back at the moment. A transaction that is on its way holds back too.
     pub fn in_topic(settings: &KafkaSettings, topic: &str) -> Result<Vec<HeldBack>, KafkaTrouble> {
         let trouble = |error: KafkaError| KafkaTrouble::of(&error);
@@ -53,11 +56,6 @@ impl HeldBack {
         held_back.sort_by_key(|one| one.partition);
         Ok(held_back)
     }
-}
-
-/// Ends what a writer of this name has open, and cuts the writer off if it still is one.
-pub fn cut_off(settings: &KafkaSettings, topic: &str, name: &str) -> Result<(), WriteTrouble> {
-    TopicWriter::open(settings, topic, name, Delivery::ExactlyOnce).map(drop)
 }
 
 fn client(settings: &KafkaSettings, isolation: &str) -> Result<BaseConsumer, KafkaTrouble> {

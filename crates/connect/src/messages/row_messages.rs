@@ -51,11 +51,10 @@ impl RowMessages {
         }
         let registry = settings.registry.as_ref();
         let registry = registry.ok_or(SchemaError::NoRegistry { format: sink.format.name() })?;
-        let schema = row_schema(sink.name(), sink.rows.named_columns());
+        let schema = row_schema(&sink.name, sink.columns());
         let number = SchemaRegistry::new(registry)?.register(&sink.subject(), "AVRO", &schema)?;
         let fields: Vec<Field> = sink
-            .rows
-            .named_columns()
+            .columns()
             .iter()
             .map(|column| Field::new(&column.name, written_type(&column.data_type), !column.not_null))
             .collect();

@@ -5,6 +5,7 @@
 mod acknowledged_early;
 mod beginnings;
 mod chance;
+mod entries;
 mod held_back;
 mod kept_sessions;
 mod key_columns;

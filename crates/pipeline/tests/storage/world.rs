@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) drawn: u8,
     /// How far before the watermark reads may stand, in microseconds.
     pub(crate) as_of_horizon_us: i64,
+    /// What "now" is for reads.
+    pub(crate) reads_by: Clock,
 }
 
 impl World {
@@ -44,6 +46,7 @@ impl World {
             clock: Arc::new(AtomicI64::new(BEGIN_US)),
             drawn: 1,
             as_of_horizon_us: 0,
+            reads_by: Clock::Event,
         }
     }
 
@@ -74,7 +77,7 @@ impl World {
         let sources = [SourceFile { name: "project.sql".to_owned(), text: sql.to_owned() }];
         let project = Arc::new(asof_definition::check(&sources).expect("a sound project"));
         let as_of_horizon_us = self.as_of_horizon_us;
-        let settings = EngineSettings { clock: Clock::Event, as_of_horizon_us, state_bytes_max: usize::MAX };
+        let settings = EngineSettings { clock: self.reads_by, as_of_horizon_us, state_bytes_max: usize::MAX };
         let clock = self.clock.clone();
         Engine::with_storage(project, settings, Arc::new(move || clock.load(Ordering::Relaxed)), Some(storage))
     }
