@@ -3,7 +3,7 @@
     python3 bench/kafka.py                     values compared on 20,000 events, then 1,000,000 timed, medians of 3 runs
     python3 bench/kafka.py speed --events 10000000 --runs 1
     python3 bench/kafka.py formats sinks       Avro beside JSON; exactly once beside at least once, and how soon a row is committed
-    python3 bench/kafka.py --latency           10,000 events/s for 30 s: from produced to seen by a read over HTTP
+    python3 bench/kafka.py --latency           10,000 events/s for 30 s: from the topic to seen by a read over HTTP
 
 | Section | What |
 |---|---|

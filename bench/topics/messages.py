@@ -50,10 +50,10 @@ def transactions(events):
     return out
 
 
-def write(cluster, topic, source, encode=None):
+def write(cluster, topic, source, encode=None, **config):
     """Makes the topic and writes each event of the file; without a file the topic stays empty. `encode` makes the value of an
     event's fields, where it is not JSON. Gives the bytes of all values."""
-    cluster.create_topic(topic, partitions=PARTITIONS)
+    cluster.create_topic(topic, partitions=PARTITIONS, **config)
     if source is None:
         return 0
     producer, failures, value_bytes = Producer(cluster.settings_of_client(**SETTINGS)), [], 0

@@ -10,10 +10,11 @@ from serving.projects import TEN, live, replaced
 STREAM, VIEW = "events", "account_features"
 MORE_COLUMNS = "  transaction_id VARCHAR NOT NULL,\n  device_id BIGINT NOT NULL,\n  country VARCHAR,\n"
 FIRST_COLUMN = "  account_id  BIGINT"
+APPENDED = "  appended_at  TIMESTAMP METADATA FROM 'timestamp',\n"
 FED = " WITH (connector = 'kafka', topic = '{topic}', format = '{format}', timestamp_unit = 'us')"
 SINK = """
 CREATE SINK out WITH (connector = 'kafka', topic = '{out}', key = 'account_id', delivery = '{delivery}', commit_interval = '{commit_ms} ms') AS
-SELECT transaction_id, account_id, merchant_id, amount, country, ts FROM events;
+SELECT transaction_id, account_id, merchant_id, amount, country, ts, appended_at FROM events;
 """
 
 
@@ -29,7 +30,8 @@ def stream_alone(brokers, topic):
 
 def sink(brokers, topic, out, delivery, commit_ms):
     """The same, and a sink that writes every event to another topic."""
-    text = stream_of() + SINK.format(out=out, delivery=delivery, commit_ms=commit_ms)
+    stream = replaced(stream_of(), FIRST_COLUMN, APPENDED + FIRST_COLUMN)
+    text = stream + SINK.format(out=out, delivery=delivery, commit_ms=commit_ms)
     return fed(f"topic_{topic}_sink", brokers, topic, text)
 
 
