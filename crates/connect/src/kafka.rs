@@ -12,6 +12,7 @@
 //! - what waits in memory is bounded: what the client fetched ahead, and one batch;
 //! - nothing that only Apache's broker has is asked of a broker.
 
+pub(crate) mod deliveries;
 pub(crate) mod held_back;
 pub(crate) mod message_batch;
 pub(crate) mod progress;

@@ -1,10 +1,12 @@
-//! A log that a sink reads, from where it was written on: frame by frame, as far as it is visible and durable.
+//! A log that a sink reads, from where it was written on: frame by frame, as far as it is visible and durable, with the rows of a
+//! stream that its events come to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use asof_connect::{StoredFrame, StoredStream};
 use asof_definition::Stream;
+use asof_feature::{Derived, DerivedPlan, Feed, Tables};
 
 use crate::engine::Engine;
 use crate::error::PipelineError;
@@ -15,6 +17,10 @@ pub(crate) struct SinkLog {
     source: usize,
     /// What it is called.
     pub(crate) name: String,
+    /// How its events come to the stream.
+    plan: DerivedPlan,
+    /// Where their rows are then, of each way.
+    pub(crate) feeds: Vec<Feed>,
     /// Behind what is durable of it.
     durable_offset: Arc<AtomicU64>,
     stored: Option<StoredStream>,
@@ -25,17 +31,31 @@ pub(crate) struct SinkLog {
 }
 
 impl SinkLog {
-    /// The log of a source, from its beginning.
-    pub(crate) fn of(engine: &Engine, stream: &Stream) -> SinkLog {
-        let source = engine.place_of(&stream.name);
-        SinkLog {
-            source,
-            name: engine.stored_form(source).name.clone(),
-            durable_offset: engine.durable_offset(source),
-            stored: None,
-            ahead: None,
-            next_offset: 0,
-        }
+    /// The logs whose events come to a stream, from their beginnings.
+    pub(crate) fn of(engine: &Engine, rows: &Arc<Stream>) -> Vec<SinkLog> {
+        let lineage = rows.lineage();
+        let of_source = |stream: &Arc<Stream>| {
+            let source = engine.place_of(&stream.name);
+            let plan = DerivedPlan::new(stream, &lineage);
+            SinkLog {
+                source,
+                name: engine.stored_form(source).name.clone(),
+                feeds: plan.feeds(&rows.name),
+                plan,
+                durable_offset: engine.durable_offset(source),
+                stored: None,
+                ahead: None,
+                next_offset: 0,
+            }
+        };
+        rows.sources().iter().map(of_source).collect()
+    }
+
+    /// The rows that the used events of a frame come to; `None` where it has none.
+    pub(crate) fn derive(&self, frame: &StoredFrame) -> Result<Option<Derived>, PipelineError> {
+        let used = &frame.batch.used;
+        let derived = (used.num_rows() > 0).then(|| self.plan.derive(used, None, &Tables::none()));
+        Ok(derived.transpose()?)
     }
 
     /// Begins to read at an offset, or at the first one that the log still has. Returns how many between them are gone.

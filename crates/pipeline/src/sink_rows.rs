@@ -5,18 +5,15 @@ use std::sync::Arc;
 use arrow::compute::filter_record_batch;
 use asof_connect::{RowMessage, RowMessages, StoredFrame};
 use asof_definition::Stream;
-use asof_feature::{DerivedPlan, Feed, Tables};
 
 use crate::engine::Engine;
 use crate::error::PipelineError;
 use crate::sink_log::SinkLog;
 
-/// A log and what the SELECT of a sink makes of it.
+/// A log whose rows a sink writes.
 #[derive(Debug)]
 pub(crate) struct SinkRows {
     pub(crate) log: SinkLog,
-    plan: DerivedPlan,
-    feeds: Vec<Feed>,
     /// How many columns a message has.
     columns: usize,
 }
@@ -33,13 +30,8 @@ pub(crate) struct SinkBatch {
 impl SinkRows {
     /// The logs that the rows of a SELECT arise in.
     pub(crate) fn of(engine: &Engine, rows: &Arc<Stream>) -> Vec<SinkRows> {
-        let chain = rows.lineage();
-        let of_source = |stream: &Arc<Stream>| {
-            let plan = DerivedPlan::new(stream, &chain);
-            let (feeds, columns) = (plan.feeds(&rows.name), rows.named_columns().len());
-            SinkRows { log: SinkLog::of(engine, stream), feeds, plan, columns }
-        };
-        rows.sources().iter().map(of_source).collect()
+        let columns = rows.named_columns().len();
+        SinkLog::of(engine, rows).into_iter().map(|log| SinkRows { log, columns }).collect()
     }
 
     /// The messages of the next frame, if there is one to read.
@@ -53,15 +45,11 @@ impl SinkRows {
     }
 
     fn messages(&self, frame: &StoredFrame, messages: &mut RowMessages) -> Result<SinkBatch, PipelineError> {
-        let used = &frame.batch.used;
         let mut batch = SinkBatch::default();
-        if used.num_rows() == 0 {
-            return Ok(batch);
-        }
-        let derived = self.plan.derive(used, None, &Tables::none())?;
+        let Some(derived) = self.log.derive(frame)? else { return Ok(batch) };
         batch.failed.extend(derived.set_aside.iter().flatten().map(|one| one.detail.clone()));
-        for feed in &self.feeds {
-            let (rows, kept) = derived.at(*feed, used, None);
+        for feed in &self.log.feeds {
+            let (rows, kept) = derived.at(*feed, &frame.batch.used, None);
             let rows = match kept {
                 Some(kept) => filter_record_batch(rows, kept)?,
                 None => rows.clone(),

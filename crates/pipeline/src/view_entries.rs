@@ -21,7 +21,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use asof_connect::{EntriesAsOf, Progress, RowMessages, StoredFrame};
 use asof_definition::{Entries, Output, Sink};
-use asof_feature::{DerivedPlan, Feed, Tables, ViewAnswers};
+use asof_feature::ViewAnswers;
 
 use crate::engine::Engine;
 use crate::entity_dues::{EntityDues, KeyBytes};
@@ -44,7 +44,8 @@ pub(crate) struct ViewEntries {
     print: u64,
     schema: SchemaRef,
     keys: RowConverter,
-    touching: Vec<Touching>,
+    /// Of the events of its view.
+    logs: Vec<SinkLog>,
     /// Entities that the view had when this was made, until the first writer is opened.
     found: Vec<KeyBytes>,
     touched: BTreeSet<KeyBytes>,
@@ -53,14 +54,6 @@ pub(crate) struct ViewEntries {
     committing: Option<Committing>,
     /// Up to when all entries are written.
     as_of_us: i64,
-}
-
-/// A log, and which keys its events touch.
-#[derive(Debug)]
-struct Touching {
-    log: SinkLog,
-    plan: DerivedPlan,
-    feeds: Vec<Feed>,
 }
 
 #[derive(Debug)]
@@ -76,12 +69,6 @@ impl ViewEntries {
         let view = engine.project().views.iter().position(|view| view.name == entries.view.name);
         let view = view.expect("a sink is of a view of its project");
         let online = &engine.view(view).online;
-        let chain = entries.view.stream.lineage();
-        let sources = entries.view.stream.sources();
-        let touching = sources.iter().map(|stream| {
-            let plan = DerivedPlan::new(stream, &chain);
-            Touching { log: SinkLog::of(engine, stream), feeds: plan.feeds(&entries.view.stream.name), plan }
-        });
         let fields = entries.columns.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true));
         let parts = online.plan().key_types().into_iter().map(SortField::new).collect();
         let mut made = ViewEntries {
@@ -89,7 +76,7 @@ impl ViewEntries {
             print: online.plan().entries_print(entries, sink.format.name()),
             schema: Arc::new(Schema::new(fields.collect::<Vec<Field>>())),
             keys: RowConverter::new(parts)?,
-            touching: touching.collect(),
+            logs: SinkLog::of(engine, &entries.view.stream),
             found: Vec::new(),
             touched: BTreeSet::new(),
             dues: EntityDues::default(),
@@ -106,12 +93,12 @@ impl ViewEntries {
 
     /// The logs that it reads.
     pub(crate) fn logs(&self) -> impl Iterator<Item = &SinkLog> {
-        self.touching.iter().map(|one| &one.log)
+        self.logs.iter()
     }
 
     /// The same, to be read.
     pub(crate) fn logs_mut(&mut self) -> impl Iterator<Item = &mut SinkLog> {
-        self.touching.iter_mut().map(|one| &mut one.log)
+        self.logs.iter_mut()
     }
 
     /// How many entities will have another entry by time alone.
@@ -164,8 +151,8 @@ impl ViewEntries {
 
     /// Reads on in the logs. Returns whether there was something.
     pub(crate) fn next(&mut self, engine: &Engine) -> Result<bool, PipelineError> {
-        for place in 0..self.touching.len() {
-            if let Some(frame) = self.touching[place].log.next_frame(engine)? {
+        for place in 0..self.logs.len() {
+            if let Some(frame) = self.logs[place].next_frame(engine)? {
                 self.touch(engine, place, &frame)?;
                 return Ok(true);
             }
@@ -179,15 +166,11 @@ impl ViewEntries {
     }
 
     fn touch(&mut self, engine: &Engine, place: usize, frame: &StoredFrame) -> Result<(), PipelineError> {
-        let used = &frame.batch.used;
-        if used.num_rows() == 0 {
-            return Ok(());
-        }
-        let Touching { plan, feeds, .. } = &self.touching[place];
-        let derived = plan.derive(used, None, &Tables::none())?;
+        let log = &self.logs[place];
+        let Some(derived) = log.derive(frame)? else { return Ok(()) };
         let mut touched = Vec::new();
-        for feed in feeds {
-            let (rows, kept) = derived.at(*feed, used, None);
+        for feed in &log.feeds {
+            let (rows, kept) = derived.at(*feed, &frame.batch.used, None);
             let taken = engine.view(self.view).online.plan().take_in(rows, kept);
             touched.extend(self.bytes_of(&taken.keys)?);
         }

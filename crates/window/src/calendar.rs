@@ -33,9 +33,7 @@ impl Calendar {
             Calendar::Month => month_start_us(t_us).unwrap_or(i64::MIN),
         }
     }
-}
 
-impl Calendar {
     /// Where the next bucket begins; `None` beyond what the calendar can name.
     pub(crate) fn bucket_end_us(self, t_us: i64) -> Option<i64> {
         let start_us = self.bucket_start_us(t_us);

@@ -12,16 +12,16 @@
 //!   last commit ended. So there is one way back, whatever happened.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use asof_definition::Delivery;
-use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::kafka::deliveries::Deliveries;
 use crate::kafka::held_back::HeldBack;
 use crate::kafka::progress::Progress;
 use crate::kafka::settings::KafkaSettings;
@@ -120,78 +120,6 @@ impl ReadError {
         match self {
             ReadError::TimedOut(trouble) | ReadError::Other(trouble) => trouble,
         }
-    }
-}
-
-/// Counts what has no answer yet, and what could not be delivered.
-#[derive(Debug, Default)]
-struct Deliveries {
-    counts: Mutex<DeliveryCounts>,
-    /// Told when everything has its answer.
-    is_answered: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct DeliveryCounts {
-    unanswered: u64,
-    failed: u64,
-    /// What the client said last of what is wrong.
-    words: Option<String>,
-}
-
-impl Deliveries {
-    fn lock(&self) -> MutexGuard<'_, DeliveryCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A message is given to the client.
-    fn sent(&self) {
-        self.lock().unanswered += 1;
-    }
-
-    /// One has its answer, or was not taken.
-    fn answered(&self) {
-        let mut counts = self.lock();
-        counts.unanswered = counts.unanswered.saturating_sub(1);
-        if counts.unanswered == 0 {
-            self.is_answered.notify_all();
-        }
-    }
-
-    /// Waits until all messages have their answers, which the producer's own thread takes. (`flush` of the crate looks every 100 ms,
-    /// which were most of a commit.)
-    fn wait(&self, is_given_up: impl Fn() -> bool) -> Result<(), WriteTrouble> {
-        let mut counts = self.lock();
-        for _ in 0..(COMMIT_WAIT * COMMIT_TRIES).as_millis() / ASKED_EVERY.as_millis() {
-            if counts.unanswered == 0 {
-                return Ok(());
-            }
-            if is_given_up() {
-                break;
-            }
-            let waited = self.is_answered.wait_timeout_while(counts, ASKED_EVERY, |counts| counts.unanswered > 0);
-            counts = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Err(WriteTrouble::Aborted("messages were not delivered in time".to_owned()))
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn error(&self, _error: KafkaError, reason: &str) {
-        self.lock().words = Some(reason.to_owned());
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            let mut counts = self.lock();
-            counts.failed += 1;
-            counts.words = Some(error.to_string());
-        }
-        self.answered();
     }
 }
 
@@ -351,15 +279,8 @@ impl TopicWriter {
             Delivery::AtLeastOnce => {
                 let place = self.place(Offset::Offset(0), Some(progress))?;
                 let deliveries = self.producer.context();
-                deliveries.wait(stops)?;
-                let mut counts = deliveries.lock();
-                if counts.failed > 0 {
-                    let words = counts.words.take();
-                    return Err(WriteTrouble::Aborted(
-                        words.unwrap_or_else(|| "messages were not delivered".to_owned()),
-                    ));
-                }
-                drop(counts);
+                delivered(deliveries, stops)?;
+                deliveries.failure().map_or(Ok(()), |words| Err(WriteTrouble::Aborted(words)))?;
                 self.group.commit(&place, CommitMode::Sync).map_err(|error| trouble(&error))
             }
         }
@@ -386,7 +307,7 @@ impl TopicWriter {
                 steps.send(outcome.clone()).unwrap_or_default();
                 outcome
             };
-            tell(producer.context().wait(|| given_up.load(Ordering::Relaxed)))?;
+            tell(delivered(producer.context(), || given_up.load(Ordering::Relaxed)))?;
             tell(patiently(PROGRESS_TRIES, &given_up, || {
                 producer.send_offsets_to_transaction(&place, &group, COMMIT_WAIT)
             }))?;
@@ -450,6 +371,19 @@ fn check_leaders(client: &BaseConsumer, topic: &str) -> Result<(), WriteTrouble>
         }
     }
     Ok(())
+}
+
+/// Waits until all messages have their answers. A cluster that is away is waited for as long as a transaction is open.
+fn delivered(deliveries: &Deliveries, stops: impl Fn() -> bool) -> Result<(), WriteTrouble> {
+    for _ in 0..(COMMIT_WAIT * COMMIT_TRIES).as_millis() / ASKED_EVERY.as_millis() {
+        if deliveries.are_answered(ASKED_EVERY) {
+            return Ok(());
+        }
+        if stops() {
+            break;
+        }
+    }
+    Err(WriteTrouble::Aborted("messages were not delivered in time".to_owned()))
 }
 
 /// Ends what a writer of this name has open, also what the cluster has forgotten, and cuts the writer off if it still is one.
